@@ -1,0 +1,99 @@
+// Package diag holds findings about what people wrote: where, what, and what
+// to do. It is pure; every reader of text (system, interfaces, policy) reports
+// through it, so that one run can show several findings at once.
+package diag
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Pos is a place in a file. Line and Column count from 1; Column counts
+// characters (code points). 0 means unknown.
+type Pos struct {
+	File   string
+	Line   int
+	Column int
+}
+
+func (p Pos) String() string {
+	switch {
+	case p.Line == 0:
+		return p.File
+	case p.Column == 0:
+		return fmt.Sprintf("%s:%d", p.File, p.Line)
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
+// A Severity orders findings.
+type Severity uint8
+
+const (
+	Error Severity = iota
+	Warning
+	Note
+)
+
+func (s Severity) String() string { return [...]string{"error", "warning", "note"}[s] }
+
+// A Finding is one thing that is wrong, or worth knowing.
+type Finding struct {
+	Severity Severity
+	Pos      Pos
+	Message  string // what is wrong
+	Fix      string // what to do; may be empty
+}
+
+func (f Finding) Error() string {
+	s := fmt.Sprintf("%s: %s: %s", f.Pos, f.Severity, f.Message)
+	if f.Fix != "" {
+		s += "\n\t" + f.Fix
+	}
+	return s
+}
+
+// A List collects findings. The zero value is empty and ready.
+type List []Finding
+
+// Errorf adds an error. The fix may be empty.
+func (l *List) Errorf(p Pos, fix string, format string, args ...any) {
+	*l = append(*l, Finding{Error, p, fmt.Sprintf(format, args...), fix})
+}
+
+// Warnf adds a warning.
+func (l *List) Warnf(p Pos, fix string, format string, args ...any) {
+	*l = append(*l, Finding{Warning, p, fmt.Sprintf(format, args...), fix})
+}
+
+// Notef adds a note.
+func (l *List) Notef(p Pos, fix string, format string, args ...any) {
+	*l = append(*l, Finding{Note, p, fmt.Sprintf(format, args...), fix})
+}
+
+// Failed reports whether l has an error.
+func (l List) Failed() bool {
+	return slices.ContainsFunc(l, func(f Finding) bool { return f.Severity == Error })
+}
+
+// Sort orders l by place, then severity, and drops exact repeats.
+func (l *List) Sort() {
+	slices.SortStableFunc(*l, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Pos.File, b.Pos.File), cmp.Compare(a.Pos.Line, b.Pos.Line),
+			cmp.Compare(a.Pos.Column, b.Pos.Column), cmp.Compare(a.Severity, b.Severity))
+	})
+	*l = slices.Compact(*l)
+}
+
+func (l List) Error() string {
+	var b strings.Builder
+	for i, f := range l {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(f.Error())
+	}
+	return b.String()
+}
