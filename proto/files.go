@@ -1,0 +1,10 @@
+// Package proto holds the sources of Ward's own interfaces, for compilers of
+// .proto files that import them (interfaces). The generated code is in ward/v1.
+package proto
+
+import "embed"
+
+// Files holds ward/v1/*.proto by their import paths.
+//
+//go:embed ward/v1/*.proto
+var Files embed.FS
