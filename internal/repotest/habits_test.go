@@ -1,0 +1,106 @@
+package repotest
+
+import (
+	"bytes"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// unsafe, and what amounts to it, stays in kernel/, in files that say so.
+func TestUnsafeStaysInKernel(t *testing.T) {
+	sources(t, func(path string, text []byte) {
+		file, err := parser.ParseFile(token.NewFileSet(), path, text, parser.ImportsOnly)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, i := range file.Imports {
+			if name, _ := strconv.Unquote(i.Path.Value); name != "unsafe" && name != "C" {
+				continue
+			}
+			inKernel := strings.HasPrefix(path, "kernel"+string(filepath.Separator))
+			if !inKernel || !strings.HasSuffix(path, "_unsafe.go") && !strings.HasSuffix(path, "_test.go") {
+				t.Errorf("%s imports %s; only kernel/*_unsafe.go may", path, i.Path.Value)
+			}
+		}
+		if bytes.Contains(text, []byte("//go:"+"linkname")) {
+			t.Errorf("%s uses linkname", path)
+		}
+	})
+}
+
+// The words are put together so that this file does not find itself.
+var leftOpen = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X|HA` + `CK)\b`)
+
+func TestHabits(t *testing.T) {
+	const maxLines = 600
+	sleep := []byte("time." + "Sleep(")
+	sources(t, func(path string, text []byte) {
+		if n := bytes.Count(text, []byte("\n")); n > maxLines {
+			t.Errorf("%s has %d lines; more than %d are hard to read: split it", path, n, maxLines)
+		}
+		for i, line := range bytes.Split(text, []byte("\n")) {
+			if leftOpen.Match(line) {
+				t.Errorf("%s:%d: left open: %s", path, i+1, bytes.TrimSpace(line))
+			}
+			if bytes.Contains(line, sleep) && strings.HasSuffix(path, "_test.go") {
+				t.Errorf("%s:%d: a test that sleeps; wait for the event instead", path, i+1)
+			}
+		}
+	})
+}
+
+// Every room says in its doc comment what it is for and what must hold.
+func TestRoomsHaveDocs(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		name := room(p.ImportPath)
+		if strings.Contains(name, "/") && !strings.HasPrefix(name, "gate/") {
+			continue
+		}
+		found := false
+		for _, f := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = found || bytes.Contains(text, []byte("// Package ")) || bytes.Contains(text, []byte("// Command "))
+		}
+		if !found && len(p.GoFiles) > 0 {
+			t.Errorf("room %s has no package comment", name)
+		}
+	}
+}
+
+// Documents name files and tests; a name that is gone is a lie.
+func TestPatternsNameWhatExists(t *testing.T) {
+	top := root(t)
+	text, err := os.ReadFile(filepath.Join(top, "docs/patterns.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions := map[string]bool{}
+	sources(t, func(path string, text []byte) {
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`).FindAllSubmatch(text, -1) {
+			functions[string(m[1])] = true
+		}
+	})
+	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllSubmatch(text, -1) {
+		word := string(m[1])
+		switch {
+		case regexp.MustCompile(`^(Test|Fuzz|Benchmark)[A-Z]\w*$`).MatchString(word):
+			if !functions[word] {
+				t.Errorf("docs/patterns.md names %s, which is no test", word)
+			}
+		case strings.Contains(word, "/") && !strings.ContainsAny(word, " *{<") && !strings.HasPrefix(word, "/"):
+			if _, err := os.Stat(filepath.Join(top, strings.TrimSuffix(word, "/"))); err != nil {
+				t.Errorf("docs/patterns.md names %s, which does not exist", word)
+			}
+		}
+	}
+}

@@ -1,0 +1,78 @@
+package repotest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pure lists what a room without side effects must not import.
+var pure = []string{"os", "net", "syscall", "unsafe", "os/exec", "golang.org/x/sys/unix", "time"}
+
+// rooms states what the production code of each room may import of this
+// module, and what it must not import at all. A room that is not listed may
+// import any room but cmd.
+var rooms = map[string]struct {
+	may  []string // rooms; nil: none
+	deny []string
+	only []string // if not nil: the only packages outside this module and the standard library
+}{
+	"abi":        {deny: pure, only: []string{}},
+	"diag":       {deny: pure, only: []string{}},
+	"image":      {may: []string{"abi"}, deny: pure, only: []string{}},
+	"filter":     {may: []string{"abi", "image"}, deny: pure, only: []string{"github.com/cilium/ebpf/asm"}},
+	"system":     {may: []string{"abi", "diag"}, deny: pure},
+	"interfaces": {may: []string{"abi", "diag", "image", "system"}, deny: pure},
+	"policy":     {may: []string{"abi", "diag", "image", "interfaces", "system"}, deny: pure},
+	"compile":    {may: []string{"abi", "diag", "image", "interfaces", "policy", "system"}, deny: []string{"net", "syscall", "unsafe"}},
+	"kernel":     {may: []string{"abi", "image", "filter"}},
+	"gate":       {may: []string{"abi", "kernel"}},
+}
+
+func TestImportsOfRooms(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		name := room(p.ImportPath)
+		rule, listed := rooms[name]
+		for _, path := range p.Imports {
+			to := room(path)
+			switch {
+			case strings.HasPrefix(to, "cmd/"):
+				t.Errorf("%s imports %s: only cmd wires, nothing imports it", name, path)
+			case !listed:
+			case slices.Contains(rule.deny, path):
+				t.Errorf("%s imports %s, which it must not", name, path)
+			case to != "" && !slices.Contains(rule.may, to):
+				t.Errorf("%s imports room %s; it may import %v", name, to, rule.may)
+			case to == "" && rule.only != nil && strings.Contains(path, ".") && !slices.Contains(rule.only, path):
+				t.Errorf("%s imports %s; outside the standard library it may import %v", name, path, rule.only)
+			}
+		}
+	}
+}
+
+// The lists above must not go stale: a rule for a room that does not exist
+// checks nothing.
+func TestRulesNameRooms(t *testing.T) {
+	exist := map[string]bool{}
+	for _, p := range list(t, "./...") {
+		exist[room(p.ImportPath)] = true
+	}
+	for name := range rooms {
+		if !exist[name] {
+			t.Errorf("there is a rule for room %q, but no such room", name)
+		}
+	}
+}
+
+// exampleRooms keeps example programs what they are: programs that any user of
+// the library could write.
+func TestExamplesUseThePublicLibraryOnly(t *testing.T) {
+	public := []string{"gate", "gate/grpcgate"}
+	for _, p := range list(t, "./examples/...") {
+		for _, path := range p.Imports {
+			if to := room(path); to != "" && !strings.HasPrefix(to, "examples/") && !slices.Contains(public, to) {
+				t.Errorf("%s imports room %s; examples use %v only", p.ImportPath, to, public)
+			}
+		}
+	}
+}
