@@ -3,7 +3,7 @@
 // record, and the messages of a domain's control channel.
 //
 // Invariants:
-//   - it imports the standard library's encoding packages only, and no
+//   - it imports encoding/binary, errors and fmt only, and no
 //     package of this module: every other room may import it;
 //   - what it lays out in memory or on the wire is little endian and fixed;
 //     filter/bpf/ward.h mirrors the numbers, and a test compares the two;

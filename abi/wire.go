@@ -25,7 +25,7 @@ const Slots = 64
 type Kind uint8
 
 // The kinds of message on a gate. Calls, cancels, and a client's stream items
-// and stream end travel from client to server; the others back.
+// and stream end travel from client to server, credits both ways; the others back.
 const (
 	KindCall       Kind = 1 // opens a call; the body is the request, or empty if the client streams
 	KindReply      Kind = 2 // the last message of a successful call that does not stream from the server
@@ -33,7 +33,17 @@ const (
 	KindStreamItem Kind = 4 // one message of a stream, in either direction
 	KindStreamEnd  Kind = 5 // from the client: no more items; from the server: the call succeeded
 	KindCancel     Kind = 6 // the client has lost interest; the slot stays taken until the server ends the call
+	KindCredit     Kind = 7 // from the receiver of a stream, either side: StreamCredit more items may follow; empty body, admitted for a pending call, frees nothing
 )
+
+// StreamWindow is the number of items of one stream and direction that may be
+// under way without a KindCredit from their receiver: a receiver that is slow
+// to read holds up the sender of this stream and nothing else, and never keeps
+// more than this many items.
+const StreamWindow = 16
+
+// StreamCredit is the number of items for which one KindCredit stands.
+const StreamCredit = StreamWindow / 2
 
 // Flags are bits of a message's header. A message with an unknown bit is denied.
 type Flags uint16
