@@ -41,7 +41,7 @@ const (
 // A Domain is a protection domain, as system.yaml describes it.
 type Domain struct {
 	Name    string
-	Program string // absolute path of the executable on the host
+	Program string // absolute path of the executable on the host; empty until whoever starts the system fills it in (the name server, what is yet to be built)
 	Digest  []byte // SHA-256 of the executable, if pinned; else empty
 	Args    []string
 	Env     []string // NAME=value

@@ -1,0 +1,230 @@
+package image
+
+import (
+	"bytes"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ward/abi"
+)
+
+// sample uses every part of an image.
+func sample() *Image {
+	allow := Verdict{Allow: true, Policy: 0}
+	width := Operand{What: Scalar, Path: []uint32{1}}
+	name := Operand{What: Scalar, Path: []uint32{2}}
+	long := func(v int64) Operand { return Operand{Value: Value{Long: v}} }
+	text := func(v string) Operand { return Operand{Value: Value{IsString: true, String: v}} }
+	when := Expr{Op: And, Args: []Expr{
+		{Op: LessEq, Left: width, Right: long(1024)},
+		{Op: Or, Args: []Expr{
+			{Op: Not, Args: []Expr{{Op: Eq, Left: name, Right: text("secret")}}},
+			{Op: Prefix, Left: name, Right: text("pub-")},
+			{Op: In, Left: name, Set: []Value{{IsString: true, String: "a"}, {IsString: true, String: "b"}}},
+			{Op: In, Left: width, Set: []Value{{Long: -1}, {Long: 7}}},
+		}},
+		{Op: If, Args: []Expr{
+			{Op: Has, Path: []uint32{3}},
+			{Op: Less, Left: Operand{What: Size, Path: []uint32{3, 1}}, Right: long(10)},
+			{Op: Eq, Left: Operand{What: Count, Path: []uint32{4}}, Right: long(0)},
+		}},
+		{Op: True},
+	}}
+	users := Decision{Permit: []Rule{{Policy: 0, When: Expr{Op: Or, Args: []Expr{{Op: User}, {Op: Group, Atom: 1}}}}}}
+	return &Image{
+		Name: "picture", Require: []string{"landlock"},
+		Domains: []Domain{
+			{Name: "names", Names: true, Ring: Ring{1, "service"}, Start: Verdict{Policy: abi.NoPolicy}},
+			{Name: "manager", Program: "/usr/bin/manager", Digest: make([]byte, 32), Args: []string{"-v"}, Env: []string{"A=b"},
+				Host: true, Ring: Ring{1, "service"}, Files: []File{{"/srv/pictures", Read | Write, true, allow}},
+				Listen: []Listen{{"grpc", "tcp:0.0.0.0:1"}}, Connect: []string{"tcp:*:443"},
+				Exports: []Export{{0, "/run/pictures.sock", allow}}, Needs: []string{"x.Y"}, Tmp: 1 << 20,
+				Start: allow, Quota: Quota{1, 2, 3, 4, 5}},
+			{Name: "client", Program: "/usr/bin/client", Ring: Ring{3, "user"}, Once: true, Restart: true, Start: allow},
+		},
+		Interfaces: []Interface{{"picture.v1.Pictures", []Method{{"Get", false, true, 0, 1}}}},
+		Messages: []Message{
+			{Name: "picture.v1.Request", Fields: []Field{
+				{Number: 1, Name: "width", Type: Int32, HasRange: true, Min: uint64(0xffffffffffffffff), Max: 4096, Values: []int64{-1, 7}},
+				{Number: 2, Name: "name", Type: String, MaxLen: 64, MaxRunes: 10, In: []string{"a", "b"}, Prefix: "p", Suffix: "s", Class: [2]uint64{1, 2}, Default: true},
+				{Number: 3, Name: "inner", Type: Nested, Card: Optional, Message: 1, MaxLen: 100, Oneof: 1},
+				{Number: 4, Name: "tags", Type: Uint32, Card: Repeated, MaxItems: 8},
+				{Number: 5, Name: "ratio", Type: Double, HasRange: true, Min: math.Float64bits(-1), Max: math.Float64bits(1)},
+			}, Required: []Oneof{{"which", []uint32{2}}}},
+			{Name: "picture.v1.Inner", Fields: []Field{{Number: 1, Name: "data", Type: Bytes, MaxLen: 4096, Required: true}}},
+		},
+		Policies: []Policy{{"pictures for all", "policy.cedar:3", false}, {"never", "policy.cedar:9", true}},
+		Routes: []Route{
+			{Client: 2, Server: 1, Connect: allow, Lookup: allow, Methods: []MethodPolicy{{
+				Request: Decision{Permit: []Rule{{0, true, when}}, Forbid: []Rule{{Policy: 1, When: Expr{Op: Suffix, Left: name, Right: text("x")}}}},
+				Reply:   Decision{Permit: []Rule{{Policy: 0, When: Expr{Op: True}}}},
+			}}},
+			{Client: abi.NoDomain, Server: 1, Connect: Verdict{Policy: 1}, Lookup: Verdict{Policy: abi.NoPolicy}, ConnectUser: users, Methods: []MethodPolicy{{Request: users}}},
+		},
+		Metadata: []Metadata{{"traceparent", 64}},
+		Users:    []string{"alice"},
+		Groups:   []string{"wheel", "printer"},
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	img := sample()
+	if err := img.Check(); err != nil {
+		t.Fatal(err)
+	}
+	encoded := Encode(img)
+	got, err := Decode(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(sample(), got); diff != "" {
+		t.Errorf("decoded differs:\n%s", diff)
+	}
+	if diff := cmp.Diff(sample(), img); diff != "" {
+		t.Errorf("Encode changed its argument:\n%s", diff)
+	}
+	if !bytes.Equal(Encode(got), encoded) {
+		t.Error("encoding is not canonical")
+	}
+	if h := Hash(encoded); len(h) != 64 || h != Hash(Encode(sample())) {
+		t.Errorf("hash %s is not one of the content", h)
+	}
+}
+
+// Each prefix of an image, and each image with a byte more, is refused.
+func TestDecodeRefusesOtherLengths(t *testing.T) {
+	b := Encode(sample())
+	for n := range b {
+		if _, err := Decode(b[:n]); err == nil {
+			t.Fatalf("first %d of %d bytes were accepted", n, len(b))
+		}
+	}
+	if _, err := Decode(append(b, 0)); err == nil {
+		t.Error("a trailing byte was accepted")
+	}
+}
+
+// A list that claims to be long costs nothing before its elements are read.
+func TestDecodeAllocationIsBounded(t *testing.T) {
+	c := codec{}
+	c.str(new(string))
+	c.number(1<<24, math.MaxUint32) // so many required mechanisms
+	c.b = append(c.b, 0xff)
+	b := append([]byte(Magic), 1, 0, 0, 0, 1, byte(len(c.b)), 0, 0, 0)
+	b = append(b, c.b...)
+	if n := testing.AllocsPerRun(10, func() { Decode(b) }); n > 20 {
+		t.Errorf("%v allocations for %d bytes", n, len(b))
+	}
+}
+
+func TestCheck(t *testing.T) {
+	deep := Expr{Op: True}
+	for range MaxDepth {
+		deep = Expr{Op: Not, Args: []Expr{deep}}
+	}
+	wide := Expr{Op: And, Args: make([]Expr, MaxNodes)}
+	for i := range wide.Args {
+		wide.Args[i].Op = True
+	}
+	request := func(i *Image) *Rule { return &i.Routes[0].Methods[0].Request.Permit[0] }
+	for name, spoil := range map[string]func(*Image){
+		"system name":                 func(i *Image) { i.Name = "a/b" },
+		"domain name as path":         func(i *Image) { i.Domains[1].Name = ".." },
+		"domain twice":                func(i *Image) { i.Domains[1].Name = "client" },
+		"two name servers":            func(i *Image) { i.Domains[1].Names = true },
+		"program relative":            func(i *Image) { i.Domains[1].Program = "bin/x" },
+		"program not clean":           func(i *Image) { i.Domains[1].Program = "/usr/../x" },
+		"digest length":               func(i *Image) { i.Domains[1].Digest = []byte{1} },
+		"argument with NUL":           func(i *Image) { i.Domains[1].Args = []string{"\x00"} },
+		"environment":                 func(i *Image) { i.Domains[1].Env = []string{"novalue"} },
+		"ring":                        func(i *Image) { i.Domains[1].Ring.Level = 32 },
+		"file without access":         func(i *Image) { i.Domains[1].Files[0].Access = 0 },
+		"file without policy":         func(i *Image) { i.Domains[1].Files[0].Verdict = Verdict{true, abi.NoPolicy} },
+		"allow by a forbid":           func(i *Image) { i.Domains[1].Start = Verdict{true, 1} },
+		"policy out of range":         func(i *Image) { i.Domains[1].Start.Policy = 2 },
+		"socket too long":             func(i *Image) { i.Domains[1].Exports[0].Socket = "/" + strings.Repeat("x", 107) },
+		"export out of range":         func(i *Image) { i.Domains[1].Exports[0].Interface = 1 },
+		"message out of range":        func(i *Image) { i.Interfaces[0].Methods[0].Request = 2 },
+		"message contains itself":     func(i *Image) { i.Messages[0].Fields[2].Message = 0 },
+		"fields out of order":         func(i *Image) { i.Messages[0].Fields[1].Number = 1 },
+		"reserved field number":       func(i *Image) { i.Messages[1].Fields[0].Number = 19000 },
+		"empty range":                 func(i *Image) { i.Messages[0].Fields[0].Min = 5000 },
+		"range wider than type":       func(i *Image) { i.Messages[0].Fields[0].Max = 1 << 31 },
+		"set not sorted":              func(i *Image) { i.Messages[0].Fields[0].Values = []int64{2, 1} },
+		"strings not sorted":          func(i *Image) { i.Messages[0].Fields[1].In = []string{"b", "a"} },
+		"length over message":         func(i *Image) { i.Messages[0].Fields[1].MaxLen = abi.MaxMessage + 1 },
+		"oneof member":                func(i *Image) { i.Messages[0].Required[0].Fields = []uint32{0} },
+		"route twice":                 func(i *Image) { i.Routes[1] = i.Routes[0] },
+		"route to nobody":             func(i *Image) { i.Routes[0].Server = 3 },
+		"route not exported":          func(i *Image) { i.Routes[0].Server = 2 },
+		"route lacks methods":         func(i *Image) { i.Routes[0].Methods = nil },
+		"rules out of order":          func(i *Image) { r := &i.Routes[0].Methods[0].Request; r.Permit = append(r.Permit, r.Permit[0]) },
+		"permit among forbids":        func(i *Image) { i.Routes[0].Methods[0].Request.Forbid[0].Policy = 0 },
+		"condition too deep":          func(i *Image) { request(i).When = deep },
+		"condition too large":         func(i *Image) { request(i).When = wide },
+		"unknown operation":           func(i *Image) { request(i).When = Expr{Op: 99} },
+		"true with arguments":         func(i *Image) { request(i).When = Expr{Op: True, Args: []Expr{{Op: True}}} },
+		"user in a domain's route":    func(i *Image) { request(i).When = Expr{Op: User} },
+		"user out of range":           func(i *Image) { i.Routes[1].ConnectUser.Permit[0].When = Expr{Op: User, Atom: 1} },
+		"parameter in connect":        func(i *Image) { i.Routes[1].ConnectUser.Permit[0].When = Expr{Op: Has, Path: []uint32{1}} },
+		"no such field":               func(i *Image) { request(i).When = Expr{Op: Has, Path: []uint32{9}} },
+		"has of implicit":             func(i *Image) { request(i).When = Expr{Op: Has, Path: []uint32{1}} },
+		"text against number":         func(i *Image) { request(i).When.Args[0].Right = Operand{Value: Value{IsString: true}} },
+		"text ordered":                func(i *Image) { request(i).When.Args[0].Left.Path = []uint32{2} },
+		"size of a number":            func(i *Image) { request(i).When.Args[0].Left.What = Size },
+		"scalar of a double":          func(i *Image) { request(i).When.Args[0].Left.Path = []uint32{5} },
+		"path through a scalar":       func(i *Image) { request(i).When.Args[0].Left.Path = []uint32{1, 1} },
+		"set of another type":         func(i *Image) { request(i).When.Args[1].Args[2].Set = []Value{{Long: 1}} },
+		"metadata key in upper case":  func(i *Image) { i.Metadata[0].Key = "Trace" },
+		"user name with a colon":      func(i *Image) { i.Users[0] = "a:b" },
+		"decision on users elsewhere": func(i *Image) { i.Routes[0].ConnectUser = i.Routes[1].ConnectUser },
+		"no such cardinality":         func(i *Image) { i.Messages[0].Fields[0].Card = 3 },
+		"listen without address":      func(i *Image) { i.Domains[1].Listen[0].Address = "" },
+		"bad policy ID":               func(i *Image) { i.Policies[0].ID = "a\nb" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			img := sample()
+			spoil(img)
+			if err := img.Check(); err == nil {
+				t.Fatal("Check accepted it")
+			}
+			if _, err := Decode(Encode(img)); err == nil {
+				t.Error("Decode accepted it")
+			}
+		})
+	}
+}
+
+// A chain of messages as long as an image allows is refused, not recursed into.
+func TestCheckLongChain(t *testing.T) {
+	img := &Image{Name: "x"}
+	for i := range uint32(200000) {
+		img.Messages = append(img.Messages, Message{Name: "M", Fields: []Field{{Number: 1, Name: "f", Type: Nested, Card: Optional, Message: i + 1}}})
+	}
+	img.Messages = append(img.Messages, Message{Name: "M"})
+	if err := img.Check(); err == nil {
+		t.Error("accepted")
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	b := Encode(sample())
+	f.Add(b)
+	f.Add(Encode(&Image{Name: "x"}))
+	f.Add(b[:len(b)/2])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		img, err := Decode(b)
+		if err != nil {
+			return
+		}
+		if err := img.Check(); err != nil {
+			t.Fatalf("decoded, but: %v", err)
+		}
+		if !bytes.Equal(Encode(img), b) {
+			t.Fatal("two encodings of one image")
+		}
+	})
+}
