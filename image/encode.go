@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+
+	"ward/abi"
 )
 
 // Magic is how an encoded image begins; Version, a little-endian uint32, follows.
@@ -20,13 +22,13 @@ const (
 	MaxString   = 64 << 10 // bytes of one string
 	MaxDomains  = 4096     // a system has as many user IDs
 	MaxMethods  = 1024     // of an interface
-	MaxFields   = 64       // of a message
-	MaxNesting  = 8        // of messages
-	MaxDepth    = 64       // of an expression
-	MaxNodes    = 4096     // of a rule's expression
-	MaxCaptures = 16       // parameters that the policy of one method looks at, each way
-	MaxMetadata = 16       // keys
-	MaxAtoms    = 1024     // users, and groups
+	MaxFields   = abi.MaxFields
+	MaxNesting  = abi.MaxDepth
+	MaxDepth    = 64   // of an expression
+	MaxNodes    = 4096 // of a rule's expression
+	MaxCaptures = abi.MaxCaptures
+	MaxMetadata = 16   // keys
+	MaxAtoms    = 1024 // users, and groups
 )
 
 // Sections follow the version in this order, each once: number (1 byte),
