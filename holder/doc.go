@@ -1,0 +1,16 @@
+// Package holder is the first process of wardd, the one that need not die.
+//
+// It keeps the descriptors on which gates depend, starts the audit writer, the
+// creator and the monitor, reaps what is orphaned, and at the end puts things
+// in order. It decides nothing, reads nothing that a domain wrote, and parses
+// nothing but the fixed messages of its own children.
+//
+// Invariants:
+//   - as long as the holder lives, gates that were opened go on and are
+//     checked, whatever becomes of the monitor;
+//   - when it ends, in whatever way, nothing goes on: the monitor and the
+//     audit writer die with it (PR_SET_PDEATHSIG), the creator reads end of
+//     file on its channel and kills the domains, and the maps lose their last
+//     descriptor, so that every gate drops everything;
+//   - it holds no text of the system but the image, and no right of a domain.
+package holder

@@ -1,0 +1,190 @@
+// Package admin is how the command line talks to a running monitor: the
+// socket monitor.sock in the system's run directory, for root only. Requests
+// are single bytes; the monitor parses no text. Answers are lines of JSON,
+// then end of file.
+package admin
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Socket is the name of the socket in a run directory; it has mode 0600.
+const Socket = "monitor.sock"
+
+// Op is the first byte of a request.
+type Op byte
+
+const (
+	OpPS       Op = 1 // one Domain a line
+	OpDescribe Op = 2 // followed by a domain's index, uint32 little endian: one Domain with its Descriptor
+	OpDown     Op = 3 // ordered stop; the answer is end of file when it has begun
+)
+
+// States of a domain.
+const (
+	Waiting = "waiting" // not started yet
+	Running = "running"
+	Ended   = "ended"
+	Refused = "refused" // the policy forbids its start
+)
+
+// A Domain is what `ward ps` shows of a domain.
+type Domain struct {
+	Index      uint32      `json:"index"`
+	Name       string      `json:"domain"`
+	State      string      `json:"state"`
+	PID        int         `json:"pid,omitempty"`
+	UID        uint32      `json:"uid,omitempty"`
+	Cgroup     uint64      `json:"cgroup,omitempty"` // cgroup ID; 0: none
+	Ring       int32       `json:"ring"`
+	RingName   string      `json:"ring_name"`
+	Status     *int        `json:"status,omitempty"` // of what ended
+	Gates      int         `json:"gates"`            // gate ends held
+	MayCall    int         `json:"may_call"`         // entry points
+	Files      int         `json:"files"`            // granted
+	Exports    int         `json:"exports"`
+	Denied     uint64      `json:"denied"` // messages
+	Allowed    uint64      `json:"allowed"`
+	Lost       uint64      `json:"lost"` // audit records
+	Descriptor *Descriptor `json:"descriptor,omitempty"`
+}
+
+// A Descriptor is all that a domain may do.
+type Descriptor struct {
+	Program string   `json:"program"`
+	Digest  string   `json:"digest,omitempty"` // SHA-256, hexadecimal
+	Calls   []Call   `json:"calls"`
+	Files   []File   `json:"files"`
+	Listen  []string `json:"listen"`
+	Connect []string `json:"connect"`
+	Exports []Export `json:"exports"`
+	Quota   Quota    `json:"quota"`
+	Held    []Gate   `json:"held"`
+}
+
+// A Call is an entry point that some policy permits, perhaps under conditions.
+type Call struct {
+	Method   string   `json:"method"` // pkg.Service/Method
+	To       string   `json:"to"`
+	Policies []string `json:"policies"` // permits that can match
+	Forbids  []string `json:"forbids,omitempty"`
+}
+
+// A File is a granted file.
+type File struct {
+	Path   string `json:"path"`
+	Access string `json:"access"` // r, w, x in this order
+	AsRoot bool   `json:"as_root,omitempty"`
+	Policy string `json:"policy"`
+}
+
+// An Export is an interface that may be published.
+type Export struct {
+	Interface string `json:"interface"`
+	Socket    string `json:"socket,omitempty"`
+	Serving   bool   `json:"serving"`
+	Policy    string `json:"policy"`
+}
+
+// Quota are the bounds of a domain; 0: the default.
+type Quota struct {
+	Processes uint32 `json:"processes"`
+	Memory    uint64 `json:"memory"`
+	CPUWeight uint32 `json:"cpu_weight"`
+	Files     uint32 `json:"files"`
+	Gates     uint32 `json:"gates"`
+}
+
+// A Gate is a gate that is open now.
+type Gate struct {
+	Interface string `json:"interface"`
+	From      string `json:"from"`
+	To        string `json:"to"`
+}
+
+// ErrNotRunning: there is no monitor behind the socket.
+var ErrNotRunning = errors.New("not running")
+
+// PS asks the monitor of the system in runDir for all its domains.
+func PS(ctx context.Context, runDir string) ([]Domain, error) {
+	var all []Domain
+	err := ask(ctx, runDir, []byte{byte(OpPS)}, func(line []byte) error {
+		var d Domain
+		if err := json.Unmarshal(line, &d); err != nil {
+			return fmt.Errorf("answer of the monitor: %w", err)
+		}
+		all = append(all, d)
+		return nil
+	})
+	return all, err
+}
+
+// Describe asks for the domain with the given name, with its descriptor.
+func Describe(ctx context.Context, runDir, name string) (Domain, error) {
+	all, err := PS(ctx, runDir)
+	if err != nil {
+		return Domain{}, err
+	}
+	for _, d := range all {
+		if d.Name != name {
+			continue
+		}
+		request := binary.LittleEndian.AppendUint32([]byte{byte(OpDescribe)}, d.Index)
+		err := ask(ctx, runDir, request, func(line []byte) error { return json.Unmarshal(line, &d) })
+		return d, err
+	}
+	return Domain{}, fmt.Errorf("no domain %q in the system in %s", name, runDir)
+}
+
+// Down asks for an ordered stop. It returns when the stop has begun; the
+// socket vanishes when it is complete.
+func Down(ctx context.Context, runDir string) error {
+	return ask(ctx, runDir, []byte{byte(OpDown)}, func([]byte) error { return nil })
+}
+
+func ask(ctx context.Context, runDir string, request []byte, each func([]byte) error) error {
+	path := filepath.Join(runDir, Socket)
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("system in %s: %w", runDir, ErrNotRunning)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s: only root may ask the monitor; run it through sudo", path)
+	case err != nil:
+		return err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		conn.SetDeadline(deadline)
+	} else {
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+	}
+	if _, err := conn.Write(request); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	in := bufio.NewReaderSize(conn, 64<<10)
+	for {
+		line, err := in.ReadBytes('\n')
+		if errors.Is(err, io.EOF) && len(line) == 0 {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if err := each(line); err != nil {
+			return err
+		}
+	}
+}
