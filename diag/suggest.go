@@ -25,7 +25,7 @@ func Suggest(written string, known []string) string {
 		if d >= distance && lastPart(k) != k && lastPart(k) == lastPart(written) {
 			d = distance - 1
 		}
-		if d < distance {
+		if d < distance && d < len(written) { // at least one letter stays
 			best, distance = k, d
 		}
 	}

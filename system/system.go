@@ -18,6 +18,14 @@ type String struct {
 	Pos   diag.Pos
 }
 
+// at returns the place of s, or another if s has none.
+func (s String) at(other diag.Pos) diag.Pos {
+	if s.Pos.Line == 0 {
+		return other
+	}
+	return s.Pos
+}
+
 // A System is the content of system.yaml.
 type System struct {
 	Name       String
@@ -26,41 +34,57 @@ type System struct {
 	Use        []String // models
 	Require    []String
 	Rings      []Ring
-	Domains    []*Domain // in the order of the file
-	Metadata   []Metadata
-	AuditAllow bool // `audit: all` at the top: record admitted messages too (see docs/decisions)
+	Domains    []*Domain  // in the order of the file; an implicit name server comes last
+	Metadata   []Metadata // the two keys of the trace context first
+	AuditAllow bool       // `audit: all` at the top: record admitted messages too (docs/decisions/0003-audit-all.md)
+
+	// NameServer is the element of Domains that finds interfaces, or nil if no
+	// domain exports anything. It is the domain NamesDomain; unless the file
+	// declares it, it is added with Implicit set, at the place of `domains`.
+	NameServer *Domain
 }
 
+// NamesDomain is the name of the name server, and NamesInterface what it
+// serves. Only this domain exports that interface.
+const (
+	NamesDomain    = "names"
+	NamesInterface = "ward.v1.Names"
+)
+
 // A Ring as declared; level 0 is the most trusted. If the file declares none
-// there are four: kernel 0, service 1, system 2, user 3 (documented in docs/policy.md).
+// there are four: kernel 0, service 1, system 2, user 3; their Name has no place.
 type Ring struct {
 	Name  String
 	Level int32
 }
 
-// A Domain as declared.
+// A Domain as declared. Exactly one of Build and Program is set; both are
+// empty for a name server that is Ward's own.
 type Domain struct {
 	Name    String
 	Pos     diag.Pos
-	Build   String // Go package to build, relative to the directory; `program` is then its output
-	Program String
-	Digest  String
-	Args    []String
+	Build   String   // Go package to build, relative to the directory; `program` is then its output
+	Program String   // absolute path on the host
+	Digest  String   // "" or sha256: and 64 hexadecimal digits
+	Args    []String // after the program's name
 	Env     []String // NAME=value
 	Root    String   // "" or "host"
 	Files   []File
 	Listen  []Listen
-	Connect []String
-	Exports []Export
-	Needs   []String
-	Ring    String
+	Connect []String // tcp:HOST:PORT or udp:HOST:PORT
+	Exports []Export // one per interface
+	Needs   []String // domains that start before this one; without cycles
+	Ring    String   // name of an element of System.Rings; if not declared, the least trusted, at Pos
 	Roles   []String
 	Label   String
-	Tmp     uint64
+	Tmp     uint64 // bytes; 0: default
 	Once    bool
-	Restart String
-	Inherit String
+	Restart String // "" or "never"
+	Inherit String // "" or "none"
 	Quota   Quota
+
+	Names    bool // the name server
+	Implicit bool // not in the file
 }
 
 // A File is an entry of `files`.
@@ -70,24 +94,24 @@ type File struct {
 	As   String // "" or "root"
 }
 
-// A Listen is an entry of `listen`.
+// A Listen is an entry of `listen`. Address is tcp:ADDRESS:PORT, udp:ADDRESS:PORT or unix:/PATH.
 type Listen struct{ Name, Address String }
 
 // An Export is an entry of `exports`.
 type Export struct {
-	Interface String
-	Socket    String
-	Bracket   []int32
+	Interface String  // pkg.Service
+	Socket    String  // absolute path of the socket for programs outside Ward, or empty; unique in the system
+	Bracket   []int32 // none: refused in this version
 	Pos       diag.Pos
 }
 
 // Quota bounds; 0: default.
 type Quota struct {
-	Processes uint32
-	Memory    uint64
-	CPUWeight uint32
-	Files     uint32
-	Gates     uint32
+	Processes uint32 // and threads
+	Memory    uint64 // bytes
+	CPUWeight uint32 // 1 to 10,000
+	Files     uint32 // open descriptors
+	Gates     uint32 // gate ends
 }
 
 // Metadata declares a metadata key and the largest value, in bytes.
