@@ -1,0 +1,100 @@
+package kernel
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ward/image"
+)
+
+// What Landlock can refuse, by the ABI that brought it
+// (include/uapi/linux/landlock.h).
+const (
+	landlockRead  = unix.LANDLOCK_ACCESS_FS_READ_FILE
+	landlockWrite = unix.LANDLOCK_ACCESS_FS_WRITE_FILE
+	// what a directory may additionally be granted for changing what is in it;
+	// never sockets and devices
+	landlockMake = unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_MAKE_DIR |
+		unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_FIFO | unix.LANDLOCK_ACCESS_FS_MAKE_SYM | unix.LANDLOCK_ACCESS_FS_REFER
+
+	landlockNet   = unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
+	landlockScope = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL
+)
+
+// landlockHandled returns what a ruleset of the given ABI handles: file
+// rights, network rights, scopes. What is handled is refused unless a rule
+// grants it. ABIs above 7 add rights that Ward does not handle yet.
+func landlockHandled(abi int) (fs, net, scope uint64) {
+	fs = 1<<13 - 1 // EXECUTE to MAKE_SYM
+	if abi >= 2 {
+		fs |= unix.LANDLOCK_ACCESS_FS_REFER
+	}
+	if abi >= 3 {
+		fs |= unix.LANDLOCK_ACCESS_FS_TRUNCATE
+	}
+	if abi >= 4 {
+		net = landlockNet
+	}
+	if abi >= 5 {
+		fs |= unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+	}
+	if abi >= 6 {
+		scope = landlockScope
+	}
+	return fs, net, scope
+}
+
+// landlockRights translates the access of a bind. A file can only be granted
+// what makes sense for a file.
+func landlockRights(a image.Access, dir bool) uint64 {
+	var r uint64
+	if a&image.Read != 0 {
+		r |= landlockRead
+		if dir {
+			r |= unix.LANDLOCK_ACCESS_FS_READ_DIR
+		}
+	}
+	if a&image.Write != 0 {
+		r |= landlockWrite | unix.LANDLOCK_ACCESS_FS_TRUNCATE
+		if dir {
+			r |= landlockMake
+		}
+	}
+	if a&image.Execute != 0 {
+		r |= unix.LANDLOCK_ACCESS_FS_EXECUTE
+	}
+	return r
+}
+
+// newRuleset makes the Landlock ruleset of a root: exactly what its mounts
+// grant, /tmp and /dev. It refuses to do less than the ABI offers.
+func newRuleset(abi int, r *rootTree) (int, error) {
+	fs, net, scope := landlockHandled(abi)
+	set, err := landlockCreate(fs, net, scope)
+	if err != nil {
+		return -1, fmt.Errorf("landlock ruleset: %w", err)
+	}
+	add := func(fd int, rights uint64) error { return landlockAllow(set, fd, rights&fs) }
+	for _, m := range r.mounts {
+		if err := add(m.fd, landlockRights(m.access, m.dir)); err != nil {
+			unix.Close(set)
+			return -1, fmt.Errorf("landlock rule for %s: %w", m.path, err)
+		}
+	}
+	for name, rights := range map[string]uint64{
+		"tmp": landlockRights(image.Read|image.Write, true),
+		"dev": landlockRead | landlockWrite,
+	} {
+		fd, err := unix.Openat(r.top, name, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		if err == nil {
+			err = add(fd, rights)
+			unix.Close(fd)
+		}
+		if err != nil {
+			unix.Close(set)
+			return -1, fmt.Errorf("landlock rule for /%s: %w", name, err)
+		}
+	}
+	return set, nil
+}
