@@ -1,0 +1,201 @@
+package creator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"ward/abi"
+)
+
+// ErrGone: the creator has ended, or its channel was closed.
+var ErrGone = errors.New("the creator has ended")
+
+// Started is what the creator says of a domain that runs.
+type Started struct {
+	PID    int      // of the domain's first process, in the creator's PID namespace
+	UID    uint32   // its user and group ID
+	Cgroup uint64   // ID of its cgroup; 0: there is none
+	Pidfd  *os.File // of the first process; the receiver closes it
+}
+
+// Exit says that a domain's first process, and with it all its processes, has ended.
+type Exit struct {
+	Domain abi.DomainID
+	PID    int
+	Status syscall.WaitStatus
+}
+
+// A Client is the asking side. Its methods may be called from several goroutines.
+type Client struct {
+	conn  *os.File
+	fd    int
+	exits chan Exit
+
+	mu      sync.Mutex
+	seq     uint32
+	waiting map[uint32]chan answer // nil: closed
+	queue   []Exit
+	more    *sync.Cond // queue has grown, or the reader has ended
+	ended   bool
+}
+
+type answer struct {
+	message
+	files []*os.File
+}
+
+// NewClient takes over the asking end of the channel.
+func NewClient(conn *os.File) *Client {
+	c := &Client{conn: conn, fd: int(conn.Fd()), exits: make(chan Exit), waiting: map[uint32]chan answer{}}
+	c.more = sync.NewCond(&c.mu)
+	go c.read()
+	go c.deliver()
+	return c
+}
+
+// Start starts a domain. control becomes its descriptor 3, output its standard
+// output and error; both stay the caller's. If ctx ends first, a domain that is
+// started nevertheless shows by its Exit.
+func (c *Client) Start(ctx context.Context, domain abi.DomainID, control, output *os.File) (Started, error) {
+	a, err := c.ask(ctx, message{op: opStart, domain: uint32(domain)}, control, output)
+	if err != nil {
+		return Started{}, err
+	}
+	if a.op != opStarted || len(a.files) != 1 {
+		closeFiles(a.files)
+		return Started{}, errMessage
+	}
+	return Started{PID: int(a.pid), UID: a.uid, Cgroup: a.cgroup, Pidfd: a.files[0]}, nil
+}
+
+// Signal sends a signal to the first process of a running domain. A process
+// that has no handler for it ignores it, being the first of its PID namespace:
+// all but SIGKILL and SIGSTOP are requests.
+func (c *Client) Signal(ctx context.Context, domain abi.DomainID, sig syscall.Signal) error {
+	_, err := c.ask(ctx, message{op: opSignal, domain: uint32(domain), arg: uint32(sig)})
+	return err
+}
+
+// Stop kills all domains, waits until they have ended and their cgroups are
+// removed, and ends the creator. All Exits come before it returns, or at the same time.
+func (c *Client) Stop(ctx context.Context) error {
+	_, err := c.ask(ctx, message{op: opStop})
+	return err
+}
+
+// Exits tells the end of every started domain, in order, and is closed when
+// the creator has ended. Nothing is lost while nobody reads.
+func (c *Client) Exits() <-chan Exit { return c.exits }
+
+// Close shuts the channel down, also for a process that shares it: the creator
+// kills all domains and ends. (A process that merely ends shuts nothing down.)
+func (c *Client) Close() error {
+	unix.Shutdown(c.fd, unix.SHUT_RDWR)
+	return nil
+}
+
+func (c *Client) ask(ctx context.Context, m message, files ...*os.File) (answer, error) {
+	ch := make(chan answer, 1)
+	c.mu.Lock()
+	if c.waiting == nil {
+		c.mu.Unlock()
+		return answer{}, ErrGone
+	}
+	c.seq++
+	if c.seq == 0 {
+		c.seq = 1
+	}
+	m.seq = c.seq
+	c.waiting[m.seq] = ch
+	err := send(c.fd, m, files...)
+	if err != nil {
+		delete(c.waiting, m.seq)
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return answer{}, fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	select {
+	case a, ok := <-ch:
+		if !ok {
+			return answer{}, ErrGone
+		}
+		if a.op == opFailed {
+			return answer{}, errors.New(a.text)
+		}
+		return a, nil
+	case <-ctx.Done():
+		c.mu.Lock()
+		if c.waiting != nil {
+			delete(c.waiting, m.seq)
+		}
+		c.mu.Unlock()
+		select {
+		case a := <-ch: // it came just now
+			closeFiles(a.files)
+		default:
+		}
+		return answer{}, ctx.Err()
+	}
+}
+
+// read distributes answers until the channel ends or the creator misbehaves.
+func (c *Client) read() {
+	for {
+		m, files, err := receive(c.fd)
+		if err != nil {
+			break
+		}
+		c.mu.Lock()
+		if m.op == opExited {
+			c.queue = append(c.queue, Exit{Domain: abi.DomainID(m.domain), PID: int(m.pid), Status: syscall.WaitStatus(m.arg)})
+			c.more.Signal()
+			c.mu.Unlock()
+			closeFiles(files)
+			continue
+		}
+		ch, ok := c.waiting[m.seq]
+		delete(c.waiting, m.seq)
+		if ok {
+			ch <- answer{m, files}
+		}
+		c.mu.Unlock()
+		if !ok {
+			closeFiles(files)
+		}
+	}
+	c.mu.Lock()
+	for _, ch := range c.waiting {
+		close(ch)
+	}
+	c.waiting = nil
+	c.ended = true
+	c.more.Signal()
+	c.conn.Close()
+	c.mu.Unlock()
+}
+
+// deliver hands exits on at the reader's pace.
+func (c *Client) deliver() {
+	defer close(c.exits)
+	for {
+		c.mu.Lock()
+		for len(c.queue) == 0 && !c.ended {
+			c.more.Wait()
+		}
+		if len(c.queue) == 0 {
+			c.mu.Unlock()
+			return
+		}
+		e := c.queue[0]
+		c.queue = c.queue[1:]
+		c.mu.Unlock()
+		c.exits <- e
+	}
+}

@@ -1,0 +1,221 @@
+package creator
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"ward/abi"
+	"ward/image"
+	"ward/kernel"
+)
+
+// Config says how a creator makes domains.
+type Config struct {
+	UIDBase uint32 // domain i gets user and group ID UIDBase+i
+	Cgroup  string // name of the system's cgroup directory; empty: ward-NAME.PID
+
+	without kernel.Defence // for attack tests: defences to leave out
+}
+
+// A creator is the state of the creator process.
+type creator struct {
+	fd      int
+	img     *image.Image
+	cfg     Config
+	tree    *kernel.CgroupTree // nil: no cgroup v2
+	running map[abi.DomainID]*running
+}
+
+// running is a domain that has not been reaped.
+type running struct {
+	domain  abi.DomainID
+	process *kernel.Process
+	cgroup  *kernel.Cgroup // nil: none
+}
+
+// A request is one row of the dispatch table.
+type request struct {
+	files int // descriptors that must come along
+	do    func(*creator, message, []*os.File) (end bool, err error)
+}
+
+// requests is what may be asked of a creator. An operation without a row is fatal.
+var requests = map[op]request{
+	opStart:  {files: 2, do: (*creator).start},
+	opSignal: {files: 0, do: (*creator).signal},
+	opStop:   {files: 0, do: (*creator).stop},
+}
+
+// Serve is the creator process: it answers requests on conn until it is told
+// to stop or everybody has closed the other end, then kills what it started,
+// reaps it, and removes the cgroups. The image must have been checked. An
+// error other than of cleaning up means that the asking side broke the protocol.
+func Serve(conn *os.File, img *image.Image, cfg Config) error {
+	defer conn.Close()
+	if cfg.UIDBase == 0 || uint64(cfg.UIDBase)+uint64(len(img.Domains)) >= 1<<32 {
+		return fmt.Errorf("creator: user IDs from %d on do not fit %d domains", cfg.UIDBase, len(img.Domains))
+	}
+	c := &creator{fd: int(conn.Fd()), img: img, cfg: cfg, running: map[abi.DomainID]*running{}}
+	name := cfg.Cgroup
+	if name == "" {
+		name = fmt.Sprintf("ward-%s.%d", img.Name, os.Getpid())
+	}
+	tree, err := kernel.NewCgroupTree(name)
+	switch {
+	case errors.Is(err, kernel.ErrNoCgroup2):
+	case err != nil:
+		return fmt.Errorf("creator: %w", err)
+	default:
+		c.tree = tree
+	}
+	err = c.loop()
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return errors.Join(err, c.end())
+}
+
+// loop serves until the end. It returns nil after a stop.
+func (c *creator) loop() error {
+	for {
+		fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
+		var order []*running
+		for _, r := range c.running {
+			fds = append(fds, unix.PollFd{Fd: int32(r.process.Pidfd.Fd()), Events: unix.POLLIN})
+			order = append(order, r)
+		}
+		if _, err := unix.Poll(fds, -1); err != nil {
+			if err == unix.EINTR {
+				continue
+			}
+			return fmt.Errorf("creator: poll: %w", err)
+		}
+		// Ends first: a request to start the domain again finds it ended.
+		for i, r := range order {
+			if fds[i+1].Revents != 0 {
+				if err := c.reap(r); err != nil {
+					return err
+				}
+			}
+		}
+		if fds[0].Revents == 0 {
+			continue
+		}
+		m, files, err := receive(c.fd)
+		if err != nil {
+			return err
+		}
+		end, err := c.dispatch(m, files)
+		closeFiles(files)
+		if err != nil || end {
+			return err
+		}
+	}
+}
+
+func (c *creator) dispatch(m message, files []*os.File) (end bool, err error) {
+	r, ok := requests[m.op]
+	if !ok || len(files) != r.files || m.seq == 0 || m.text != "" {
+		return false, fmt.Errorf("creator: %w: operation %d with %d descriptors", errMessage, m.op, len(files))
+	}
+	return r.do(c, m, files)
+}
+
+// fail answers a request that is well-formed but cannot be met.
+func (c *creator) fail(m message, format string, args ...any) error {
+	return send(c.fd, message{op: opFailed, seq: m.seq, domain: m.domain, text: fmt.Sprintf(format, args...)})
+}
+
+func (c *creator) start(m message, files []*os.File) (bool, error) {
+	if int64(m.domain) >= int64(len(c.img.Domains)) {
+		return false, fmt.Errorf("creator: %w: no domain %d", errMessage, m.domain)
+	}
+	id := abi.DomainID(m.domain)
+	d := &c.img.Domains[id]
+	if !d.Start.Allow {
+		return false, c.fail(m, "start %s: the policy does not allow it", d.Name)
+	}
+	if c.running[id] != nil {
+		return false, c.fail(m, "start %s: it is running", d.Name)
+	}
+	r, err := c.spawn(id, files[0], files[1])
+	if err != nil {
+		return false, c.fail(m, "%v", err)
+	}
+	c.running[id] = r
+	a := message{op: opStarted, seq: m.seq, domain: m.domain, pid: uint32(r.process.PID), uid: c.uid(id)}
+	if r.cgroup != nil {
+		a.cgroup = r.cgroup.ID
+	}
+	return false, send(c.fd, a, r.process.Pidfd)
+}
+
+func (c *creator) signal(m message, _ []*os.File) (bool, error) {
+	r := c.running[abi.DomainID(m.domain)]
+	if r == nil {
+		return false, c.fail(m, "signal: domain %d does not run", m.domain)
+	}
+	if m.arg == 0 || m.arg > 64 {
+		return false, fmt.Errorf("creator: %w: signal %d", errMessage, m.arg)
+	}
+	if err := unix.PidfdSendSignal(int(r.process.Pidfd.Fd()), syscall.Signal(m.arg), nil, 0); err != nil && err != unix.ESRCH {
+		return false, c.fail(m, "signal %s: %v", c.img.Domains[r.domain].Name, err)
+	}
+	return false, send(c.fd, message{op: opDone, seq: m.seq, domain: m.domain})
+}
+
+func (c *creator) stop(m message, _ []*os.File) (bool, error) {
+	if err := c.end(); err != nil {
+		return true, c.fail(m, "%v", err)
+	}
+	return true, send(c.fd, message{op: opDone, seq: m.seq})
+}
+
+// reap collects a domain that has ended, clears up after it, and tells.
+func (c *creator) reap(r *running) error {
+	var status unix.WaitStatus
+	for {
+		_, err := unix.Wait4(r.process.PID, &status, 0, nil)
+		if err == nil {
+			break
+		}
+		if err != unix.EINTR {
+			return fmt.Errorf("creator: wait for %s: %w", c.img.Domains[r.domain].Name, err)
+		}
+	}
+	delete(c.running, r.domain)
+	r.process.Pidfd.Close()
+	var err error
+	if r.cgroup != nil {
+		err = r.cgroup.Remove()
+	}
+	told := send(c.fd, message{op: opExited, domain: uint32(r.domain), pid: uint32(r.process.PID), arg: uint32(status)})
+	if errors.Is(told, unix.EPIPE) {
+		told = nil // nobody is there to be told; the channel's end of file follows
+	}
+	return errors.Join(err, told)
+}
+
+// end kills and reaps everything that runs and removes the cgroups.
+func (c *creator) end() error {
+	var errs []error
+	if c.tree != nil {
+		errs = append(errs, c.tree.Kill())
+	}
+	for _, r := range c.running {
+		unix.PidfdSendSignal(int(r.process.Pidfd.Fd()), unix.SIGKILL, nil, 0)
+	}
+	for _, r := range c.running {
+		errs = append(errs, c.reap(r))
+	}
+	if c.tree != nil {
+		errs = append(errs, c.tree.Remove())
+		c.tree = nil
+	}
+	return errors.Join(errs...)
+}
