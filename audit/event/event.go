@@ -1,0 +1,114 @@
+// Package event is what the monitor and the holder tell the audit writer: one
+// fixed binary message for each, at most MaxEvent bytes. The writer turns
+// numbers into names by the image.
+package event
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"ward/abi"
+)
+
+// Kind says what an Event is about.
+type Kind uint8
+
+const (
+	Compiled Kind = iota + 1 // Text: the image's hash
+	Started                  // Domain, UID, PID, Ring; Allow, Policy
+	Ended                    // Domain, PID, Status
+	Gate                     // From, To, Interface, Gate, Allow, Policy, Reason; UID, PID and Text (name) of a user
+	Notice                   // Text; Domain
+	Stopped                  // Status; the last event
+	Ring                     // descriptor: the ring buffer of endpoint Endpoint, Domain; UID and Text of a user
+	RingGone                 // Endpoint has sent its last record; Count: records in all
+	Output                   // descriptor: what Domain writes to stdout and stderr
+	Lost                     // Count events of the monitor were not sent
+)
+
+const last = Lost
+
+// None stands for "no domain", "no policy", "no interface", "no gate" in an Event.
+const None = 0xffffffff
+
+// MaxText is the longest text of an event, in bytes; a longer one is cut.
+const MaxText = 2048
+
+const fixed = 2 + 12*4 + 2*8
+
+// MaxEvent is the longest message, in bytes.
+const MaxEvent = fixed + MaxText
+
+// An Event is one message. Fields that its Kind does not name are not looked at.
+type Event struct {
+	Kind      Kind
+	Reason    abi.Reason
+	Allow     bool
+	Domain    abi.DomainID
+	From, To  abi.DomainID
+	Endpoint  uint32
+	Gate      uint32
+	Interface uint32
+	Policy    uint32
+	UID, PID  uint32
+	Ring      int32
+	Status    int32
+	Time      uint64 // CLOCK_BOOTTIME, ns
+	Count     uint64
+	Text      string
+}
+
+// New returns an event of now about nothing.
+func New(k Kind) Event {
+	return Event{Kind: k, Domain: None, From: None, To: None, Endpoint: None, Gate: None, Interface: None, Policy: None, Time: Now()}
+}
+
+// Now returns CLOCK_BOOTTIME in ns.
+func Now() uint64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return uint64(ts.Nano())
+}
+
+// Encode returns the message: kind, reason, then the 32-bit words, the 64-bit
+// words and the text, little endian.
+func (e *Event) Encode() []byte {
+	le := binary.LittleEndian
+	b := make([]byte, 0, fixed+len(e.Text))
+	b = append(b, byte(e.Kind), byte(e.Reason))
+	var allow uint32
+	if e.Allow {
+		allow = 1
+	}
+	for _, v := range []uint32{allow, uint32(e.Domain), uint32(e.From), uint32(e.To), e.Endpoint, e.Gate,
+		e.Interface, e.Policy, e.UID, e.PID, uint32(e.Ring), uint32(e.Status)} {
+		b = le.AppendUint32(b, v)
+	}
+	b = le.AppendUint64(b, e.Time)
+	b = le.AppendUint64(b, e.Count)
+	return append(b, e.Text[:min(len(e.Text), MaxText)]...)
+}
+
+var errEvent = errors.New("malformed audit event")
+
+// Decode reads a message.
+func Decode(b []byte) (Event, error) {
+	if len(b) < fixed || len(b) > MaxEvent || b[0] == 0 || b[0] > byte(last) {
+		return Event{}, errEvent
+	}
+	le := binary.LittleEndian
+	e := Event{Kind: Kind(b[0]), Reason: abi.Reason(b[1])}
+	w := func(i int) uint32 { return le.Uint32(b[2+4*i:]) }
+	if w(0) > 1 {
+		return Event{}, errEvent
+	}
+	e.Allow, e.Domain, e.From, e.To = w(0) == 1, abi.DomainID(w(1)), abi.DomainID(w(2)), abi.DomainID(w(3))
+	e.Endpoint, e.Gate, e.Interface, e.Policy = w(4), w(5), w(6), w(7)
+	e.UID, e.PID, e.Ring, e.Status = w(8), w(9), int32(w(10)), int32(w(11))
+	e.Time, e.Count, e.Text = le.Uint64(b[50:]), le.Uint64(b[58:]), string(b[fixed:])
+	return e, nil
+}

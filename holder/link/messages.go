@@ -1,0 +1,45 @@
+package link
+
+import (
+	"os"
+	"time"
+)
+
+// Kind is the first byte of a message between the monitor and the holder.
+type Kind byte
+
+const (
+	// From the monitor to the holder.
+	Keep  Kind = 1 // descriptors: keep them as long as you live
+	Guard Kind = 2 // descriptor: the pidfd of a domain; kill it if nobody else can at the end
+	Bound Kind = 3 // text: path of a socket; remove it at the end if the monitor could not
+	Ready Kind = 4 // all domains are started
+	Fatal Kind = 5 // text: why the system stops
+	Done  Kind = 6 // status (1 byte): the domains have ended, the monitor ends
+
+	// From the holder to the monitor.
+	Stop Kind = 16 // begin the ordered stop
+)
+
+// MaxMessage is the longest message between the monitor and the holder, in bytes.
+const MaxMessage = 4096 + 1
+
+// answer is how long one side waits for the other to read. The holder and the
+// monitor are always ready to read; a longer wait means that the other has died.
+const answer = 5 * time.Second
+
+// Tell sends a message of one kind with a text, which is cut to fit.
+func (c *Conn) Tell(k Kind, text string, files ...*os.File) error {
+	msg := append([]byte{byte(k)}, text[:min(len(text), MaxMessage-1)]...)
+	return c.Send(msg, answer, files...)
+}
+
+// Hear receives a message that was sent by Tell.
+func (c *Conn) Hear() (Kind, string, []*os.File, error) {
+	buf := make([]byte, MaxMessage)
+	n, files, err := c.Recv(buf, MaxFiles)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	return Kind(buf[0]), string(buf[1:n]), files, nil
+}

@@ -1,0 +1,172 @@
+package monitor
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ward/abi"
+	"ward/image"
+	"ward/monitor/admin"
+)
+
+// maxAdmin bounds how many questions are answered at a time.
+const maxAdmin = 8
+
+const adminTimeout = 5 * time.Second
+
+// listenAdmin makes the socket for `ward ps` and `ward down`.
+func (m *Monitor) listenAdmin() error {
+	path := filepath.Join(m.RunDir, admin.Socket)
+	l, err := listenAt(path, socketStream, 0o600)
+	if err != nil {
+		return err
+	}
+	m.addCloser(l)
+	if err := m.Holder.Bound(path); err != nil {
+		return err
+	}
+	slots := make(chan struct{}, maxAdmin)
+	go l.serve(func(fd int) {
+		select {
+		case slots <- struct{}{}:
+			go func() { m.answerAdmin(fd); <-slots }()
+		default:
+			unix.Close(fd)
+		}
+	})
+	return nil
+}
+
+// answerAdmin answers one question of root.
+func (m *Monitor) answerAdmin(fd int) {
+	conn := os.NewFile(uintptr(fd), "question")
+	defer conn.Close()
+	if c, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err != nil || c.Uid != 0 {
+		return // the mode of the socket says the same
+	}
+	conn.SetDeadline(time.Now().Add(adminTimeout))
+	var request [8]byte
+	n, err := conn.Read(request[:])
+	if err != nil || n == 0 {
+		return
+	}
+	out := json.NewEncoder(conn)
+	switch op := admin.Op(request[0]); {
+	case op == admin.OpPS && n == 1:
+		for i := range m.domains {
+			if out.Encode(m.describe(abi.DomainID(i), false)) != nil {
+				return
+			}
+		}
+	case op == admin.OpDescribe && n == 5:
+		if i := binary.LittleEndian.Uint32(request[1:]); int(i) < len(m.domains) {
+			out.Encode(m.describe(abi.DomainID(i), true))
+		}
+	case op == admin.OpDown && n == 1:
+		m.Stop()
+	}
+}
+
+var stateNames = map[state]string{stateWaiting: admin.Waiting, stateStarting: admin.Waiting, stateRunning: admin.Running,
+	stateEnded: admin.Ended, stateRefused: admin.Refused}
+
+func (m *Monitor) describe(id abi.DomainID, whole bool) admin.Domain {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sweep()
+	d := m.domains[id]
+	a := admin.Domain{Index: uint32(id), Name: d.def.Name, State: stateNames[d.state], PID: d.process.PID, UID: d.process.UID,
+		Cgroup: d.process.Cgroup, Ring: d.def.Ring.Level, RingName: d.def.Ring.Name, Gates: d.ends}
+	if d.state == stateEnded {
+		a.Status = &d.status
+	}
+	count := d.last
+	if d.endpoint != nil {
+		if c, err := d.endpoint.Counters(); err == nil {
+			count = c
+		}
+	}
+	a.Denied, a.Allowed, a.Lost = count.Denied, count.Allowed, count.Lost
+	full := m.descriptor(d)
+	a.MayCall, a.Files, a.Exports = len(full.Calls), len(full.Files), len(full.Exports)
+	if whole {
+		a.Descriptor = full
+	}
+	return a
+}
+
+// descriptor collects all that a domain may do.
+func (m *Monitor) descriptor(d *domain) *admin.Descriptor {
+	q := d.def.Quota
+	full := &admin.Descriptor{Program: d.def.Program, Digest: hex.EncodeToString(d.def.Digest), Connect: d.def.Connect,
+		Quota: admin.Quota{Processes: q.Processes, Memory: q.Memory, CPUWeight: q.CPUWeight, Files: q.Files, Gates: uint32(d.limit)}}
+	for i := range m.Image.Routes {
+		if r := &m.Image.Routes[i]; r.Client == d.id && r.Connect.Allow {
+			full.Calls = append(full.Calls, m.calls(r)...)
+		}
+	}
+	for _, f := range d.def.Files {
+		if f.Verdict.Allow {
+			full.Files = append(full.Files, admin.File{Path: f.Path, Access: access(f.Access), AsRoot: f.AsRoot, Policy: m.policyID(f.Verdict.Policy)})
+		}
+	}
+	for _, l := range d.def.Listen {
+		full.Listen = append(full.Listen, l.Name+"="+l.Address)
+	}
+	for _, e := range d.def.Exports {
+		if e.Publish.Allow {
+			full.Exports = append(full.Exports, admin.Export{Interface: m.Image.Interfaces[e.Interface].Name, Socket: e.Socket,
+				Serving: d.serving[e.Interface], Policy: m.policyID(e.Publish.Policy)})
+		}
+	}
+	for g := range m.gates {
+		if g.client == d && g.live[0] || g.server == d && g.live[1] {
+			iface, from, to := m.names(g)
+			full.Held = append(full.Held, admin.Gate{Interface: iface, From: from, To: to})
+		}
+	}
+	return full
+}
+
+func (m *Monitor) calls(r *image.Route) []admin.Call {
+	var calls []admin.Call
+	f := &m.Image.Interfaces[r.Interface]
+	for i := range r.Methods {
+		request := &r.Methods[i].Request
+		if len(request.Permit) == 0 {
+			continue
+		}
+		c := admin.Call{Method: f.Name + "/" + f.Methods[i].Name, To: m.Image.Domains[r.Server].Name}
+		for _, rule := range request.Permit {
+			c.Policies = append(c.Policies, m.policyID(rule.Policy))
+		}
+		for _, rule := range request.Forbid {
+			c.Forbids = append(c.Forbids, m.policyID(rule.Policy))
+		}
+		calls = append(calls, c)
+	}
+	return calls
+}
+
+func (m *Monitor) policyID(i uint32) string {
+	if int(i) < len(m.Image.Policies) {
+		return m.Image.Policies[i].ID
+	}
+	return ""
+}
+
+func access(a image.Access) string {
+	s := ""
+	for i, letter := range "rwx" {
+		if a&(1<<i) != 0 {
+			s += string(letter)
+		}
+	}
+	return s
+}

@@ -1,0 +1,126 @@
+package monitor
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"ward/abi"
+)
+
+// when says in which phases of the system an operation is permitted.
+type when uint8
+
+const (
+	whileRunning  when = 1 << iota
+	whileStopping      // the ordered stop has begun
+)
+
+// dispatch is all that a domain can ask. A message that is not in the table,
+// or not a message, is a hostile act. One that comes at another time than
+// permitted is refused: the domain cannot know that the system is stopping.
+var dispatch = map[abi.ControlOp]struct {
+	when   when
+	answer func(*Monitor, *domain, *abi.Control)
+}{
+	abi.OpOpen:    {whileRunning, (*Monitor).answerOpen},
+	abi.OpServe:   {whileRunning, (*Monitor).answerServe},
+	abi.OpUnserve: {whileRunning | whileStopping, (*Monitor).answerUnserve},
+}
+
+// listen reads the control channel of d until its end.
+func (m *Monitor) listen(d *domain) {
+	limit := newBucket(controlRate, controlBurst)
+	buf := make([]byte, 4<<10) // what domains ask is short
+	for {
+		n, _, err := d.control.Recv(buf, 0)
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.ECONNRESET) {
+			return // it has ended, or wants nothing any more
+		}
+		c, parseErr := abi.ParseControl(buf[:n])
+		m.mu.Lock()
+		alive := m.handle(d, &c, errors.Join(err, parseErr))
+		m.mu.Unlock()
+		if !alive {
+			return
+		}
+		limit.wait()
+	}
+}
+
+// handle answers one message of d, and reports whether d goes on.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) handle(d *domain, c *abi.Control, err error) bool {
+	if d.state != stateRunning {
+		return false
+	}
+	entry, known := dispatch[c.Op]
+	if err != nil || !known {
+		m.hostile(d, "sent what is no request on its control channel")
+		return false
+	}
+	phase := whileRunning
+	if m.stopping {
+		phase = whileStopping
+	}
+	if entry.when&phase == 0 {
+		m.refuse(d, c.Seq, abi.ReasonNotRunning, abi.NoPolicy, "the system is stopping")
+		return true
+	}
+	entry.answer(m, d, c)
+	return d.state == stateRunning
+}
+
+// hostile ends a domain that breaks the rules of its control channel. The
+// channel is closed at once, so that nothing more of it is read.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) hostile(d *domain, what string) {
+	m.notice(d.id, "killed: it %s", what)
+	d.control.Close()
+	m.failed = m.failed || d.def.Once
+	go m.kill(d)
+}
+
+// refuse answers a request.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) refuse(d *domain, seq uint32, r abi.Reason, policy uint32, text string) {
+	m.answer(d, &abi.Control{Op: abi.OpRefused, Seq: seq, Reason: r, Detail: policy, Text: text})
+}
+
+// answer sends an answer. A domain that asks and does not read is hostile.
+func (m *Monitor) answer(d *domain, c *abi.Control, files ...*os.File) bool {
+	err := d.send(c, files...)
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET), errors.Is(err, os.ErrClosed):
+		return false // it has just ended
+	}
+	m.hostile(d, "does not read the answers on its control channel")
+	return false
+}
+
+// A bucket bounds a rate: burst at once, then rate a second.
+type bucket struct {
+	rate, burst, tokens float64
+	last                time.Time
+}
+
+func newBucket(rate, burst float64) *bucket {
+	return &bucket{rate, burst, burst, time.Now()}
+}
+
+// wait takes a token, and waits for one if it must: at most 1/rate seconds.
+func (b *bucket) wait() {
+	now := time.Now()
+	b.tokens = min(b.burst, b.tokens+b.rate*now.Sub(b.last).Seconds())
+	b.last = now
+	if b.tokens--; b.tokens < 0 {
+		<-time.After(time.Duration(-b.tokens / b.rate * float64(time.Second)))
+	}
+}

@@ -1,0 +1,23 @@
+// Package monitor is the reference monitor: it starts the domains, decides by
+// the image who gets a gate to whom, hands the ends over, and ends the system.
+// It is not in the path of any message.
+//
+// What domains ask comes over their control channels and goes through one
+// table (dispatch.go): for each operation, when it is permitted and who
+// answers. Everything else is a hostile act, and the domain is killed
+// (docs/decisions/0011-malformed-control.md).
+//
+// Invariants:
+//   - the decision is the image's; the monitor only looks it up, and what the
+//     image does not allow is refused;
+//   - who asks is known by the channel on which it asks, and for a program
+//     outside Ward by the kernel (SO_PEERCRED, SO_PEERPIDFD, SO_PEERGROUPS);
+//   - nobody makes it wait: what it sends to a domain is sent at once or not
+//     at all, what it reads from one is bounded per second, and all that a
+//     domain or user can hold is counted;
+//   - it works on fixed binary messages and the checked image; of texts it reads the
+//     two tables of users, once (users.go).
+//
+// Locks: Monitor.mu guards all state; nothing waits while it is held, except
+// for the kernel to load a program (milliseconds, once a route).
+package monitor

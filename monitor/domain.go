@@ -1,0 +1,282 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+
+	"ward/abi"
+	"ward/audit/event"
+	"ward/holder/link"
+	"ward/image"
+)
+
+// state of a domain. It only moves forward.
+type state uint8
+
+const (
+	stateWaiting state = iota
+	stateStarting
+	stateRunning
+	stateEnded
+	stateRefused // the policy forbids its start
+)
+
+type domain struct {
+	id  abi.DomainID
+	def *image.Domain
+
+	state    state
+	process  Process // Pidfd is the holder's
+	control  *link.Conn
+	endpoint Endpoint
+	exit     *Exit           // it has ended, perhaps before its start was complete
+	status   int             // as a shell gives it
+	serving  map[uint32]bool // interfaces for which it takes gates
+	served   map[uint32]bool // … or did
+	ends     int             // gate ends that it holds
+	pending  int             // gates that it waits for
+	limit    int             // of ends
+	last     Counters        // when its endpoint was closed
+}
+
+func newDomain(img *image.Image, id abi.DomainID) *domain {
+	d := &domain{id: id, def: &img.Domains[id], serving: map[uint32]bool{}, served: map[uint32]bool{}, limit: defaultGates}
+	switch {
+	case d.def.Quota.Gates > 0:
+		d.limit = int(min(d.def.Quota.Gates, maxGates))
+	case d.def.Names:
+		d.limit = min(defaultGates+4*len(img.Domains), maxGates)
+	case len(d.def.Exports) > 0:
+		d.limit = serverGates
+	}
+	return d
+}
+
+func (d *domain) peer() abi.Peer {
+	return abi.Peer{Domain: d.id, Name: d.def.Name, UID: d.process.UID, PID: uint32(d.process.PID), Ring: d.def.Ring.Level}
+}
+
+// start starts the domains: the name server, then who exports, then the rest.
+func (m *Monitor) start(ctx context.Context) error {
+	if err := m.listenAdmin(); err != nil {
+		return err
+	}
+	order := slices.Clone(m.domains)
+	rank := func(d *domain) int {
+		switch {
+		case d.def.Names:
+			return 0
+		case len(d.def.Exports) > 0:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(order, func(a, b *domain) int { return rank(a) - rank(b) })
+	for _, d := range order {
+		select {
+		case <-m.stop:
+			return nil
+		default:
+		}
+		if err := m.startDomain(ctx, d); err != nil {
+			return fmt.Errorf("domain %s: %w", d.def.Name, err)
+		}
+	}
+	return m.listenOutside()
+}
+
+func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
+	e := event.New(event.Started)
+	e.Domain, e.Policy, e.Ring, e.Allow = d.id, d.def.Start.Policy, d.def.Ring.Level, d.def.Start.Allow
+	if !d.def.Start.Allow {
+		m.Audit.Event(e)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		d.state = stateRefused
+		m.failed = m.failed || d.def.Once
+		return nil
+	}
+	control, theirs, err := link.Pair("control channel of " + d.def.Name)
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer write.Close()
+	out := event.New(event.Output)
+	out.Domain = d.id
+	m.Audit.Event(out, read)
+
+	m.mu.Lock()
+	d.state, d.control = stateStarting, control
+	m.mu.Unlock()
+	p, err := m.Creator.Start(ctx, d.id, theirs, write)
+	if err != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		d.state, d.status = stateEnded, 127
+		return err
+	}
+	defer p.Pidfd.Close()
+	if err := m.Holder.Guard(p.Pidfd); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d.process = p
+	d.process.Pidfd = nil
+	if err := m.equip(d); err != nil {
+		return err
+	}
+	e.UID, e.PID = p.UID, uint32(p.PID)
+	m.Audit.Event(e)
+	d.state = stateRunning
+	if d.exit != nil {
+		m.ended(d)
+		return nil
+	}
+	go m.listen(d)
+	return nil
+}
+
+// equip makes the domain's endpoint and greets it.
+func (m *Monitor) equip(d *domain) error {
+	var err error
+	if d.endpoint, err = m.Fabric.Endpoint(d.id, d.process.Cgroup, uint32(d.limit), domainRing); err != nil {
+		return err
+	}
+	if err := m.sendRing(d.endpoint, uint32(d.id), d.id, 0, ""); err != nil {
+		return err
+	}
+	hello := abi.Control{Op: abi.OpHello, Name: d.def.Name, System: m.Image.Name}
+	if err := d.send(&hello, d.endpoint.Page()); err != nil {
+		m.notice(d.id, "cannot be greeted: %v", err)
+	}
+	return nil
+}
+
+// sendRing gives the audit writer a copy of an endpoint's ring buffer, which
+// outlives the endpoint, so that nothing in it is lost.
+func (m *Monitor) sendRing(e Endpoint, id uint32, d abi.DomainID, uid uint32, name string) error {
+	ring, err := dup(e.Ring())
+	if err != nil {
+		return err
+	}
+	r := event.New(event.Ring)
+	r.Endpoint, r.Domain, r.UID, r.Text = id, d, uid, name
+	m.Audit.Event(r, ring)
+	return nil
+}
+
+// send sends a control message at once or not at all.
+func (d *domain) send(c *abi.Control, files ...*os.File) error {
+	msg, err := c.AppendTo(nil)
+	if err != nil {
+		return err
+	}
+	return d.control.Try(msg, files...)
+}
+
+// watchExits notes what ends.
+func (m *Monitor) watchExits(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case x, ok := <-m.Creator.Exits():
+			if !ok { // the creator has ended: nobody can start or signal domains
+				m.mu.Lock()
+				m.orphaned = true
+				m.mu.Unlock()
+				m.Stop()
+				return
+			}
+			if int(x.Domain) >= len(m.domains) {
+				continue
+			}
+			m.mu.Lock()
+			d := m.domains[x.Domain]
+			if d.exit == nil {
+				d.exit = &x
+			}
+			if d.state == stateRunning {
+				m.ended(d)
+			}
+			m.mu.Unlock()
+			m.checkDone()
+			select {
+			case m.changed <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// ended cleans up after a domain.
+//
+// Preconditions: m.mu is held; d.exit is set.
+func (m *Monitor) ended(d *domain) {
+	d.state = stateEnded
+	d.status = exitStatus(d.exit.Status)
+	clear(d.serving)
+	d.control.Close()
+	e := event.New(event.Ended)
+	e.Domain, e.PID, e.Status = d.id, uint32(d.exit.PID), int32(d.status)
+	m.Audit.Event(e)
+	if d.def.Once && d.status != 0 {
+		m.failed = true
+	}
+	if d.def.Restart && !d.def.Once && !m.stopping {
+		m.notice(d.id, "it ended; restarting domains is not supported by this version, so it stays ended")
+	}
+	m.sweep()
+	m.retry()
+}
+
+// exitStatus is the status as a shell gives it: 128+n after signal n.
+func exitStatus(s syscall.WaitStatus) int {
+	if s.Signaled() {
+		return 128 + int(s.Signal())
+	}
+	return s.ExitStatus()
+}
+
+// retire closes the endpoint of a domain that has ended and has no gate left.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) retire(d *domain) {
+	if d.state != stateEnded || d.endpoint == nil {
+		return
+	}
+	for g := range m.gates {
+		if g.client == d || g.server == d {
+			return
+		}
+	}
+	for i, r := range m.loaded {
+		if m.Image.Routes[i].Client == d.id || m.Image.Routes[i].Server == d.id {
+			r.Close()
+			delete(m.loaded, i)
+		}
+	}
+	d.last = m.closeEndpoint(d.endpoint, uint32(d.id))
+	d.endpoint = nil
+}
+
+func (m *Monitor) closeEndpoint(e Endpoint, id uint32) Counters {
+	c, err := e.Counters()
+	if err != nil {
+		m.notice(event.None, "counters of an endpoint: %v", err)
+	}
+	gone := event.New(event.RingGone)
+	gone.Endpoint, gone.Count = id, c.Records
+	m.Audit.Event(gone)
+	e.Close()
+	return c
+}

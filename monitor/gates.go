@@ -1,0 +1,161 @@
+package monitor
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ward/abi"
+	"ward/audit/event"
+)
+
+// A gate is one that is open, until both ends are closed everywhere. While one
+// end lives the gate must stay as it is: what the other side sent before it
+// ended is still to be read.
+type gate struct {
+	Gate
+	route          uint32
+	client, server *domain // client nil: user
+	user           *user
+	inodes         [2]uint64 // of the client's and the server's end
+	live           [2]bool
+}
+
+// makeGate loads the route if it is not loaded and opens a gate on it.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) makeGate(o *opening, s *domain, route uint32) (*gate, error) {
+	if s.endpoint == nil {
+		return nil, fmt.Errorf("%s has no endpoint", s.def.Name)
+	}
+	r, err := m.load(o, s, route)
+	if err != nil {
+		return nil, err
+	}
+	made, err := m.Fabric.Open(r)
+	if err != nil {
+		return nil, err
+	}
+	g := &gate{Gate: made, route: route, client: o.client, server: s, user: o.user, live: [2]bool{true, true}}
+	client, server := made.Ends()
+	for i, f := range []*os.File{client, server} {
+		if g.inodes[i], err = inode(f); err != nil {
+			client.Close()
+			server.Close()
+			made.Close()
+			return nil, err
+		}
+	}
+	m.gates[g] = struct{}{}
+	s.ends++
+	if o.client != nil {
+		o.client.ends++
+	}
+	return g, nil
+}
+
+func (m *Monitor) load(o *opening, s *domain, route uint32) (Route, error) {
+	if o.user != nil {
+		r, err := m.Fabric.Load(route, o.user.atoms, o.user.endpoint, s.endpoint)
+		o.user.route = r
+		return r, err
+	}
+	if r, ok := m.loaded[route]; ok {
+		return r, nil
+	}
+	r, err := m.Fabric.Load(route, NoAtoms, o.client.endpoint, s.endpoint)
+	if err == nil {
+		m.loaded[route] = r
+	}
+	return r, err
+}
+
+func inode(f *os.File) (uint64, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var st unix.Stat_t
+	var statErr error
+	if err := raw.Control(func(fd uintptr) { statErr = unix.Fstat(int(fd), &st) }); err != nil {
+		return 0, err
+	}
+	return st.Ino, statErr
+}
+
+// endClosed notes that nobody has an end (0 client, 1 server) any more.
+func (m *Monitor) endClosed(g *gate, end int) {
+	if !g.live[end] {
+		return
+	}
+	g.live[end] = false
+	if end == 1 {
+		g.server.ends--
+	} else if g.client != nil {
+		g.client.ends--
+	}
+	if !g.live[0] && !g.live[1] {
+		m.forget(g)
+	}
+}
+
+// dropGate ends a gate whose ends were not handed over.
+func (m *Monitor) dropGate(g *gate) {
+	m.endClosed(g, 0)
+	m.endClosed(g, 1)
+}
+
+func (m *Monitor) forget(g *gate) {
+	if _, ok := m.gates[g]; !ok {
+		return
+	}
+	delete(m.gates, g)
+	if err := g.Close(); err != nil {
+		m.notice(event.None, "closing a gate: %v", err)
+	}
+	if g.user != nil {
+		m.retireUser(g.user)
+	} else {
+		m.retire(g.client)
+	}
+	m.retire(g.server)
+}
+
+// sweep finds the ends that are closed. A domain may hand an end to nobody, so
+// those of ended domains are closed in any case; of the others the kernel
+// knows: the sockets of all gates are in the monitor's network namespace, and
+// of no other.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) sweep() {
+	var alive map[uint64]bool
+	if m.Sockets != nil && len(m.gates) > 0 {
+		var err error
+		if alive, err = m.Sockets(); err != nil {
+			alive, m.Sockets = nil, nil
+			m.notice(event.None, "ended gates are found only when their domains end: %v", err)
+		}
+	}
+	for g := range m.gates {
+		ended := [2]bool{g.client != nil && g.client.state == stateEnded || g.user != nil && g.user.gone && alive == nil, g.server.state == stateEnded}
+		for i := range ended {
+			if ended[i] || alive != nil && !alive[g.inodes[i]] {
+				m.endClosed(g, i)
+			}
+		}
+	}
+	for _, d := range m.domains {
+		m.retire(d)
+	}
+}
+
+// names of a gate for people.
+func (m *Monitor) names(g *gate) (iface, from, to string) {
+	r := &m.Image.Routes[g.route]
+	from = "user"
+	if r.Client != abi.NoDomain {
+		from = m.Image.Domains[r.Client].Name
+	}
+	return m.Image.Interfaces[r.Interface].Name, from, m.Image.Domains[r.Server].Name
+}

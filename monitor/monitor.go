@@ -1,0 +1,174 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"ward/abi"
+	"ward/audit/event"
+	"ward/holder/link"
+	"ward/image"
+)
+
+// Config is what a Monitor is made of.
+type Config struct {
+	Image     *image.Image
+	Hash      string // of the image
+	RunDir    string
+	UntilDone bool          // stop when every `once` domain has ended
+	Grace     time.Duration // between SIGTERM and SIGKILL at the end; 0: 2 s
+
+	Fabric  Fabric
+	Creator Creator
+	Audit   Auditor
+	Holder  Holder
+	// Credentials asks the kernel who is at the other end of a connection.
+	Credentials func(*link.Conn) (Credentials, error)
+	// Sockets lists the inodes of all sockets of this network namespace, by
+	// which ended gates are found. Nil: gates end with their domains only.
+	Sockets func() (map[uint64]bool, error)
+}
+
+// Bounds of what one domain or user may hold or do.
+const (
+	defaultGates  = 64  // gate ends of a domain that exports nothing
+	serverGates   = 512 // of one that does
+	maxGates      = 4096
+	maxPending    = 8 // gates that a domain may wait for
+	openWait      = 5 * time.Second
+	controlRate   = 200 // control messages a second …
+	controlBurst  = 100 // … after this many at once
+	domainRing    = 64 << 10
+	userRing      = 4 << 10
+	sweepInterval = time.Second
+	defaultGrace  = 2 * time.Second
+)
+
+// A Monitor runs one system.
+type Monitor struct {
+	Config
+	users *users
+
+	mu       sync.Mutex
+	domains  []*domain           // by abi.DomainID
+	byName   map[string]*domain  // the same
+	ifaces   map[string]uint32   // by name
+	routes   map[routeKey]uint32 // index in the image
+	loaded   map[uint32]Route    // routes between domains, by index in the image
+	gates    map[*gate]struct{}
+	pending  []*opening
+	outside  outside
+	stopping bool
+	failed   bool // a `once` domain failed
+	orphaned bool // the creator has ended
+
+	stop     chan struct{} // closed when the ordered stop is to begin
+	stopOnce sync.Once
+	changed  chan struct{} // has an element after a domain has ended
+	closers  []func()      // of listeners
+}
+
+type routeKey struct {
+	client, server abi.DomainID
+	iface          uint32
+}
+
+// New makes a monitor; nothing is started.
+func New(cfg Config) (*Monitor, error) {
+	m := &Monitor{Config: cfg, byName: map[string]*domain{}, ifaces: map[string]uint32{}, routes: map[routeKey]uint32{},
+		loaded: map[uint32]Route{}, gates: map[*gate]struct{}{}, stop: make(chan struct{}), changed: make(chan struct{}, 1)}
+	if m.Grace == 0 {
+		m.Grace = defaultGrace
+	}
+	for i := range cfg.Image.Domains {
+		d := newDomain(cfg.Image, abi.DomainID(i))
+		if d.def.Program == "" {
+			return nil, fmt.Errorf("domain %s has no program: build the system with `ward up` or `ward compile`, or name the name server's with --names-program", d.def.Name)
+		}
+		m.domains = append(m.domains, d)
+		m.byName[d.def.Name] = d
+	}
+	for i, f := range cfg.Image.Interfaces {
+		m.ifaces[f.Name] = uint32(i)
+	}
+	for i, r := range cfg.Image.Routes {
+		m.routes[routeKey{r.Client, r.Server, r.Interface}] = uint32(i)
+	}
+	var err error
+	m.users, err = resolveUsers(cfg.Image)
+	m.outside.init()
+	return m, err
+}
+
+// Run starts the system, serves it until Stop or until its end, and ends it.
+// The status is 1 if a domain that runs to its end failed. An error says that
+// the system could not be started; what was started is ended.
+func (m *Monitor) Run(ctx context.Context) (status int, err error) {
+	e := event.New(event.Compiled)
+	e.Text, e.Count = m.Hash, uint64(len(m.Image.Policies))
+	m.Audit.Event(e)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go m.watchExits(ctx)
+	if err = m.start(ctx); err == nil {
+		err = m.Holder.Ready()
+	}
+	if err == nil {
+		m.checkDone()
+		m.sweepUntil(ctx)
+	}
+	m.Stop()
+	m.end(ctx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed || err != nil {
+		status = 1
+	}
+	return status, err
+}
+
+// Stop begins the ordered stop; Run returns when it is complete.
+func (m *Monitor) Stop() { m.stopOnce.Do(func() { close(m.stop) }) }
+
+// sweepUntil looks for ended gates now and then until the stop begins.
+func (m *Monitor) sweepUntil(ctx context.Context) {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.stop:
+			return
+		case <-tick.C:
+			m.mu.Lock()
+			m.sweep()
+			m.expire(time.Now())
+			m.mu.Unlock()
+		}
+	}
+}
+
+// checkDone begins the stop if every domain that runs to its end has.
+func (m *Monitor) checkDone() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	once := false
+	for _, d := range m.domains {
+		if d.def.Once && d.state != stateEnded && d.state != stateRefused {
+			return
+		}
+		once = once || d.def.Once
+	}
+	if m.UntilDone && once {
+		m.Stop()
+	}
+}
+
+func (m *Monitor) notice(d abi.DomainID, format string, args ...any) {
+	e := event.New(event.Notice)
+	e.Domain, e.Text = d, fmt.Sprintf(format, args...)
+	m.Audit.Event(e)
+}

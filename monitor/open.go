@@ -1,0 +1,286 @@
+package monitor
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ward/abi"
+	"ward/audit/event"
+	"ward/image"
+)
+
+// An opening is somebody's request for a gate, until it is answered. It waits
+// while a server that may have the gate has started but does not serve yet.
+type opening struct {
+	client *domain // nil: user
+	user   *user
+	seq    uint32
+	iface  uint32
+	server string // "": any
+	until  time.Time
+}
+
+func (o *opening) id() abi.DomainID {
+	if o.client == nil {
+		return abi.NoDomain
+	}
+	return o.client.id
+}
+
+func (m *Monitor) answerOpen(d *domain, c *abi.Control) {
+	iface, ok := m.ifaces[c.Interface]
+	if !ok {
+		e := gateEvent(d.id, event.None, event.None)
+		e.Reason, e.Text = abi.ReasonUnknownInterface, c.Interface
+		m.Audit.Event(e)
+		m.refuse(d, c.Seq, abi.ReasonUnknownInterface, abi.NoPolicy, "no domain of this system offers the interface")
+		return
+	}
+	o := &opening{client: d, seq: c.Seq, iface: iface, server: c.Name, until: time.Now().Add(openWait)}
+	m.request(o)
+}
+
+// request answers o, or lets it wait.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) request(o *opening) {
+	if m.try(o, false) {
+		return
+	}
+	if o.client != nil {
+		if o.client.pending >= maxPending {
+			m.deny(o, event.None, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("the domain waits for %d gates already", maxPending))
+			return
+		}
+		o.client.pending++
+	}
+	m.pending = append(m.pending, o)
+}
+
+// retry tries again what waits: a server has come or gone.
+func (m *Monitor) retry() { m.settle(func(o *opening) bool { return m.try(o, false) }) }
+
+// expire answers what has waited for too long.
+func (m *Monitor) expire(now time.Time) {
+	m.settle(func(o *opening) bool { return o.until.Before(now) && m.try(o, true) })
+}
+
+func (m *Monitor) settle(done func(*opening) bool) {
+	// try may change m.pending: a hostile client's other requests go.
+	for _, o := range slices.Clone(m.pending) {
+		if !slices.Contains(m.pending, o) || !done(o) {
+			continue
+		}
+		if i := slices.Index(m.pending, o); i >= 0 {
+			m.pending = slices.Delete(m.pending, i, i+1)
+		}
+		if o.client != nil {
+			o.client.pending--
+		}
+	}
+}
+
+// try answers o if it can be answered now; last: it must.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) try(o *opening, last bool) bool {
+	if o.client != nil && o.client.state != stateRunning || o.user != nil && o.user.gone {
+		return true // nobody waits for the answer
+	}
+	var best *domain
+	wait := false
+	reason, policy, asked := abi.ReasonDefault, abi.NoPolicy, abi.DomainID(event.None)
+	for _, s := range m.domains {
+		if o.server != "" && o.server != s.def.Name {
+			continue
+		}
+		i, ok := m.routes[routeKey{o.id(), s.id, o.iface}]
+		if !ok {
+			continue
+		}
+		verdict := m.connect(i, o)
+		switch {
+		case !verdict.Allow:
+			if verdict.Policy != abi.NoPolicy {
+				reason, policy = abi.ReasonForbid, verdict.Policy
+			}
+			if asked == event.None {
+				asked = s.id
+			}
+		case s.serving[o.iface]:
+			if best == nil {
+				best = s
+			}
+		default:
+			// The policy allows this one, but it does not serve.
+			reason, policy, asked = abi.ReasonNotRunning, abi.NoPolicy, s.id
+			wait = wait || !m.stopping && s.state <= stateRunning && !s.served[o.iface]
+		}
+	}
+	switch {
+	case best != nil:
+		m.open(o, best)
+		return true
+	case wait && !last:
+		return false
+	}
+	m.deny(o, asked, reason, policy, m.explain(o, reason))
+	return true
+}
+
+func (m *Monitor) explain(o *opening, r abi.Reason) string {
+	name := m.Image.Interfaces[o.iface].Name
+	switch r {
+	case abi.ReasonNotRunning:
+		return "no domain that may be asked serves " + name + " now"
+	case abi.ReasonForbid:
+		return "a policy forbids connecting to " + name
+	}
+	return "no policy permits a call to " + name
+}
+
+func gateEvent(from, to abi.DomainID, iface uint32) event.Event {
+	e := event.New(event.Gate)
+	e.From, e.To, e.Interface = from, to, iface
+	return e
+}
+
+// deny refuses o, with a record.
+func (m *Monitor) deny(o *opening, server abi.DomainID, r abi.Reason, policy uint32, text string) {
+	e := gateEvent(o.id(), server, o.iface)
+	e.Reason, e.Policy = r, policy
+	if o.user != nil {
+		e.UID, e.PID, e.Text = o.user.peer.UID, o.user.peer.PID, o.user.peer.Name
+	}
+	m.Audit.Event(e)
+	c := &abi.Control{Op: abi.OpRefused, Seq: o.seq, Reason: r, Detail: policy, Text: text}
+	if o.user != nil {
+		m.answerUser(o.user, c)
+	} else {
+		m.answer(o.client, c)
+	}
+}
+
+// open makes the gate that the policy allows, and hands it over: the server
+// gets its end first, so that the client's first call finds it.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) open(o *opening, s *domain) {
+	i := m.routes[routeKey{o.id(), s.id, o.iface}]
+	if s.ends >= s.limit || o.client != nil && o.client.ends >= o.client.limit {
+		m.sweep()
+	}
+	if s.ends >= s.limit || o.client != nil && o.client.ends >= o.client.limit {
+		m.deny(o, s.id, abi.ReasonQuota, abi.NoPolicy, "no more gates: the quota of the client or the server is used up")
+		return
+	}
+	g, err := m.makeGate(o, s, i)
+	if err != nil {
+		m.notice(s.id, "cannot make a gate: %v", err)
+		m.deny(o, s.id, abi.ReasonQuota, abi.NoPolicy, "the gate could not be made; the audit log says why")
+		return
+	}
+	client, server := g.Ends()
+	defer client.Close()
+	defer server.Close()
+
+	e := gateEvent(o.id(), s.id, o.iface)
+	e.Allow, e.Policy, e.Gate = true, m.connect(i, o).Policy, g.Index()
+	if o.user != nil {
+		e.UID, e.PID, e.Text = o.user.peer.UID, o.user.peer.PID, o.user.peer.Name
+	}
+	m.Audit.Event(e) // before the ends can be used: records of this gate come after
+
+	clientBlock, serverBlock := g.Blocks()
+	offer := m.offer(i)
+	offer.Block, offer.Peer = serverBlock, m.peerOf(o)
+	if err := s.send(&offer, server); err != nil {
+		m.dropGate(g)
+		m.deny(o, s.id, abi.ReasonNotRunning, abi.NoPolicy, "the server does not take its gates")
+		return
+	}
+	offer.Seq, offer.Block, offer.Peer, offer.Name = o.seq, clientBlock, s.peer(), s.def.Name
+	offer.Policies = m.told(i)
+	if o.user != nil {
+		m.answerUser(o.user, &offer, client, o.user.endpoint.Page())
+		return
+	}
+	if !m.answer(o.client, &offer, client) {
+		m.sweep()
+	}
+}
+
+func (m *Monitor) peerOf(o *opening) abi.Peer {
+	if o.user != nil {
+		return o.user.peer
+	}
+	return o.client.peer()
+}
+
+// offer is what both ends learn of a gate.
+func (m *Monitor) offer(route uint32) abi.Control {
+	r := &m.Image.Routes[route]
+	f := &m.Image.Interfaces[r.Interface]
+	c := abi.Control{Op: abi.OpGate, Interface: f.Name}
+	for _, method := range f.Methods {
+		c.Methods = append(c.Methods, abi.ControlMethod{Name: method.Name, ClientStream: method.ClientStream, ServerStream: method.ServerStream,
+			MaxRequest: m.Image.MaxBody(method.Request), MaxReply: m.Image.MaxBody(method.Reply)})
+	}
+	for _, k := range m.Image.Metadata {
+		c.Metadata = append(c.Metadata, k.Key)
+	}
+	return c
+}
+
+// maxTold bounds the list of policy names in an offer, in bytes.
+const maxTold = 12 << 10
+
+// told are the names of the policies of a route, by their index, so that the
+// client's library can say which one denied a call. A list that would be too
+// long is left out: the audit log has the names anyway.
+func (m *Monitor) told(route uint32) []string {
+	var names []string
+	size := 0
+	for i := range m.Image.Routes[route].Methods {
+		p := &m.Image.Routes[route].Methods[i]
+		for _, rules := range [][]image.Rule{p.Request.Forbid, p.Request.Permit, p.Reply.Forbid, p.Reply.Permit} {
+			for _, rule := range rules {
+				policy := rule.Policy
+				if n := int(policy) + 1 - len(names); n > 0 {
+					if size += 2 * n; size > maxTold {
+						return nil
+					}
+					names = append(names, make([]string, n)...)
+				}
+				if names[policy] == "" {
+					names[policy] = m.Image.Policies[policy].ID
+					size += len(names[policy])
+				}
+			}
+		}
+	}
+	if size > maxTold {
+		return nil
+	}
+	return names
+}
+
+func dup(f *os.File) (*os.File, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	var dupErr error
+	if err := raw.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 3) }); err != nil {
+		return nil, err
+	}
+	if dupErr != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), dupErr)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}

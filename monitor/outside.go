@@ -1,0 +1,200 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"ward/abi"
+	"ward/holder/link"
+)
+
+// Programs outside Ward: an export with a socket path is a listening
+// SOCK_SEQPACKET socket. Whoever connects gets one message: OpGate with its
+// end of a gate and its verdict page, or OpRefused. It need not say anything,
+// and what it says is not listened to. The connection stays open as long as
+// the client wants the gate to be its own: when it is closed and no end of the
+// gate is left, the gate is freed.
+
+// Bounds of users outside Ward.
+const (
+	maxUsers   = 512 // connections in all
+	maxPerUser = 16  // of one user ID
+	maxChatter = 64  // messages of a client, which nobody reads
+)
+
+// A user is one connection of a program outside Ward.
+type user struct {
+	credentials Credentials
+	peer        abi.Peer
+	atoms       Atoms
+	conn        *link.Conn
+	endpoint    Endpoint
+	id          uint32 // of the endpoint
+	route       Route
+	gone        bool // its connection is closed
+}
+
+// outside is what the monitor knows of users, guarded by Monitor.mu.
+type outside struct {
+	perUID map[uint32]int
+	all    int
+	next   uint32 // endpoint ID
+}
+
+// firstUser is the first endpoint ID of users; below are domains.
+const firstUser = 1 << 16
+
+func (o *outside) init() { o.perUID, o.next = map[uint32]int{}, firstUser }
+
+// listenOutside binds the sockets of all exports.
+func (m *Monitor) listenOutside() error {
+	for _, d := range m.domains {
+		for _, e := range d.def.Exports {
+			if e.Socket == "" || !e.Publish.Allow {
+				continue
+			}
+			if err := os.MkdirAll(filepath.Dir(e.Socket), 0o755); err != nil {
+				return fmt.Errorf("socket of %s: %w", d.def.Name, err)
+			}
+			l, err := listenAt(e.Socket, socketPacket, 0o666)
+			if err != nil {
+				return fmt.Errorf("socket of %s: %w", d.def.Name, err)
+			}
+			m.addCloser(l)
+			if err := m.Holder.Bound(e.Socket); err != nil {
+				return err
+			}
+			go l.serve(func(fd int) { m.welcome(fd, d, e.Interface) })
+		}
+	}
+	return nil
+}
+
+// addCloser notes a listener to be closed and removed at the end.
+func (m *Monitor) addCloser(l *listener) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closers = append(m.closers, l.close)
+}
+
+// welcome takes a new connection over and decides on it.
+func (m *Monitor) welcome(fd int, server *domain, iface uint32) {
+	conn, err := link.Inherited(fd, "connection of a user")
+	if err != nil {
+		return
+	}
+	c, err := m.Credentials(conn)
+	if err != nil {
+		conn.Close() // it has gone already
+		return
+	}
+	u := &user{credentials: c, conn: conn, peer: m.users.peer(&c), atoms: m.users.atoms(&c)}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o := &opening{user: u, iface: iface, server: server.def.Name, until: time.Now().Add(openWait)}
+	if m.outside.all >= maxUsers || m.outside.perUID[c.UID] >= maxPerUser || m.stopping {
+		m.deny(o, server.id, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("too many connections: at most %d for a user", maxPerUser))
+		u.gone = true
+		u.release()
+		return
+	}
+	u.id = m.outside.next
+	m.outside.next = max(m.outside.next+1, firstUser)
+	m.outside.all++
+	m.outside.perUID[c.UID]++
+	if _, ok := m.routes[routeKey{abi.NoDomain, server.id, iface}]; ok {
+		if err := m.equipUser(u); err != nil {
+			m.notice(server.id, "cannot serve a user: %v", err)
+			m.deny(o, server.id, abi.ReasonQuota, abi.NoPolicy, "the gate could not be made; the audit log says why")
+			m.leave(u)
+			return
+		}
+	}
+	m.request(o)
+	go m.awaitLeave(u)
+}
+
+func (m *Monitor) equipUser(u *user) error {
+	var err error
+	if u.endpoint, err = m.Fabric.Endpoint(abi.NoDomain, 0, 1, userRing); err != nil {
+		return err
+	}
+	return m.sendRing(u.endpoint, u.id, abi.NoDomain, u.peer.UID, u.peer.Name)
+}
+
+// answerUser answers a user, whose socket is empty and so takes one message.
+// After a refusal the connection has no more use.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) answerUser(u *user, c *abi.Control, files ...*os.File) {
+	msg, err := c.AppendTo(nil)
+	if err == nil {
+		err = u.conn.Try(msg, files...)
+	}
+	if err != nil || c.Op != abi.OpGate {
+		u.conn.CloseSoon()
+	}
+}
+
+// awaitLeave waits until the client closes its connection.
+func (m *Monitor) awaitLeave(u *user) {
+	buf := make([]byte, 16)
+	for range maxChatter {
+		if _, _, err := u.conn.Recv(buf, 0); err != nil && !errors.Is(err, link.ErrTruncated) {
+			break
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.leave(u)
+	m.sweep()
+}
+
+// leave notes that a user's connection is closed.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) leave(u *user) {
+	if u.gone {
+		return
+	}
+	u.gone = true
+	m.retry()
+	m.retireUser(u)
+}
+
+// retireUser frees what belongs to a connection when it is closed and has no
+// gate left.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) retireUser(u *user) {
+	for g := range m.gates {
+		if g.user == u {
+			return
+		}
+	}
+	if !u.gone || u.conn == nil {
+		return
+	}
+	if u.route != nil {
+		u.route.Close()
+	}
+	if u.endpoint != nil {
+		m.closeEndpoint(u.endpoint, u.id)
+	}
+	m.outside.all--
+	if m.outside.perUID[u.peer.UID]--; m.outside.perUID[u.peer.UID] == 0 {
+		delete(m.outside.perUID, u.peer.UID)
+	}
+	u.release()
+}
+
+func (u *user) release() {
+	u.conn.Close()
+	u.conn = nil
+	if u.credentials.Pidfd != nil {
+		u.credentials.Pidfd.Close()
+	}
+}

@@ -1,0 +1,95 @@
+package monitor
+
+import (
+	"context"
+	"os"
+	"syscall"
+
+	"ward/abi"
+	"ward/audit/event"
+)
+
+// A Fabric makes what enforces the policy in the kernel. kernel.Fabric behind
+// an adapter (fabric.go) is the real one.
+type Fabric interface {
+	// Endpoint makes what belongs to one domain or user: its verdict page with
+	// that many blocks, and its ring buffer. cgroup 0: senders are not checked.
+	Endpoint(id abi.DomainID, cgroup uint64, blocks uint32, ringBytes int) (Endpoint, error)
+	// Load makes the programs of a route between two endpoints.
+	Load(route uint32, atoms Atoms, client, server Endpoint) (Route, error)
+	// Open makes a gate.
+	Open(Route) (Gate, error)
+}
+
+// Atoms are what the policy can know of a user outside Ward: indexes into the
+// image's users and groups. For a domain: NoAtoms.
+type Atoms struct {
+	User   int // -1: none that the policy names
+	Groups []int
+}
+
+// NoAtoms are those of a domain.
+var NoAtoms = Atoms{User: -1}
+
+// An Endpoint is one side of gates. Close it after its routes.
+type Endpoint interface {
+	Page() *os.File
+	Ring() *os.File
+	Counters() (Counters, error)
+	Close() error
+}
+
+// Counters of the messages that an endpoint sent.
+type Counters struct {
+	Records uint64 // audit records, the lost ones included
+	Lost    uint64 // audit records for which there was no room
+	Allowed uint64
+	Denied  uint64
+}
+
+// A Route is a loaded pair of programs. Close it after its gates.
+type Route interface{ Close() error }
+
+// A Gate is an open gate. The monitor hands its ends over and closes them.
+type Gate interface {
+	Index() uint32
+	Ends() (client, server *os.File)
+	Blocks() (client, server uint32)
+	// Close revokes the gate, if it still is one, and frees its place.
+	Close() error
+}
+
+// A Creator makes processes: creator.Client behind an adapter is the real one.
+type Creator interface {
+	Start(ctx context.Context, domain abi.DomainID, control, output *os.File) (Process, error)
+	Signal(ctx context.Context, domain abi.DomainID, sig syscall.Signal) error
+	Exits() <-chan Exit
+}
+
+// A Process is a started domain. The receiver closes Pidfd.
+type Process struct {
+	PID    int
+	UID    uint32
+	Cgroup uint64 // its ID; 0: none
+	Pidfd  *os.File
+}
+
+// An Exit says that a domain's first process has ended.
+type Exit struct {
+	Domain abi.DomainID
+	PID    int
+	Status syscall.WaitStatus
+}
+
+// Auditor takes events; it never waits.
+type Auditor interface {
+	Event(e event.Event, files ...*os.File) // takes the files over
+}
+
+// Holder is the first process of wardd.
+type Holder interface {
+	Keep(files ...*os.File) error // a copy of them
+	Guard(pidfd *os.File) error   // a copy of it
+	Bound(path string) error
+	Ready() error
+}

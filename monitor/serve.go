@@ -1,0 +1,42 @@
+package monitor
+
+import (
+	"slices"
+
+	"ward/abi"
+	"ward/image"
+)
+
+// answerServe: from now on the domain takes gates of an interface, which it
+// must export in the image, with a permit to publish it.
+func (m *Monitor) answerServe(d *domain, c *abi.Control) {
+	iface, ok := m.ifaces[c.Interface]
+	i := slices.IndexFunc(d.def.Exports, func(e image.Export) bool { return ok && e.Interface == iface })
+	if i < 0 {
+		m.refuse(d, c.Seq, abi.ReasonUnknownInterface, abi.NoPolicy, "this domain does not export the interface in system.yaml")
+		return
+	}
+	if v := d.def.Exports[i].Publish; !v.Allow {
+		reason := abi.ReasonDefault
+		if v.Policy != abi.NoPolicy {
+			reason = abi.ReasonForbid
+		}
+		m.refuse(d, c.Seq, reason, v.Policy, "the policy does not let this domain publish the interface")
+		return
+	}
+	d.serving[iface], d.served[iface] = true, true
+	if m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq}) {
+		m.retry()
+	}
+}
+
+// answerUnserve: no new gates of an interface. Those that are open go on.
+func (m *Monitor) answerUnserve(d *domain, c *abi.Control) {
+	if iface, ok := m.ifaces[c.Interface]; !ok || !d.serving[iface] {
+		m.refuse(d, c.Seq, abi.ReasonUnknownInterface, abi.NoPolicy, "this domain does not serve the interface")
+		return
+	} else {
+		delete(d.serving, iface)
+	}
+	m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq})
+}

@@ -1,0 +1,95 @@
+package monitor
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"ward/audit/event"
+)
+
+// kill ends a domain at once.
+func (m *Monitor) kill(d *domain) {
+	ctx, cancel := context.WithTimeout(context.Background(), killWait)
+	defer cancel()
+	if err := m.Creator.Signal(ctx, d.id, syscall.SIGKILL); err != nil {
+		m.notice(d.id, "cannot be killed: %v", err)
+	}
+}
+
+// killWait is how long the end of a killed domain may take: the kernel has to
+// free what it held.
+const killWait = 5 * time.Second
+
+// end is the ordered stop: no new gates and clients, SIGTERM for all domains,
+// SIGKILL for those that are left after the grace.
+func (m *Monitor) end(ctx context.Context) {
+	m.mu.Lock()
+	m.stopping = true
+	for _, stop := range m.closers {
+		stop()
+	}
+	m.closers = nil
+	m.retry()
+	m.mu.Unlock()
+	for _, step := range []struct {
+		sig  syscall.Signal
+		wait time.Duration
+	}{{syscall.SIGTERM, m.Grace}, {syscall.SIGKILL, killWait}} {
+		left := m.running()
+		if len(left) == 0 {
+			break
+		}
+		for _, d := range left {
+			// The context bounds a creator that does not answer.
+			signalCtx, cancel := context.WithTimeout(ctx, killWait)
+			m.Creator.Signal(signalCtx, d.id, step.sig) // an error: it has just ended, or the creator has; the holder kills it then
+			cancel()
+		}
+		m.await(step.wait)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sweep()
+	for _, d := range m.domains { // of those that could not be ended, too: their last records count
+		if d.endpoint != nil {
+			d.last = m.closeEndpoint(d.endpoint, uint32(d.id))
+			d.endpoint = nil
+		}
+	}
+	e := event.New(event.Stopped)
+	if m.failed {
+		e.Status = 1
+	}
+	m.Audit.Event(e)
+}
+
+// running lists the domains that have a process and that the creator can end.
+// Without a creator the holder ends them.
+func (m *Monitor) running() []*domain {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var left []*domain
+	if m.orphaned {
+		return nil
+	}
+	for _, d := range m.domains {
+		if d.state == stateRunning || d.state == stateStarting && d.exit == nil {
+			left = append(left, d)
+		}
+	}
+	return left
+}
+
+// await waits until no domain is running, at most for the given time.
+func (m *Monitor) await(limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for len(m.running()) > 0 {
+		select {
+		case <-m.changed:
+		case <-timer.C:
+			return
+		}
+	}
+}
