@@ -1,0 +1,53 @@
+# What one can do here. `make` builds; `make demo` shows it.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# Static programs: domains have an empty root, without libraries.
+export CGO_ENABLED := 0
+
+# Only what needs root gets it; building never does.
+SUDO     := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH")
+PROGRAMS := ward wardd ward-names
+FUZZTIME ?= 30s
+
+.PHONY: build demo test bench lint fuzz vm-test generate clean help
+
+build: ## bin/ward, bin/wardd and bin/ward-names
+	@mkdir -p bin
+	go build -trimpath -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
+
+demo: build ## the picture example, told as it happens (root, or through sudo)
+	$(SUDO) bin/ward up examples/picture --until-done
+
+test: build lint ## all tests; those that need root are skipped without it
+	go test -json -timeout 8m ./... | go run ./internal/testreport
+
+bench: build ## calls, filters and spawning against their peers, in one run (root, or through sudo)
+	$(SUDO) bin/ward bench call
+	$(SUDO) bin/ward bench filter
+	$(SUDO) bin/ward bench spawn
+
+lint: ## formatting and vet
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted; run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	for package in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+		for target in $$(go test -list '^Fuzz' ./$$package | grep '^Fuzz'); do \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$package; \
+		done; \
+	done
+
+vm-test: ## the demo and the kernel's tests in a QEMU guest with Linux 6.1
+	go run ./vm
+
+generate: ## Go code of .proto files, BPF objects, documents
+	go generate ./...
+
+clean: ## what was built here
+	rm -rf bin build
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12

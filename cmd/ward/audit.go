@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"iter"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"ward/audit"
+)
+
+func newAudit() *cobra.Command {
+	var from, domain, verdict, event string
+	var follow bool
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Show what was decided",
+		Long: `Show the audit records of a system: each start, publication, lookup and gate,
+each denied message, and the allowed ones that the policy asks for. Records that
+were lost are counted and shown whatever the filter says.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if verdict != "" && verdict != audit.Allow && verdict != audit.Deny {
+				return badInput("--verdict is %q; it must be %s or %s", verdict, audit.Allow, audit.Deny)
+			}
+			dir, err := systemDir(from)
+			if err != nil {
+				return err
+			}
+			path := filepath.Join(dir, audit.File)
+			filter := audit.Filter{Domain: domain, Verdict: verdict, Event: event}
+			records := audit.Read(path, filter)
+			if follow {
+				records = audit.Follow(cmd.Context(), path, filter)
+			}
+			return tellAll(newTeller(cmd.OutOrStdout(), wantJSON(cmd)), records, path)
+		},
+	}
+	systemFlag(cmd, &from)
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more, until the system stops")
+	cmd.Flags().StringVar(&domain, "domain", "", "only records about this domain")
+	cmd.Flags().StringVar(&verdict, "verdict", "", "only records with this verdict: allow or deny")
+	cmd.Flags().StringVar(&event, "event", "", "only this event: started, gate, call, …")
+	return cmd
+}
+
+func tellAll(t *teller, records iter.Seq2[audit.Record, error], path string) error {
+	for r, err := range records {
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			return failed("%s: only root may read it; run it through sudo", path)
+		case errors.Is(err, context.Canceled):
+			return nil
+		case err != nil:
+			return failed("%w", err)
+		}
+		if t.tell(&r); t.fault != nil {
+			return failed("%w", t.fault)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"ward/image"
+)
+
+// makeImage compiles a system directory, builds its programs and returns the
+// image that names them, encoded and decoded.
+func makeImage(cmd *cobra.Command, dir string) ([]byte, *image.Image, error) {
+	c, err := compileOrReport(cmd, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	img, err := image.Decode(c.Image)
+	if err != nil {
+		return nil, nil, failed("image from the compiler: %w", err)
+	}
+	programs, err := buildAll(cmd.Context(), cmd.ErrOrStderr(), dir, img.Name, c.Build)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.Names != "" {
+		if programs[c.Names], err = beside("ward-names"); err != nil {
+			return nil, nil, err
+		}
+	}
+	for i := range img.Domains {
+		d := &img.Domains[i]
+		if p, ok := programs[d.Name]; ok {
+			d.Program = p
+		}
+	}
+	if err := img.Check(); err != nil {
+		return nil, nil, failed("image: %w", err)
+	}
+	return image.Encode(img), img, nil
+}
+
+// buildAll builds the Go packages of `build:` domains, each once, and returns
+// the executables by domain. It says what it does on w.
+func buildAll(ctx context.Context, w io.Writer, dir, system string, packages map[string]string) (map[string]string, error) {
+	programs := map[string]string{}
+	if len(packages) == 0 {
+		return programs, nil
+	}
+	cache, err := cacheDir(system, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, domain := range slices.Sorted(maps.Keys(packages)) {
+		pkg := packages[domain]
+		output := filepath.Join(cache, domain)
+		fmt.Fprintf(w, "building %s\n", domain)
+		if err := goBuild(ctx, dir, pkg, output); err != nil {
+			return nil, err
+		}
+		programs[domain] = output
+	}
+	return programs, nil
+}
+
+// goBuild builds one package statically. The package is written relative to
+// the system directory. Through sudo, the build runs as the user who called it:
+// a compiler needs no root, and its cache is theirs.
+func goBuild(ctx context.Context, dir, pkg, output string) error {
+	goCommand, err := exec.LookPath("go")
+	if err != nil {
+		return badInput("%s must be built, but there is no go command on PATH: install Go, or build first and state `program:`", pkg)
+	}
+	for _, args := range [][]string{
+		{"mkdir", "-p", filepath.Dir(output)},
+		{goCommand, "build", "-trimpath", "-o", output, "./" + strings.TrimPrefix(pkg, "./")},
+	} {
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if caller := sudoCaller(); caller != nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &caller.credential}
+			cmd.Env = append(cmd.Env, "HOME="+caller.home, "USER="+caller.name, "LOGNAME="+caller.name)
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return &exitError{exitInput, fmt.Errorf("building %s in %s: %w\n%s", pkg, dir, err, bytes.TrimSpace(out))}
+		}
+	}
+	return nil
+}
+
+// An account is an ordinary user on whose behalf ward runs.
+type account struct {
+	name, home string
+	credential syscall.Credential
+}
+
+// sudoCaller is the user who called sudo; nil if nobody did, or root.
+func sudoCaller() *account {
+	id := os.Getenv("SUDO_UID")
+	if os.Geteuid() != 0 || id == "" || id == "0" {
+		return nil
+	}
+	u, err := user.LookupId(id)
+	if err != nil {
+		return nil
+	}
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	if err1 != nil || err2 != nil {
+		return nil
+	}
+	return &account{u.Username, u.HomeDir, syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+}
+
+// cacheDir is where the programs of a system are built to: the same place each
+// time, so that the image is the same, and another one for each directory.
+func cacheDir(system, dir string) (string, error) {
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return "", failed("%w", err)
+	}
+	root, err := os.UserCacheDir()
+	if caller := sudoCaller(); caller != nil {
+		root = filepath.Join(caller.home, ".cache")
+	} else if err != nil {
+		root = filepath.Join(os.TempDir(), fmt.Sprintf("ward-%d", os.Getuid()))
+	}
+	return filepath.Join(root, "ward", system+"-"+image.Hash([]byte(absolute))[:12]), nil
+}
+
+// beside finds one of Ward's own programs: in the directory of this
+// executable, else on PATH.
+func beside(name string) (string, error) {
+	if self, err := os.Executable(); err == nil {
+		path := filepath.Join(filepath.Dir(self), name)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path, nil
+		}
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", failed("%s is neither beside ward nor on PATH; `make build` builds both", name)
+	}
+	return filepath.Abs(path)
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ward/diag"
+	"ward/image"
+)
+
+// finding is a diag.Finding as `--json` prints it.
+type finding struct {
+	Event    string `json:"event"` // "finding"
+	Severity string `json:"severity"`
+	File     string `json:"file"`
+	Line     int    `json:"line,omitempty"`
+	Column   int    `json:"column,omitempty"`
+	Message  string `json:"message"`
+	Fix      string `json:"fix,omitempty"`
+}
+
+// printFindings prints findings with the directory before each file name, so
+// that editors find it.
+func printFindings(w io.Writer, dir string, list diag.List, asJSON bool) {
+	for _, f := range list {
+		f.Pos.File = filepath.Join(dir, f.Pos.File)
+		if asJSON {
+			json.NewEncoder(w).Encode(finding{"finding", f.Severity.String(), f.Pos.File, f.Pos.Line, f.Pos.Column, f.Message, f.Fix})
+			continue
+		}
+		fmt.Fprintln(w, f.Error())
+	}
+}
+
+// compileOrReport compiles dir and prints the findings, to standard error or,
+// as JSON, to standard output. An error among them is bad input.
+func compileOrReport(cmd *cobra.Command, dir string) (*compiled, error) {
+	c, err := compileDirectory(cmd.Context(), dir)
+	if err != nil {
+		return nil, err
+	}
+	w := cmd.ErrOrStderr()
+	if wantJSON(cmd) {
+		w = cmd.OutOrStdout()
+	}
+	printFindings(w, dir, c.Findings, wantJSON(cmd))
+	if c.Findings.Failed() {
+		return nil, &exitError{status: exitInput}
+	}
+	return c, nil
+}
+
+func newCheck() *cobra.Command {
+	var policies bool
+	cmd := &cobra.Command{
+		Use:   "check DIR",
+		Short: "Check a system directory, and show what it leaves to defaults",
+		Long: `Check system.yaml, the .proto files and the policies of a system directory: every
+finding with its place and what to do. Then show the parameters that have no bound
+of their own and the default that holds for them, and the rules that the receiving
+library checks since the kernel does not.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := compileOrReport(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			img, err := image.Decode(c.Image)
+			if err != nil {
+				return failed("%w", err)
+			}
+			out := cmd.OutOrStdout()
+			if wantJSON(cmd) {
+				return checkJSON(out, c, img, policies)
+			}
+			checkText(out, args[0], c, img, policies)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&policies, "policy", false, "show the policies that Ward makes from system.yaml, too")
+	return cmd
+}
+
+func checkText(out io.Writer, dir string, c *compiled, img *image.Image, policies bool) {
+	at := func(p diag.Pos) string {
+		p.File = filepath.Join(dir, p.File)
+		return p.String()
+	}
+	for _, b := range c.Bounds {
+		fmt.Fprintf(out, "%s: default: %s has no bound of its own: %s\n", at(b.Pos), b.Field, b.Bound)
+	}
+	for _, u := range c.Unenforced {
+		fmt.Fprintf(out, "%s: library: %s of %s is checked by the receiving library, not by the kernel\n", at(u.Pos), u.Rule, u.Field)
+	}
+	if policies {
+		for _, p := range c.Generated {
+			fmt.Fprintf(out, "%s: %s: %q\n", filepath.Join(dir, p.Source), p.Effect, p.ID)
+			if p.Text != "" {
+				fmt.Fprintln(out, "\t"+strings.ReplaceAll(strings.TrimSpace(p.Text), "\n", "\n\t"))
+			}
+		}
+	}
+	fmt.Fprintf(out, "%s: ok: %s\n", dir, contents(img))
+}
+
+func checkJSON(out io.Writer, c *compiled, img *image.Image, policies bool) error {
+	e := json.NewEncoder(out)
+	for _, b := range c.Bounds {
+		if err := e.Encode(struct {
+			Event string `json:"event"`
+			boundNote
+		}{"default", b}); err != nil {
+			return err
+		}
+	}
+	for _, u := range c.Unenforced {
+		if err := e.Encode(struct {
+			Event string `json:"event"`
+			ruleNote
+		}{"library", u}); err != nil {
+			return err
+		}
+	}
+	for _, p := range c.Generated {
+		if !policies {
+			break
+		}
+		if err := e.Encode(struct {
+			Event string `json:"event"`
+			policyNote
+		}{"policy", p}); err != nil {
+			return err
+		}
+	}
+	return e.Encode(map[string]any{"event": "checked", "system": img.Name, "domains": len(img.Domains),
+		"methods": methods(img), "policies": len(img.Policies)})
+}
+
+// contents says in words what an image holds.
+func contents(img *image.Image) string {
+	return fmt.Sprintf("%s, %s, %s", count(len(img.Domains), "domain"), count(methods(img), "method"), count(len(img.Policies), "polic|y|ies"))
+}
+
+func methods(img *image.Image) int {
+	n := 0
+	for _, i := range img.Interfaces {
+		n += len(i.Methods)
+	}
+	return n
+}
+
+// count writes "1 domain", "2 domains"; "polic|y|ies" gives both endings.
+func count(n int, word string) string {
+	one, many := word, word+"s"
+	if parts := strings.Split(word, "|"); len(parts) == 3 {
+		one, many = parts[0]+parts[1], parts[0]+parts[2]
+	}
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func newSchema() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema DIR",
+		Short: "Print the Cedar schema of a system directory",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := compileOrReport(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			if wantJSON(cmd) {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"event": "schema", "schema": c.Schema})
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), c.Schema)
+			return err
+		},
+	}
+}
+
+func newCompile() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "compile DIR",
+		Short: "Build the programs of a system directory and write its policy image",
+		Long: `Build the programs of a system directory and write its policy image: all that wardd
+reads. Prints the SHA-256 of the image; the same system gives the same image.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			encoded, img, err := makeImage(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			if output != "" {
+				if err := os.WriteFile(output, encoded, 0o644); err != nil {
+					return failed("%w", err)
+				}
+			}
+			if wantJSON(cmd) {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"event": "compiled", "system": img.Name,
+					"hash": image.Hash(encoded), "domains": len(img.Domains), "methods": methods(img), "policies": len(img.Policies)})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %s\n", image.Hash(encoded), img.Name, contents(img))
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the image")
+	return cmd
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"testing/fstest"
+	"time"
+
+	"ward/system"
+)
+
+// Limits of what is read of a system directory.
+const (
+	maxFiles = 1000
+	maxTotal = 64 << 20 // bytes
+)
+
+// sources are the kinds of file that a system directory consists of; the rest
+// (programs, pictures, notes) is not read.
+var sources = map[string]bool{".yaml": true, ".proto": true, ".cedar": true}
+
+// packDirectory writes the source files of dir as a tar archive, without
+// looking into any of them. A file over the limit of system.MaxFile is cut
+// one byte after it, so that the compiler sees that it is too large.
+func packDirectory(w io.Writer, dir string) error {
+	if info, err := os.Stat(dir); err != nil {
+		return err
+	} else if !info.IsDir() {
+		return fmt.Errorf("%s is not a directory", dir)
+	}
+	archive := tar.NewWriter(w)
+	files, total := 0, int64(0)
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && p != dir && path.Base(p)[0] == '.':
+			return filepath.SkipDir
+		case d.IsDir() || !sources[filepath.Ext(p)]:
+			return nil
+		}
+		name, err := filepath.Rel(dir, p)
+		if err != nil {
+			return err
+		}
+		n, err := packFile(archive, p, filepath.ToSlash(name))
+		files, total = files+1, total+n
+		switch {
+		case files > maxFiles:
+			return fmt.Errorf("%s has more than %d source files", dir, maxFiles)
+		case total > maxTotal:
+			return fmt.Errorf("the source files of %s have more than %d bytes", dir, maxTotal)
+		}
+		return err
+	})
+	return errors.Join(err, archive.Close())
+}
+
+func packFile(archive *tar.Writer, file, name string) (int64, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("%s is not a regular file", file)
+	}
+	size := min(info.Size(), system.MaxFile+1)
+	if err := archive.WriteHeader(&tar.Header{Name: name, Size: size, Mode: 0o444, Typeflag: tar.TypeReg}); err != nil {
+		return 0, err
+	}
+	if _, err := io.CopyN(archive, f, size); err != nil {
+		return 0, fmt.Errorf("%s: %w", file, err)
+	}
+	return size, nil
+}
+
+// unpackDirectory reads what packDirectory wrote into memory.
+func unpackDirectory(r io.Reader) (fs.FS, error) {
+	files := fstest.MapFS{}
+	for archive := tar.NewReader(io.LimitReader(r, 2*maxTotal)); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return files, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		data, err := io.ReadAll(archive)
+		if err != nil {
+			return nil, err
+		}
+		files[header.Name] = &fstest.MapFile{Data: data, Mode: 0o444, ModTime: time.Unix(0, 0)}
+	}
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ward/audit"
+	"ward/monitor/admin"
+)
+
+func newLogs() *cobra.Command {
+	var from string
+	var follow bool
+	cmd := &cobra.Command{
+		Use:               "logs DOMAIN",
+		Short:             "Show what a domain wrote to its standard output and standard error",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: domainNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := systemDir(from)
+			if err != nil {
+				return err
+			}
+			name := filepath.Base(args[0])
+			path := filepath.Join(dir, audit.LogDir, name)
+			older, err := os.Open(path + ".1")
+			if err == nil {
+				_, err = io.Copy(cmd.OutOrStdout(), older)
+				older.Close()
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return failed("%w", err)
+			}
+			log, err := os.Open(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				return failed("no log of %q in %s: it is no domain of this system, or has not started", name, nameOf(dir))
+			}
+			if err != nil {
+				return failed("%w", err)
+			}
+			defer log.Close()
+			if err := copyLog(cmd.Context(), cmd.OutOrStdout(), log, follow, filepath.Join(dir, admin.Socket)); err != nil {
+				return failed("%w", err)
+			}
+			return nil
+		},
+	}
+	systemFlag(cmd, &from)
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more, until the system stops")
+	return cmd
+}
+
+// copyLog copies log and, if follow is set, what is appended to it while
+// socket exists. A log that was put aside for a new one is followed to its
+// end, then the new one.
+func copyLog(ctx context.Context, out io.Writer, log *os.File, follow bool, socket string) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, running := os.Lstat(socket)
+		if _, err := io.Copy(out, log); err != nil || !follow || running != nil {
+			return err
+		}
+		if next, err := os.Open(log.Name()); err == nil {
+			old, err1 := log.Stat()
+			now, err2 := next.Stat()
+			if err1 == nil && err2 == nil && !os.SameFile(old, now) {
+				if _, err := io.Copy(out, log); err != nil {
+					return err
+				}
+				defer next.Close()
+				log = next
+				continue
+			}
+			next.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"ward/compile"
+	"ward/image"
+)
+
+// notes adds what `ward check` tells of a good system.
+func notes(c *compiled, r *compile.Result) {
+	for i, m := range r.Image.Messages {
+		for _, f := range m.Fields {
+			if !f.Default {
+				continue
+			}
+			name := m.Name + "." + f.Name
+			note := boundNote{Field: name, Bound: defaultBound(&r.Image.Messages[i], &f)}
+			note.Pos = r.Set.Pos[protoreflect.FullName(name)]
+			c.Bounds = append(c.Bounds, note)
+		}
+	}
+	for _, u := range r.Set.Unenforced {
+		c.Unenforced = append(c.Unenforced, ruleNote{string(u.Field), u.Rule, u.Pos})
+	}
+	for _, p := range r.Image.Policies {
+		if strings.HasPrefix(p.ID, "system.yaml:") || strings.HasPrefix(p.ID, "implied:") {
+			effect := "permit"
+			if p.Forbid {
+				effect = "forbid"
+			}
+			c.Generated = append(c.Generated, policyNote{ID: p.ID, Effect: effect, Source: p.Source})
+		}
+	}
+}
+
+// defaultBound says a default bound in words.
+func defaultBound(m *image.Message, f *image.Field) string {
+	var parts []string
+	if f.Card == image.Repeated {
+		parts = append(parts, fmt.Sprintf("at most %d items", f.MaxItems))
+	}
+	switch f.Type {
+	case image.String, image.Bytes:
+		parts = append(parts, fmt.Sprintf("at most %d bytes", f.MaxLen))
+	case image.Uint64, image.Fixed64:
+		parts = append(parts, "0 to 2^63-1")
+	case image.Uint32, image.Fixed32:
+		parts = append(parts, "0 to 2^32-1")
+	case image.Int32, image.Sint32, image.Sfixed32:
+		parts = append(parts, "-2^31 to 2^31-1")
+	case image.Int64, image.Sint64, image.Sfixed64:
+		parts = append(parts, "-2^63 to 2^63-1")
+	}
+	return strings.Join(parts, ", each ")
+}

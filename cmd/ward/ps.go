@@ -1,0 +1,161 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"ward/monitor/admin"
+)
+
+func newPs() *cobra.Command {
+	var from string
+	cmd := &cobra.Command{
+		Use:   "ps [DOMAIN]",
+		Short: "Show the domains of a running system, or one whole",
+		Long: `Show the domains of a running system: state, process, user ID, ring, gates, and
+how many messages were allowed and denied. With a name: all that this domain may
+do, and the policy that says so.`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: domainNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := systemDir(from)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if len(args) == 1 {
+				d, err := admin.Describe(cmd.Context(), dir, args[0])
+				if err != nil {
+					return failed("%w", err)
+				}
+				if wantJSON(cmd) {
+					return json.NewEncoder(out).Encode(d)
+				}
+				return describe(out, d)
+			}
+			domains, err := admin.PS(cmd.Context(), dir)
+			if err != nil {
+				return failed("%w", err)
+			}
+			if !wantJSON(cmd) {
+				return listDomains(out, domains)
+			}
+			for _, d := range domains {
+				if err := json.NewEncoder(out).Encode(d); err != nil {
+					return failed("%w", err)
+				}
+			}
+			return nil
+		},
+	}
+	systemFlag(cmd, &from)
+	return cmd
+}
+
+func listDomains(out io.Writer, domains []admin.Domain) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "DOMAIN\tSTATE\tPID\tUID\tRING\tGATES\tALLOWED\tDENIED\tLOST")
+	for _, d := range domains {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\n", d.Name, state(d), number(d.PID), number(int(d.UID)),
+			ring(d), d.Gates, d.Allowed, d.Denied, d.Lost)
+	}
+	return w.Flush()
+}
+
+func state(d admin.Domain) string {
+	if d.State == admin.Ended && d.Status != nil {
+		return fmt.Sprintf("%s %d", d.State, *d.Status)
+	}
+	return d.State
+}
+
+func ring(d admin.Domain) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", d.Ring, d.RingName))
+}
+
+func number(n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
+}
+
+// describe prints a domain whole: its descriptor, in the words of the field.
+func describe(out io.Writer, d admin.Domain) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	row := func(key string, values ...string) {
+		for _, v := range values {
+			fmt.Fprintf(w, "%s\t%s\n", key, v)
+			key = ""
+		}
+	}
+	row("domain", d.Name)
+	row("state", state(d))
+	row("process", fmt.Sprintf("pid %s, uid %s", number(d.PID), number(int(d.UID))))
+	row("ring", ring(d))
+	if p := d.Descriptor; p != nil {
+		row("program", p.Program)
+		if p.Digest != "" {
+			row("digest", "sha256:"+p.Digest)
+		}
+		for i, c := range p.Calls {
+			line := fmt.Sprintf("%s to %s, if %q", c.Method, c.To, strings.Join(c.Policies, `" or "`))
+			if len(c.Forbids) > 0 {
+				line += fmt.Sprintf(", unless %q", strings.Join(c.Forbids, `" or "`))
+			}
+			row(heading(i, "may call"), line)
+		}
+		for i, f := range p.Files {
+			as := ""
+			if f.AsRoot {
+				as = " as root"
+			}
+			row(heading(i, "files"), fmt.Sprintf("%s %s%s, by %q", f.Path, f.Access, as, f.Policy))
+		}
+		row("listens", p.Listen...)
+		row("connects", p.Connect...)
+		for i, e := range p.Exports {
+			line := e.Interface
+			if e.Socket != "" {
+				line += " at " + e.Socket
+			}
+			row(heading(i, "exports"), line+map[bool]string{true: ", served now", false: ", not served"}[e.Serving])
+		}
+		row("quota", quota(p.Quota))
+		for i, g := range p.Held {
+			row(heading(i, "gates"), fmt.Sprintf("%s: %s → %s", g.Interface, g.From, g.To))
+		}
+	}
+	row("messages", fmt.Sprintf("%d allowed, %d denied", d.Allowed, d.Denied))
+	if d.Lost > 0 {
+		row("lost", fmt.Sprintf("%d audit records", d.Lost))
+	}
+	return w.Flush()
+}
+
+func heading(i int, s string) string {
+	if i > 0 {
+		return ""
+	}
+	return s
+}
+
+func quota(q admin.Quota) string {
+	bound := func(n uint64, unit string) string {
+		if n == 0 {
+			return "default " + unit
+		}
+		return fmt.Sprintf("%d %s", n, unit)
+	}
+	return strings.Join([]string{bound(uint64(q.Processes), "processes"), bound(q.Memory, "bytes of memory"),
+		bound(uint64(q.CPUWeight), "CPU weight"), bound(uint64(q.Files), "open files"), bound(uint64(q.Gates), "gates")}, ", ")
+}
+
+// nameOf is the name of the system in a run directory, for messages.
+func nameOf(dir string) string { return cmp.Or(strings.TrimPrefix(dir, runRoot+"/"), dir) }

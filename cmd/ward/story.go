@@ -1,0 +1,184 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"ward/audit"
+)
+
+// A teller prints audit records, as lines for people or as JSON, and counts
+// what it has seen.
+type teller struct {
+	out   io.Writer
+	json  bool
+	style style
+	tally tally
+	fault error // the first failure to write
+}
+
+// tally counts the records of a run.
+type tally struct {
+	allowed, denied int // messages
+	opened, refused int // gates
+	lost            uint64
+	failed          []string // domains that ended with a status other than 0, or were refused
+}
+
+func newTeller(out io.Writer, json bool) *teller {
+	return &teller{out: out, json: json, style: styleFor(out)}
+}
+
+// tell prints one record.
+func (t *teller) tell(r *audit.Record) {
+	t.tally.add(r)
+	if t.json {
+		t.keep(json.NewEncoder(t.out).Encode(r))
+		return
+	}
+	if line := t.line(r); line != "" {
+		_, err := fmt.Fprintf(t.out, "%s  %s\n", t.style.dim(r.Time.Local().Format("15:04:05.000")), line)
+		t.keep(err)
+	}
+}
+
+func (t *teller) keep(err error) { t.fault = cmp.Or(t.fault, err) }
+
+func (c *tally) add(r *audit.Record) {
+	count := func(allow, deny *int) {
+		switch r.Verdict {
+		case audit.Allow:
+			*allow++
+		case audit.Deny:
+			*deny++
+		}
+	}
+	switch r.Event {
+	case audit.EventCall, audit.EventReply:
+		count(&c.allowed, &c.denied)
+	case audit.EventGate:
+		count(&c.opened, &c.refused)
+	case audit.EventLost:
+		c.lost += r.Lost
+	case audit.EventStarted:
+		if r.Verdict == audit.Deny {
+			c.failed = append(c.failed, r.Domain+" (start denied)")
+		}
+	case audit.EventEnded:
+		if r.Status != nil && *r.Status != 0 {
+			c.failed = append(c.failed, fmt.Sprintf("%s (exit status %d)", r.Domain, *r.Status))
+		}
+	}
+}
+
+// sum is the last line of a story.
+func (c *tally) sum() string {
+	s := fmt.Sprintf("%d messages allowed, %d denied; %d gates opened, %d refused", c.allowed, c.denied, c.opened, c.refused)
+	if c.lost > 0 {
+		s += fmt.Sprintf("; %d records lost", c.lost)
+	}
+	return s
+}
+
+// line tells one record in a line. The event comes first, in a column of its own.
+func (t *teller) line(r *audit.Record) string {
+	var rest string
+	switch r.Event {
+	case audit.EventCompiled:
+		rest = t.style.bold(r.System)
+		if r.Hash != "" {
+			rest += "  image sha256:" + r.Hash[:min(16, len(r.Hash))]
+		}
+		if r.Detail != "" {
+			rest += "  " + r.Detail
+		}
+	case audit.EventStarted:
+		rest = t.style.bold(r.Domain)
+		if r.UID != nil {
+			rest += fmt.Sprintf("  uid %d", *r.UID)
+		}
+		if r.Ring != nil {
+			rest += fmt.Sprintf("  ring %d", *r.Ring)
+		}
+		if r.PID != 0 {
+			rest += fmt.Sprintf("  pid %d", r.PID)
+		}
+		if r.Verdict == audit.Deny {
+			rest += "  " + t.verdict(r)
+		}
+	case audit.EventPublished, audit.EventWithdrawn, audit.EventLookup:
+		rest = cmp.Or(r.From, r.Domain) + "  " + r.Interface + "  " + t.verdict(r)
+	case audit.EventGate:
+		rest = t.ends(r) + "  " + r.Interface + "  " + t.verdict(r)
+	case audit.EventCall, audit.EventReply:
+		rest = t.ends(r) + "  " + cmp.Or(r.Method, r.Interface) + t.kind(r) + t.params(r.Params) + "  " + t.verdict(r)
+	case audit.EventEnded:
+		rest = t.style.bold(r.Domain) + "  " + t.ending(r)
+	case audit.EventLost:
+		rest = t.style.bad(fmt.Sprintf("%d records of %s", r.Lost, cmp.Or(r.From, r.Domain, "wardd")))
+	default:
+		rest = strings.TrimSpace(strings.Join([]string{cmp.Or(r.Domain, r.System), r.Detail, r.Reason}, " "))
+	}
+	return fmt.Sprintf("%-9s  %s", r.Event, strings.TrimRight(rest, " "))
+}
+
+func (t *teller) ends(r *audit.Record) string { return r.From + " → " + cmp.Or(r.To, "?") }
+
+// kind is said where it is not the usual one.
+func (t *teller) kind(r *audit.Record) string {
+	if r.Kind == "" || r.Kind == r.Event {
+		return ""
+	}
+	return " (" + r.Kind + ")"
+}
+
+// params shows what the policy looked at, in order.
+func (t *teller) params(params map[string]any) string {
+	if len(params) == 0 {
+		return ""
+	}
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		v := fmt.Sprint(params[k])
+		if s, ok := params[k].(string); ok {
+			v = fmt.Sprintf("%q", s)
+		}
+		parts = append(parts, k+"="+v)
+	}
+	return " {" + strings.Join(parts, " ") + "}"
+}
+
+// verdict says what was decided, and by what.
+func (t *teller) verdict(r *audit.Record) string {
+	why := r.Reason
+	if r.Policy != "" {
+		why = fmt.Sprintf("by %q", r.Policy)
+	}
+	if r.Detail != "" {
+		why = strings.TrimSpace(why + " (" + r.Detail + ")")
+	}
+	switch r.Verdict {
+	case audit.Allow:
+		return strings.TrimSpace(t.style.good("allowed") + " " + t.style.dim(why))
+	case audit.Deny:
+		return t.style.bad("DENIED") + " " + cmp.Or(why, "default deny")
+	}
+	return why
+}
+
+func (t *teller) ending(r *audit.Record) string {
+	switch {
+	case r.Status == nil:
+		return r.Detail
+	case *r.Status == 0:
+		return t.style.good("exit status 0")
+	case *r.Status > 128:
+		return t.style.bad(fmt.Sprintf("ended by signal %d", *r.Status-128))
+	}
+	return t.style.bad(fmt.Sprintf("exit status %d", *r.Status))
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ward/monitor/admin"
+)
+
+// runRoot holds a directory for each running system.
+const runRoot = "/run/ward"
+
+// systemFlag adds the flag that names a running system.
+func systemFlag(cmd *cobra.Command, name *string) {
+	cmd.Flags().StringVarP(name, "system", "s", "", "name of the system (default: the one that runs)")
+	must(cmd.RegisterFlagCompletionFunc("system", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return runningSystems(), cobra.ShellCompDirectiveNoFileComp
+	}))
+}
+
+// systemDir is the run directory of the named system; of the only one that
+// runs if name is empty.
+func systemDir(name string) (string, error) {
+	if name != "" {
+		if name != filepath.Base(name) || name == "." || name == ".." {
+			return "", badInput("%q is not the name of a system", name)
+		}
+		dir := filepath.Join(runRoot, name)
+		if _, err := os.Stat(dir); err != nil {
+			return "", failed("no system %q runs or ran here (no %s)", name, dir)
+		}
+		return dir, nil
+	}
+	running := runningSystems()
+	switch len(running) {
+	case 0:
+		return "", failed("no system runs; start one with 'ward up DIR', or name one with --system")
+	case 1:
+		return filepath.Join(runRoot, running[0]), nil
+	}
+	return "", badInput("several systems run: %s; choose one with --system", strings.Join(running, ", "))
+}
+
+// runningSystems lists the systems with a monitor.
+func runningSystems() []string {
+	sockets, _ := filepath.Glob(filepath.Join(runRoot, "*", admin.Socket))
+	var names []string
+	for _, s := range sockets {
+		names = append(names, filepath.Base(filepath.Dir(s)))
+	}
+	return names
+}
+
+// domainNames completes the name of a domain.
+func domainNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	from, _ := cmd.Flags().GetString("system")
+	dir, err := systemDir(from)
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	domains, _ := admin.PS(cmd.Context(), dir)
+	var names []string
+	for _, d := range domains {
+		names = append(names, d.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// must is for errors that only a mistake in this program can cause.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

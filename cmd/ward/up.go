@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ward/audit"
+	"ward/holder"
+	"ward/image"
+)
+
+// tellLimit is how long `ward up` waits for the last audit records once wardd
+// has said that it is done.
+const tellLimit = 2 * time.Second
+
+func newUp() *cobra.Command {
+	var untilDone bool
+	cmd := &cobra.Command{
+		Use:   "up DIR|IMAGE",
+		Short: "Build, compile and start a system, and follow it until it stops",
+		Long: `Build the programs of a system directory, compile it, start it, and tell what
+happens. An image made by 'ward compile -o' is started as it is. Ctrl-C or SIGTERM
+stops all domains; so does the end of ward itself, in whatever way.
+
+Needs root: domains get user IDs, namespaces and a policy in the kernel.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if os.Geteuid() != 0 {
+				return badInput("starting domains needs root (user IDs, namespaces, filters in the kernel): run it through sudo")
+			}
+			encoded, img, err := imageOf(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			waitFor, err := onceDomains(img, untilDone)
+			if err != nil {
+				return err
+			}
+			return supervise(cmd, encoded, img, waitFor)
+		},
+	}
+	cmd.Flags().BoolVar(&untilDone, "until-done", false, "stop when every domain with `once: true` has ended; exit 1 if one failed")
+	// pflag takes the quoted word for the value's name, but a switch has none.
+	cmd.Flags().Lookup("until-done").Usage = "stop when every domain with once: true has ended; exit 1 if one failed"
+	return cmd
+}
+
+// imageOf reads an image, or makes one of a directory.
+func imageOf(cmd *cobra.Command, path string) ([]byte, *image.Image, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, badInput("%w", err)
+	}
+	if info.IsDir() {
+		return makeImage(cmd, path)
+	}
+	encoded, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, badInput("%w", err)
+	}
+	img, err := image.Decode(encoded)
+	if err != nil {
+		return nil, nil, badInput("%s: neither a system directory nor a policy image: %w", path, err)
+	}
+	return encoded, img, nil
+}
+
+// onceDomains lists the domains whose end --until-done waits for; nil if it
+// was not given.
+func onceDomains(img *image.Image, untilDone bool) (map[string]bool, error) {
+	if !untilDone {
+		return nil, nil
+	}
+	once := map[string]bool{}
+	for _, d := range img.Domains {
+		if d.Once {
+			once[d.Name] = true
+		}
+	}
+	if len(once) == 0 {
+		return nil, badInput("--until-done: no domain of %s has `once: true`, so it would never be done", img.Name)
+	}
+	return once, nil
+}
+
+// supervise runs wardd until it has stopped, and tells its story.
+func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, waitFor map[string]bool) error {
+	w, err := startWardd(encoded)
+	if err != nil {
+		return err
+	}
+	defer w.line.Close()
+
+	teller := newTeller(cmd.OutOrStdout(), wantJSON(cmd))
+	told := make(chan error, 1)
+	tell, stopTelling := context.WithCancel(context.WithoutCancel(cmd.Context()))
+	defer stopTelling()
+	done := make(chan struct{})
+	go func() { told <- follow(tell, teller, img.Name, waitFor, done) }()
+
+	reports := w.reports()
+	var fatal string
+	status, ended := exitFailed, false
+	interrupted, untilDone := cmd.Context().Done(), (<-chan struct{})(done)
+	for !ended {
+		select {
+		case <-interrupted:
+			interrupted = nil
+			if !wantJSON(cmd) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "stopping")
+			}
+			w.stop()
+		case <-untilDone:
+			untilDone = nil
+			w.stop()
+		case r, ok := <-reports:
+			switch {
+			case !ok:
+				ended = true
+			case r.Kind == holder.Fatal:
+				fatal = r.Text
+			case r.Kind == holder.Stopped:
+				status = int(r.Status)
+			}
+		}
+	}
+	waited := w.cmd.Wait()
+
+	// The last records are in the file; the follower ends at `stopped`.
+	timer := time.AfterFunc(tellLimit, stopTelling)
+	err = <-told
+	timer.Stop()
+	return verdict(cmd, teller, img, fatal, status, errors.Join(err, endOf(waited, fatal)))
+}
+
+// verdict prints the last line and turns the end of the system into an error.
+func verdict(cmd *cobra.Command, t *teller, img *image.Image, fatal string, status int, err error) error {
+	if !t.json {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", img.Name, t.tally.sum())
+	} else {
+		t.keep(json.NewEncoder(t.out).Encode(struct {
+			Event   string   `json:"event"`
+			Time    string   `json:"time"`
+			System  string   `json:"system"`
+			Allowed int      `json:"allowed"`
+			Denied  int      `json:"denied"`
+			Opened  int      `json:"gates_opened"`
+			Refused int      `json:"gates_refused"`
+			Lost    uint64   `json:"lost"`
+			Failed  []string `json:"failed,omitempty"`
+		}{"summary", time.Now().UTC().Format(time.RFC3339Nano), img.Name, t.tally.allowed, t.tally.denied,
+			t.tally.opened, t.tally.refused, t.tally.lost, t.tally.failed}))
+	}
+	switch {
+	case fatal != "":
+		return failed("%s", fatal)
+	case err != nil:
+		return failed("%w", err)
+	case status != 0 && len(t.tally.failed) > 0:
+		return failed("failed: %s", strings.Join(t.tally.failed, ", "))
+	case status != 0:
+		return failed("the system did not end well")
+	case t.fault != nil:
+		return failed("%w", t.fault)
+	}
+	return nil
+}
+
+// endOf is the error of wardd's own end, unless it has said why already.
+func endOf(err error, fatal string) error {
+	var exit *exec.ExitError
+	if err == nil || fatal != "" || errors.As(err, &exit) && exit.ExitCode() == exitFailed {
+		return nil
+	}
+	return fmt.Errorf("wardd: %w", err)
+}
+
+// follow tells the records of this run and closes done once all of waitFor
+// have ended.
+func follow(ctx context.Context, t *teller, system string, waitFor map[string]bool, done chan<- struct{}) error {
+	path := filepath.Join(runRoot, system, audit.File)
+	for r, err := range audit.Follow(ctx, path, audit.Filter{}) {
+		if err != nil {
+			return err
+		}
+		t.tell(&r)
+		ended := r.Event == audit.EventEnded || r.Event == audit.EventStarted && r.Verdict == audit.Deny
+		if ended && waitFor[r.Domain] {
+			if delete(waitFor, r.Domain); len(waitFor) == 0 {
+				close(done)
+			}
+		}
+	}
+	return nil
+}
+
+// wardd is the running privileged side.
+type wardd struct {
+	cmd  *exec.Cmd
+	line *os.File
+}
+
+// startWardd starts wardd with the sealed image and one end of a life line.
+func startWardd(encoded []byte) (*wardd, error) {
+	path, err := beside("wardd")
+	if err != nil {
+		return nil, err
+	}
+	img, err := holder.Seal(encoded)
+	if err != nil {
+		return nil, failed("%w", err)
+	}
+	defer img.Close()
+	ours, theirs, err := holder.NewLifeLine()
+	if err != nil {
+		return nil, failed("%w", err)
+	}
+	defer theirs.Close()
+	cmd := exec.Command(path)
+	cmd.ExtraFiles = []*os.File{img, theirs} // ImageFD, LifeLineFD
+	cmd.Stderr = os.Stderr
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	// A process group of its own: Ctrl-C on the terminal is ward's to handle.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		ours.Close()
+		return nil, failed("%w", err)
+	}
+	return &wardd{cmd, ours}, nil
+}
+
+// reports reads the life line to its end.
+func (w *wardd) reports() <-chan holder.Report {
+	reports := make(chan holder.Report)
+	go func() {
+		defer close(reports)
+		for {
+			r, err := holder.ReadReport(w.line)
+			if err != nil {
+				if !errors.Is(err, io.EOF) {
+					reports <- holder.Report{Kind: holder.Fatal, Text: "life line of wardd: " + err.Error()}
+				}
+				return
+			}
+			reports <- r
+		}
+	}()
+	return reports
+}
+
+// stop asks for an ordered stop: it ends our direction of the life line, and
+// leaves the other open for the last reports.
+func (w *wardd) stop() {
+	conn, err := w.line.SyscallConn()
+	if err == nil {
+		conn.Control(func(fd uintptr) { syscall.Shutdown(int(fd), syscall.SHUT_WR) })
+	}
+}
