@@ -17,6 +17,7 @@ import (
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/psx"
 
 	"ward/compile"
 	"ward/diag"
@@ -135,14 +136,14 @@ func newConfined() *cobra.Command {
 // confine gives up for good what the compiler does not need. It reports what
 // is in force.
 func confine() (string, error) {
-	const none = 0
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64}); err != nil {
 		return "", err
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: maxAnswer, Max: maxAnswer}); err != nil {
 		return "", err
 	}
-	if _, _, err := syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, none); err != 0 {
+	// On all threads, with or without cgo.
+	if _, _, err := psx.Syscall3(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != 0 {
 		return "", fmt.Errorf("no_new_privs: %w", err)
 	}
 	// Best effort is right here: where the kernel has no Landlock, the child is
