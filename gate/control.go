@@ -1,0 +1,259 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"ward/abi"
+)
+
+// A Domain is this program as a part of a running system: its control channel
+// to the reference monitor, and its verdict page.
+type Domain struct {
+	name   string
+	system string
+	page   int
+
+	sending sync.Mutex
+	fd      int
+
+	mu       sync.Mutex
+	seq      uint32
+	pending  map[uint32]chan answer
+	services map[string]*Service
+	names    *Client
+	err      error
+}
+
+// answer is what the monitor answers to one request, with the descriptors that came along.
+type answer struct {
+	abi.Control
+	fds []int
+}
+
+func (a *answer) close() {
+	for _, fd := range a.fds {
+		unix.Close(fd)
+	}
+	a.fds = nil
+}
+
+var self = sync.OnceValues(func() (*Domain, error) {
+	text, ok := os.LookupEnv(abi.ControlEnv)
+	if !ok {
+		return nil, fmt.Errorf("this program was not started by Ward (%s is not set): list it under `domains:` in a system.yaml and run `ward up DIR`; a program outside Ward uses the socket of an export", abi.ControlEnv)
+	}
+	fd, err := strconv.Atoi(text)
+	if err != nil || fd < 0 {
+		return nil, fmt.Errorf("%s=%q is not the number of a descriptor", abi.ControlEnv, text)
+	}
+	return NewDomain(fd)
+})
+
+// Self returns the domain that this program runs as. It is made once; later
+// calls return the same.
+func Self() (*Domain, error) { return self() }
+
+// NewDomain makes a domain of its control channel, and takes the descriptor
+// over. Programs use Self; this is for those that play the monitor.
+func NewDomain(fd int) (*Domain, error) {
+	unix.CloseOnExec(fd)
+	if err := unix.SetNonblock(fd, false); err != nil {
+		return nil, fmt.Errorf("control channel (descriptor %d): %w", fd, err)
+	}
+	hello, err := readControl(fd)
+	if err != nil {
+		return nil, fmt.Errorf("control channel: no greeting from the monitor: %w", err)
+	}
+	if hello.Op != abi.OpHello || len(hello.fds) != 1 {
+		hello.close()
+		return nil, fmt.Errorf("control channel: message %d with %d descriptors instead of a greeting", hello.Op, len(hello.fds))
+	}
+	d := &Domain{name: hello.Name, system: hello.System, page: hello.fds[0], fd: fd,
+		pending: map[uint32]chan answer{}, services: map[string]*Service{}}
+	go d.listen()
+	return d, nil
+}
+
+// Name is the domain's name in system.yaml.
+func (d *Domain) Name() string { return d.name }
+
+// System is the name of the system.
+func (d *Domain) System() string { return d.system }
+
+// readControl reads one message and its descriptors.
+func readControl(fd int) (answer, error) {
+	b := make([]byte, abi.MaxControl)
+	oob := make([]byte, unix.CmsgSpace(4*4))
+	for {
+		n, oobn, flags, _, err := unix.Recvmsg(fd, b, oob, unix.MSG_CMSG_CLOEXEC)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return answer{}, os.NewSyscallError("recvmsg", err)
+		}
+		a := answer{}
+		if msgs, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil {
+			for i := range msgs {
+				if fds, err := unix.ParseUnixRights(&msgs[i]); err == nil {
+					a.fds = append(a.fds, fds...)
+				}
+			}
+		}
+		if n == 0 {
+			a.close()
+			return answer{}, io.EOF
+		}
+		if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+			a.close()
+			return answer{}, errors.New("truncated message")
+		}
+		if a.Control, err = abi.ParseControl(b[:n]); err != nil {
+			a.close()
+			return answer{}, err
+		}
+		return a, nil
+	}
+}
+
+// listen reads the control channel until the monitor is gone. Gates go on then.
+func (d *Domain) listen() {
+	for {
+		a, err := readControl(d.fd)
+		if err != nil {
+			d.lost(err)
+			return
+		}
+		if a.Op == abi.OpGate && a.Seq == 0 {
+			d.accept(a)
+			continue
+		}
+		d.mu.Lock()
+		ch := d.pending[a.Seq]
+		delete(d.pending, a.Seq)
+		d.mu.Unlock()
+		if ch == nil {
+			a.close()
+			continue
+		}
+		ch <- a
+	}
+}
+
+// lost ends all requests to the monitor, now and later.
+func (d *Domain) lost(err error) {
+	e := &Error{Code: Unavailable, Message: "the reference monitor is gone: nothing new is granted"}
+	if err != io.EOF {
+		e.Message = fmt.Sprintf("control channel: %v", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = e
+	for seq, ch := range d.pending {
+		close(ch)
+		delete(d.pending, seq)
+	}
+}
+
+// accept hands a new client's gate to its service.
+func (d *Domain) accept(a answer) {
+	d.mu.Lock()
+	s := d.services[a.Interface]
+	d.mu.Unlock()
+	if s == nil || len(a.fds) != 1 {
+		a.close()
+		return
+	}
+	s.accept(d.end(&a, a.fds[0]))
+}
+
+func (d *Domain) end(a *answer, socket int) End {
+	return End{Interface: a.Interface, Socket: socket, Page: d.page, Block: a.Block, Peer: a.Peer,
+		Methods: a.Methods, Metadata: a.Metadata, Policies: a.Policies}
+}
+
+// ask sends a request to the monitor and waits for the answer. A refusal comes
+// back as an answer, not as an error.
+func (d *Domain) ask(ctx context.Context, c abi.Control) (answer, error) {
+	ch := make(chan answer, 1)
+	d.mu.Lock()
+	if d.err != nil {
+		d.mu.Unlock()
+		return answer{}, d.err
+	}
+	d.seq++
+	if d.seq == 0 {
+		d.seq = 1
+	}
+	c.Seq = d.seq
+	d.pending[c.Seq] = ch
+	d.mu.Unlock()
+
+	b, err := c.AppendTo(nil)
+	if err == nil {
+		err = d.write(b)
+	}
+	if err != nil {
+		d.mu.Lock()
+		delete(d.pending, c.Seq)
+		d.mu.Unlock()
+		return answer{}, &Error{Code: Unavailable, Message: fmt.Sprintf("control channel: %v", err)}
+	}
+	select {
+	case a, ok := <-ch:
+		if !ok {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return answer{}, d.err
+		}
+		return a, nil
+	case <-ctx.Done():
+		d.mu.Lock()
+		_, waiting := d.pending[c.Seq]
+		delete(d.pending, c.Seq)
+		d.mu.Unlock()
+		if !waiting {
+			if a, ok := <-ch; ok {
+				a.close()
+			}
+		}
+		return answer{}, contextError(ctx)
+	}
+}
+
+func (d *Domain) write(b []byte) error {
+	d.sending.Lock()
+	defer d.sending.Unlock()
+	for {
+		err := unix.Send(d.fd, b, unix.MSG_NOSIGNAL)
+		if err != unix.EINTR {
+			return os.NewSyscallError("sendto", err)
+		}
+	}
+}
+
+// refusal is the error of a request that the monitor refused. self is who asked.
+func refusal(what, self string, c *abi.Control) *Error {
+	e := &Error{Code: codeOf(c.Reason), Reason: c.Reason}
+	switch c.Reason {
+	case abi.ReasonDefault:
+		e.Message = fmt.Sprintf("%s: default deny: no policy lets %s call it", what, self)
+	case abi.ReasonForbid:
+		e.Policy = c.Text
+		e.Message = fmt.Sprintf("%s: forbidden by policy %q", what, c.Text)
+	default:
+		e.Message = what + ": " + c.Reason.String()
+		if c.Text != "" {
+			e.Message = what + ": " + c.Text
+		}
+	}
+	return e
+}

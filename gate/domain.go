@@ -1,0 +1,181 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"ward/abi"
+)
+
+// NamesInterface is the interface of the name server (proto/ward/v1/names.proto).
+const NamesInterface = "ward.v1.Names"
+
+// OpenOption changes how a gate is opened.
+type OpenOption func(*openOptions)
+
+type openOptions struct {
+	server string
+	wait   bool
+}
+
+// At names the server instead of looking it up.
+func At(server string) OpenOption { return func(o *openOptions) { o.server = server } }
+
+// Wait makes Open wait, as long as its context lasts, until some domain serves
+// the interface.
+func Wait() OpenOption { return func(o *openOptions) { o.wait = true } }
+
+// Open opens a gate to an interface, named in full: it asks the name server who
+// serves it and then the monitor for the gate. A refusal is an *Error that is
+// Denied, with the reason.
+func (d *Domain) Open(ctx context.Context, iface string, opts ...OpenOption) (*Client, error) {
+	var o openOptions
+	for _, f := range opts {
+		f(&o)
+	}
+	if o.server != "" || iface == NamesInterface {
+		return d.open(ctx, iface, o.server)
+	}
+	servers, err := d.Lookup(ctx, iface, o.wait)
+	if err != nil {
+		e := *AsError(err)
+		e.Message = "open " + iface + ": " + e.Message
+		return nil, &e
+	}
+	for _, s := range servers {
+		var c *Client
+		if c, err = d.open(ctx, iface, s); err == nil {
+			return c, nil
+		}
+		if e := AsError(err); e.Reason != abi.ReasonNotRunning {
+			break
+		}
+	}
+	if err == nil {
+		err = &Error{Code: NotFound, Message: "open " + iface + ": no domain serves it now"}
+	}
+	return nil, err
+}
+
+func (d *Domain) open(ctx context.Context, iface, server string) (*Client, error) {
+	what := "open " + iface
+	if server != "" {
+		what += " at " + server
+	}
+	a, err := d.ask(ctx, abi.Control{Op: abi.OpOpen, Interface: iface, Name: server})
+	if err != nil {
+		e := *AsError(err)
+		e.Message = what + ": " + e.Message
+		return nil, &e
+	}
+	if a.Op == abi.OpRefused {
+		a.close()
+		return nil, refusal(what, d.name, &a.Control)
+	}
+	if a.Op != abi.OpGate || len(a.fds) != 1 {
+		a.close()
+		return nil, &Error{Code: Internal, Message: fmt.Sprintf("%s: the monitor answered with message %d and %d descriptors", what, a.Op, len(a.fds))}
+	}
+	return NewClient(d.end(&a, a.fds[0]))
+}
+
+// Lookup returns the names of the domains that serve an interface now. If there
+// is none it waits, as long as ctx lasts, or returns a NotFound error.
+func (d *Domain) Lookup(ctx context.Context, iface string, wait bool) ([]string, error) {
+	b := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), iface)
+	if wait {
+		b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.VarintType), 1)
+	}
+	reply, err := d.callNames(ctx, "Lookup", b)
+	if err != nil {
+		return nil, err
+	}
+	var servers []string
+	err = fields(reply, func(num protowire.Number, _ uint64, s []byte) error {
+		if num == 1 {
+			servers = append(servers, string(s))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, &Error{Code: Internal, Message: "the name server's answer is malformed"}
+	}
+	return servers, nil
+}
+
+// callNames calls the name server over a gate that is opened when it is first needed.
+func (d *Domain) callNames(ctx context.Context, method string, request []byte) ([]byte, error) {
+	d.mu.Lock()
+	c := d.names
+	d.mu.Unlock()
+	if c == nil || c.Err() != nil {
+		opened, err := d.open(ctx, NamesInterface, "")
+		if err != nil {
+			return nil, err
+		}
+		d.mu.Lock()
+		if d.names == nil || d.names.Err() != nil {
+			d.names = opened
+		} else {
+			defer opened.Close()
+		}
+		c = d.names
+		d.mu.Unlock()
+	}
+	reply, err := c.Invoke(ctx, method, request, nil)
+	if err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+// DialSocket opens a gate from a program outside Ward: path is the socket of an
+// export in system.yaml. The monitor learns from the kernel who connects.
+func DialSocket(ctx context.Context, path string) (*Client, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", path, os.NewSyscallError("socket", err))
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		e := &Error{Code: Unavailable, Message: fmt.Sprintf("dial %s: %v: is the system up, and does it export the interface there?", path, err)}
+		if errors.Is(err, unix.EACCES) {
+			e = &Error{Code: PermissionDenied, Message: fmt.Sprintf("dial %s: %v", path, err)}
+		}
+		return nil, e
+	}
+	// A monitor that does not answer must not hold the caller beyond ctx.
+	stop := context.AfterFunc(ctx, func() { unix.Shutdown(fd, unix.SHUT_RDWR) })
+	a, err := readControl(fd)
+	if !stop() && ctx.Err() != nil {
+		a.close()
+		return nil, contextError(ctx)
+	}
+	if err != nil {
+		return nil, &Error{Code: Unavailable, Message: fmt.Sprintf("dial %s: no answer from the monitor: %v", path, err)}
+	}
+	if a.Op == abi.OpRefused {
+		a.close()
+		return nil, refusal("dial "+path, whoAmI(), &a.Control)
+	}
+	if a.Op != abi.OpGate || len(a.fds) != 2 {
+		a.close()
+		return nil, &Error{Code: Internal, Message: fmt.Sprintf("dial %s: message %d with %d descriptors instead of a gate", path, a.Op, len(a.fds))}
+	}
+	defer unix.Close(a.fds[1])
+	return NewClient(End{Interface: a.Interface, Socket: a.fds[0], Page: a.fds[1], Block: a.Block, Peer: a.Peer,
+		Methods: a.Methods, Metadata: a.Metadata, Policies: a.Policies})
+}
+
+func whoAmI() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return fmt.Sprintf("user %d", os.Getuid())
+}
