@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 
 	"ward/abi"
 )
@@ -14,7 +15,8 @@ import (
 // A Client calls through one end of a gate. Its methods may be called from
 // several goroutines; abi.Slots calls may be pending, more wait for their turn.
 type Client struct {
-	link *link
+	link   *link
+	broken atomic.Bool // err is set
 
 	mu      sync.Mutex
 	err     *Error // why the gate is broken; nil while it works
@@ -84,6 +86,9 @@ func (c *Client) Err() error {
 	return c.err
 }
 
+// Broken reports whether Err is not nil, and costs next to nothing.
+func (c *Client) Broken() bool { return c.broken.Load() }
+
 // Close ends the gate. Pending calls fail with Canceled; the server's handlers
 // see their contexts cancelled.
 func (c *Client) Close() error {
@@ -101,6 +106,7 @@ func (c *Client) fail(err *Error) {
 		return
 	}
 	c.err = err
+	c.broken.Store(true)
 	c.parked.wakeAll()
 	c.link.close()
 }
