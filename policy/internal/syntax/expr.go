@@ -259,7 +259,7 @@ func (p *parser) named() *Expr {
 	case p.is("::"):
 		u := p.uid(t)
 		e := p.node(Entity, u.Pos)
-		e.Name, e.Str = u.Type, u.ID
+		e.Name, e.Str, e.IDPos = u.Type, u.ID, u.IDPos
 		return e
 	case p.accept("("):
 		if !slices.Contains(functions, t.text) {

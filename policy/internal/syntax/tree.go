@@ -54,7 +54,9 @@ type Expr struct {
 	Long    int64
 	Bool    bool
 	Keys    []string
-	Pattern []Piece // Like
+	Pattern []Piece  // Like
+	IDPos   diag.Pos // Entity: the place of the identifier
+	Uses    Uses     // variables that e looks at; set by FindUses
 }
 
 // A Piece of a pattern: a wildcard, or literal text.
@@ -150,4 +152,43 @@ func (e *Expr) Walk(f func(*Expr) bool) {
 	for _, a := range e.Args {
 		a.Walk(f)
 	}
+}
+
+// Uses is a set of variables.
+type Uses uint8
+
+const (
+	Principal Uses = 1 << iota
+	Action
+	Resource
+	Context
+)
+
+var variables = map[string]Uses{"principal": Principal, "action": Action, "resource": Resource, "context": Context}
+
+// FindUses sets Uses of e and all below it.
+func (e *Expr) FindUses() Uses {
+	if e.Op == Var {
+		e.Uses = variables[e.Name]
+	}
+	for _, a := range e.Args {
+		e.Uses |= a.FindUses()
+	}
+	return e.Uses
+}
+
+// Path writes a chain of attributes of a variable, as in context.chain.size; "" if e is none.
+func (e *Expr) Path() string {
+	switch e.Op {
+	case Var:
+		return e.Name
+	case Access:
+		if p := e.Args[0].Path(); p != "" {
+			if IsIdent(e.Name) {
+				return p + "." + e.Name
+			}
+			return p + "[" + Quote(e.Name) + "]"
+		}
+	}
+	return ""
 }
