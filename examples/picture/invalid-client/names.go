@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"ward/examples/picture/picturev1"
-	"ward/gate"
 	"ward/gate/grpcgate"
 )
 
@@ -48,7 +47,7 @@ func lookUp(ctx context.Context) error {
 }
 
 func openGuessed(ctx context.Context) error {
-	conn, err := grpcgate.Dial(ctx, picturesInterface, gate.At(server))
+	conn, err := grpcgate.Dial(ctx, picturesInterface, grpcgate.WithServer(server))
 	if err == nil {
 		conn.Close()
 	}
@@ -56,7 +55,7 @@ func openGuessed(ctx context.Context) error {
 }
 
 func openUnknown(ctx context.Context) error {
-	conn, err := grpcgate.Dial(ctx, "picture.v1.Backdoor", gate.At(server))
+	conn, err := grpcgate.Dial(ctx, "picture.v1.Backdoor", grpcgate.WithServer(server))
 	if err == nil {
 		conn.Close()
 	}
@@ -70,10 +69,15 @@ func publish(ctx context.Context) error {
 	s := grpcgate.NewServer()
 	picturev1.RegisterPicturesServer(s, picturev1.UnimplementedPicturesServer{})
 	defer context.AfterFunc(ctx, s.Stop)()
-	return mustFail(s.Serve(grpcgate.Listen()), codes.PermissionDenied)
+	lis, err := grpcgate.Listen()
+	if err != nil {
+		return err
+	}
+	return mustFail(s.Serve(lis), codes.PermissionDenied)
 }
 
-// callForeign uses the generated client of one interface on a gate for another.
+// callForeign uses the generated client of one interface on a connection for
+// another; the library then tries to open a gate for the other one.
 func callForeign(ctx context.Context) error {
 	conn, err := grpcgate.Dial(ctx, statusInterface)
 	if err != nil {

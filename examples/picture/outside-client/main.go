@@ -36,7 +36,7 @@ func main() {
 func get(socket, name string, width uint32) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	conn, err := grpcgate.DialSocket(ctx, socket)
+	conn, err := grpcgate.Dial(ctx, "picture.v1.Pictures", grpcgate.WithSocket(socket))
 	if err != nil {
 		return err
 	}

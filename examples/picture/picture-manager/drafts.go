@@ -38,7 +38,7 @@ func (d *drafts) publish() {
 			s.GracefulStop()
 		}()
 		go func() {
-			if err := s.Serve(grpcgate.Listen()); err != nil {
+			if err := serveAll(s); err != nil {
 				log.Print("picture-manager: drafts: ", err)
 			}
 		}()

@@ -37,5 +37,14 @@ func serve(ctx context.Context) error {
 	picturev1.RegisterPicturesServer(s, m)
 	picturev1.RegisterStatusServer(s, m)
 	context.AfterFunc(ctx, s.GracefulStop)
-	return s.Serve(grpcgate.Listen())
+	return serveAll(s)
+}
+
+// serveAll publishes what is registered with s and answers calls until s stops.
+func serveAll(s *grpcgate.Server) error {
+	lis, err := grpcgate.Listen()
+	if err != nil {
+		return err
+	}
+	return s.Serve(lis)
 }

@@ -112,7 +112,8 @@ func beyond(ctx context.Context) error {
 // comeAndGo uses an interface that is published while the system runs, and
 // sees it withdrawn.
 func comeAndGo(ctx context.Context) error {
-	conn, err := grpcgate.Dial(ctx, drafts, grpcgate.Wait())
+	// Dial waits until somebody publishes it.
+	conn, err := grpcgate.Dial(ctx, drafts)
 	if err != nil {
 		return err
 	}
@@ -127,7 +128,7 @@ func comeAndGo(ctx context.Context) error {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		conn, err := grpcgate.Dial(ctx, drafts)
+		conn, err := grpcgate.Dial(ctx, drafts, grpcgate.WithoutWait())
 		if err != nil {
 			if status.Code(err) != codes.NotFound {
 				return fmt.Errorf("%s after it was withdrawn: want NotFound, got %w", drafts, err)
