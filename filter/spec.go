@@ -1,0 +1,121 @@
+package filter
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf/asm"
+
+	"ward/abi"
+	"ward/image"
+)
+
+// Atoms is what is known of a client outside Ward when it connects.
+type Atoms struct {
+	User   int   // index in Image.Users, or -1
+	Groups []int // indexes in Image.Groups of the groups that the user belongs to
+}
+
+// A Spec is a blueprint of the two programs of a route.
+type Spec struct {
+	Route          uint32
+	Client, Server abi.DomainID
+	Interface      uint32
+	Programs       [2]Program // by abi.Direction
+}
+
+// A Program is a blueprint of what judges the messages of one direction.
+type Program struct {
+	NMethods                       uint32
+	Methods, Nodes, Fields, Values []byte // contents of the tables; none is empty
+	Decide, Check                  asm.Instructions
+	Params                         [][]Param // by method, in the order of an audit record's parameters
+}
+
+// A Param is a parameter that the policy of a method looks at.
+type Param struct {
+	Path    []uint32 // field numbers from the message down
+	Name    string   // dotted field names
+	Count   bool     // the number of elements of a repeated field
+	Text    bool     // a string or bytes: the record carries its start
+	Type    image.Type
+	Message uint32 // index in Image.Messages of the message whose field it is
+	Field   uint32 // index in its Fields
+}
+
+// Build makes the blueprint of a route. Errors name the message, method or
+// field that exceeds a limit of the filter.
+//
+// Preconditions: img passes its Check; route is an index of Image.Routes.
+func Build(img *image.Image, route uint32, atoms Atoms) (*Spec, error) {
+	if int(route) >= len(img.Routes) {
+		return nil, fmt.Errorf("filter: route %d of %d", route, len(img.Routes))
+	}
+	r := &img.Routes[route]
+	iface := &img.Interfaces[r.Interface]
+	if len(r.Methods) != len(iface.Methods) {
+		return nil, fmt.Errorf("filter: route %d has policies for %d methods of %s, which has %d", route, len(r.Methods), iface.Name, len(iface.Methods))
+	}
+	s := &Spec{Route: route, Client: r.Client, Server: r.Server, Interface: r.Interface}
+	for dir := range s.Programs {
+		p, err := buildProgram(img, r, abi.Direction(dir), atoms)
+		if err != nil {
+			return nil, fmt.Errorf("filter: %s: %w", iface.Name, err)
+		}
+		s.Programs[dir] = *p
+	}
+	return s, nil
+}
+
+func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Atoms) (*Program, error) {
+	t := newTree(img)
+	iface := &img.Interfaces[r.Interface]
+	p := &Program{NMethods: uint32(len(iface.Methods))}
+	var decisions []method
+	for i := range iface.Methods {
+		m := &iface.Methods[i]
+		root, d := m.Request, r.Methods[i].Request
+		if dir == abi.Reply {
+			root, d = m.Reply, r.Methods[i].Reply
+		}
+		d = fold(d, atoms)
+		caps, err := captures(img, root, d)
+		if err != nil {
+			return nil, fmt.Errorf("method %s: %w", m.Name, err)
+		}
+		node, err := t.message(root, caps.tree, 0)
+		if err != nil {
+			return nil, fmt.Errorf("method %s: %w", m.Name, err)
+		}
+		row := methodRow{node: node, ncap: uint32(min(len(caps.params), abi.RecordParams))}
+		if m.ClientStream {
+			row.flags |= methodClientStream
+		}
+		if m.ServerStream {
+			row.flags |= methodServerStream
+		}
+		if len(d.Permit) > 0 {
+			row.flags |= methodPermit
+		}
+		for j, c := range caps.params[:row.ncap] {
+			if c.Text {
+				row.strings[row.nstrs] = uint8(j)
+				row.nstrs++
+			}
+		}
+		p.Methods = row.append(p.Methods)
+		p.Params = append(p.Params, caps.params)
+		decisions = append(decisions, method{d, caps})
+	}
+	if len(p.Methods) == 0 {
+		p.Methods = make([]byte, MethodRow)
+	}
+	p.Nodes, p.Fields, p.Values = t.tables()
+	var err error
+	if p.Decide, err = decide(decisions); err != nil {
+		return nil, err
+	}
+	if p.Check, err = check(t.rules); err != nil {
+		return nil, err
+	}
+	return p, nil
+}

@@ -1,0 +1,158 @@
+package filter
+
+import (
+	_ "embed"
+	"encoding/binary"
+)
+
+// Object is bpf/gate.bpf.c, compiled by bpf/build.sh: the programs gate, stub
+// and status, and the functions decide and check, whose bodies are replaced.
+//
+//go:embed bpf/gate.bpf.o
+var Object []byte
+
+// Limits of the filter; bpf/ward.h mirrors them.
+const (
+	Levels    = 9    // the message and eight nested in each other
+	Captures  = 16   // parameters that the policy of one method looks at, each way
+	MaxFields = 1024 // fields walked in one message
+	MaxSteps  = 4096 // fields, elements of packed fields and 64-byte stretches of strings in one message
+	MaxNodes  = 1024 // messages in a program's trees
+	MaxRows   = 1 << 15
+	MaxOneofs = 16 // oneofs of a message of which one member is required
+	// MaxDecide bounds the instructions of a generated function: jumps reach 32,767 far.
+	MaxDecide = 30000
+	// denseRows is the greatest field number up to which a message's rows are indexed by number.
+	denseRows = 255
+	// maxChildren is the number of fields of one message: they are bits of a word.
+	maxChildren = 64
+	// maxSet is the number of values of one sparse set that the filter searches.
+	maxSet = 1 << 15
+)
+
+// Sizes of table rows, bytes. They are those of the structs in bpf/ward.h.
+const (
+	MethodRow = 24
+	NodeRow   = 32
+	FieldRow  = 112
+)
+
+// Placeholders: numbers of the constants K(n) in gate.bpf.c.
+const (
+	ConstDir = iota
+	ConstMethods
+	ConstFrom
+	ConstTo
+	ConstRoute
+	ConstAudit
+	ConstIndex
+	ConstIncarnation
+	ConstCgroup
+
+	// ConstMagic is the upper half of a placeholder's value; the lower is its number.
+	ConstMagic = 0x57415244
+)
+
+// Operations of the program status, in struct status.
+const (
+	StatusBump   = 0
+	StatusRevoke = 1
+	StatusReset  = 2
+)
+
+// Flags of a method row.
+const (
+	methodClientStream = 1
+	methodServerStream = 2
+	methodPermit       = 4
+)
+
+// Flags of a field row.
+const (
+	flagRepeated = 1
+	flagBits     = 2
+	flagSet      = 4
+	flagClass    = 8
+	flagNonzero  = 16
+)
+
+// Offsets in struct walk that generated code reads.
+const (
+	walkCap     = 72 + 16*Levels
+	walkVal     = walkCap + 8*Captures
+	walkMethod  = walkVal + 24
+	walkPresent = walkVal + 32
+	walkCheck   = walkPresent + 16
+)
+
+// Nodes that every program has.
+const (
+	nodeMetadata = 0
+	nodeStatus   = 1
+)
+
+type methodRow struct {
+	node, flags uint32
+	ncap, nstrs uint32
+	strings     [8]uint8
+}
+
+func (m *methodRow) append(b []byte) []byte {
+	b = le32(b, m.node, m.flags, m.ncap, m.nstrs)
+	return append(b, m.strings[:]...)
+}
+
+type nodeRow struct {
+	base, count, dense, noneof uint32
+	required                   uint64
+	oneof                      uint32
+}
+
+func (n *nodeRow) append(b []byte) []byte {
+	b = le32(b, n.base, n.count, n.dense, n.noneof)
+	b = le64(b, n.required)
+	return le32(b, n.oneof, 0)
+}
+
+type fieldRow struct {
+	number                uint32
+	typ, wire, flags, bit uint8
+	cap, count            uint8
+	check                 uint16
+	child                 uint32
+	bias, lo, hi, bits    uint64
+	set, nset             uint32
+	oneof                 uint64
+	minLen, maxLen        uint32
+	minItems, maxItems    uint32
+	minRunes, maxRunes    uint32
+	class                 [2]uint64
+	nth, nthFlag          uint32
+}
+
+func (f *fieldRow) append(b []byte) []byte {
+	b = le32(b, f.number)
+	b = append(b, f.typ, f.wire, f.flags, f.bit, f.cap, f.count)
+	b = binary.LittleEndian.AppendUint16(b, f.check)
+	b = le32(b, f.child)
+	b = le64(b, f.bias, f.lo, f.hi, f.bits)
+	b = le32(b, f.set, f.nset)
+	b = le64(b, f.oneof)
+	b = le32(b, f.minLen, f.maxLen, f.minItems, f.maxItems, f.minRunes, f.maxRunes)
+	b = le64(b, f.class[0], f.class[1])
+	return le32(b, f.nth, f.nthFlag)
+}
+
+func le32(b []byte, vs ...uint32) []byte {
+	for _, v := range vs {
+		b = binary.LittleEndian.AppendUint32(b, v)
+	}
+	return b
+}
+
+func le64(b []byte, vs ...uint64) []byte {
+	for _, v := range vs {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return b
+}

@@ -1,0 +1,141 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"ward/abi"
+	"ward/filter"
+)
+
+// FabricConfig bounds a fabric.
+type FabricConfig struct {
+	Gates    uint32 // gates that are open at the same time; 512 bytes of kernel memory each
+	Programs uint32 // programs that are loaded at the same time: two for each route
+	AuditAll bool   // record every admitted message, too
+}
+
+// A Fabric is the kernel side of one running system: the maps and programs
+// that judge every message on its gates.
+//
+// Locking: mu guards everything; an Endpoint's, Route's or Gate's methods take
+// it. Nothing else is locked while it is held.
+type Fabric struct {
+	mu       sync.Mutex
+	cfg      FabricConfig
+	programs *ebpf.Map
+	gates    *ebpf.Map
+	calls    *ebpf.Map
+	utf8     *ebpf.Map
+	object   *object
+	tables   *tableCache
+	slots    pool // of programs
+	rows     pool // of gates and calls
+	// incarnation is that of the last gate. A stub whose gate is gone does not match the row's next one.
+	incarnation uint32
+	cgroups     bool // socket filters may ask for the sender's cgroup
+	closed      bool
+}
+
+// Sizes of rows, bytes: the structs of filter/bpf/ward.h.
+const (
+	gateRow     = 40
+	callsRow    = abi.Slots * 8
+	countersRow = 32
+)
+
+// noProgram is a slot beyond the program array: the tail call falls through.
+const noProgram = 0xffffffff
+
+// NewFabric makes the maps of a system. It needs CAP_BPF and CAP_NET_ADMIN,
+// or root. An error of type *UnsupportedError names what the kernel lacks.
+func NewFabric(cfg FabricConfig) (*Fabric, error) {
+	if cfg.Gates == 0 || cfg.Gates > 1<<20 {
+		return nil, fmt.Errorf("fabric: %d gates, want 1 to %d", cfg.Gates, 1<<20)
+	}
+	if cfg.Programs < 2 || cfg.Programs > 1<<20 {
+		return nil, fmt.Errorf("fabric: %d programs, want 2 to %d", cfg.Programs, 1<<20)
+	}
+	obj, err := loadObject()
+	if err != nil {
+		return nil, err
+	}
+	f := &Fabric{cfg: cfg, object: obj, slots: newPool(cfg.Programs), rows: newPool(cfg.Gates)}
+	f.tables = &tableCache{}
+	switch err := haveSenderCgroup(); {
+	case err == nil:
+		f.cgroups = true
+	case !errors.Is(err, ErrUnsupported):
+		return nil, fmt.Errorf("fabric: %w", err)
+	}
+	for _, m := range []struct {
+		to   **ebpf.Map
+		spec ebpf.MapSpec
+	}{
+		{&f.programs, ebpf.MapSpec{Name: "programs", Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: cfg.Programs}},
+		{&f.gates, ebpf.MapSpec{Name: "gates", Type: ebpf.Array, KeySize: 4, ValueSize: gateRow, MaxEntries: cfg.Gates}},
+		{&f.calls, ebpf.MapSpec{Name: "calls", Type: ebpf.Array, KeySize: 4, ValueSize: callsRow, MaxEntries: cfg.Gates}},
+		{&f.utf8, ebpf.MapSpec{Name: "utf8", Type: ebpf.Array, KeySize: 4, ValueSize: filter.UTF8Size, MaxEntries: 1,
+			Flags: unix.BPF_F_RDONLY_PROG, Contents: []ebpf.MapKV{{Key: uint32(0), Value: filter.UTF8Table()}}}},
+	} {
+		if *m.to, err = ebpf.NewMap(&m.spec); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("fabric: map %s: %w", m.spec.Name, err)
+		}
+	}
+	return f, nil
+}
+
+// Files returns what a process must keep open so that the gates live on when
+// the others of the system are gone: a program array is emptied when its last
+// descriptor goes. The files are duplicates; the caller closes them.
+func (f *Fabric) Files() ([]*os.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var files []*os.File
+	for _, m := range []*ebpf.Map{f.programs, f.gates, f.calls} {
+		file, err := dupMap(m)
+		if err != nil {
+			for _, g := range files {
+				g.Close()
+			}
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+// Close gives the maps up. Gates whose maps no other process holds drop
+// every message from then on.
+func (f *Fabric) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	f.tables.close()
+	return errors.Join(closeMap(f.programs), closeMap(f.gates), closeMap(f.calls), closeMap(f.utf8))
+}
+
+func closeMap(m *ebpf.Map) error {
+	if m == nil {
+		return nil
+	}
+	return m.Close()
+}
+
+// dupMap returns a file for a map, with a descriptor of its own.
+func dupMap(m *ebpf.Map) (*os.File, error) {
+	fd, err := unix.FcntlInt(uintptr(m.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate the descriptor of a map: %w", err)
+	}
+	return os.NewFile(uintptr(fd), m.String()), nil
+}

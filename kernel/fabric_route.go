@@ -1,0 +1,198 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"ward/abi"
+	"ward/filter"
+)
+
+// A Route is the two programs that judge what passes between one client and
+// one server over one interface, and the gates that use them.
+type Route struct {
+	f        *Fabric
+	spec     *filter.Spec
+	ends     [2]*Endpoint // client, server
+	slots    [2]uint32    // of the program array, by direction
+	programs [2]*loaded
+	gates    map[*Gate]bool
+	closed   bool
+}
+
+// A loaded is a verified program and the tables that it shares.
+type loaded struct {
+	program *ebpf.Program
+	tables  []*table
+}
+
+// Load verifies the programs of a route and puts them in the program array.
+func (f *Fabric) Load(spec *filter.Spec, client, server *Endpoint) (*Route, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := &Route{f: f, spec: spec, ends: [2]*Endpoint{client, server}, gates: map[*Gate]bool{}}
+	progs, err := f.loadPair(r, spec)
+	if err != nil {
+		return nil, err
+	}
+	r.programs = progs
+	for dir := range progs {
+		slot, err := f.slots.get()
+		if err == nil {
+			if err = f.programs.Put(slot, progs[dir].program); err != nil {
+				f.slots.put(slot)
+			}
+		}
+		if err != nil {
+			for _, s := range r.slots[:dir] {
+				f.programs.Delete(s)
+				f.slots.put(s)
+			}
+			f.unloadPair(progs)
+			return nil, fmt.Errorf("route %d: slots of the program array: %w", spec.Route, err)
+		}
+		r.slots[dir] = slot
+	}
+	client.routes++
+	server.routes++
+	return r, nil
+}
+
+// Replace swaps the programs of a route while its gates are open. The new ones
+// are verified before the old ones go, so no message passes unjudged. Each
+// direction changes at once; between the two a reply may be judged by the old
+// policy although its request was by the new. Pending calls stay pending.
+func (r *Route) Replace(spec *filter.Spec) error {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.closed {
+		return fmt.Errorf("route %d: closed", r.spec.Route)
+	}
+	if spec.Client != r.spec.Client || spec.Server != r.spec.Server || spec.Programs[0].NMethods != r.spec.Programs[0].NMethods {
+		return fmt.Errorf("route %d: its replacement is for other domains or another interface", r.spec.Route)
+	}
+	progs, err := f.loadPair(r, spec)
+	if err != nil {
+		return err
+	}
+	for dir := range progs {
+		if err := f.programs.Put(r.slots[dir], progs[dir].program); err != nil {
+			// What could not be swapped must not go on under the old policy.
+			f.programs.Delete(r.slots[0])
+			f.programs.Delete(r.slots[1])
+			f.unloadPair(progs)
+			return fmt.Errorf("route %d: replace its program, now closed: %w", r.spec.Route, err)
+		}
+	}
+	f.unloadPair(r.programs)
+	r.programs, r.spec = progs, spec
+	var errs []error
+	for g := range r.gates {
+		errs = append(errs, g.bump(filter.StatusBump))
+	}
+	return errors.Join(errs...)
+}
+
+// Close revokes the route's gates and unloads its programs. Messages on gates
+// that are still open are denied with ReasonClosed.
+func (r *Route) Close() error {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	var errs []error
+	for g := range r.gates {
+		errs = append(errs, g.close())
+	}
+	for dir := range r.slots {
+		errs = append(errs, f.programs.Delete(r.slots[dir]))
+		f.slots.put(r.slots[dir])
+	}
+	f.unloadPair(r.programs)
+	r.ends[0].routes--
+	r.ends[1].routes--
+	return errors.Join(errs...)
+}
+
+func (f *Fabric) loadPair(r *Route, spec *filter.Spec) (progs [2]*loaded, err error) {
+	for dir := range progs {
+		if progs[dir], err = f.loadProgram(spec, abi.Direction(dir), r.ends[dir]); err != nil {
+			f.unloadPair(progs)
+			return progs, fmt.Errorf("route %d: %w", spec.Route, err)
+		}
+	}
+	return progs, nil
+}
+
+func (f *Fabric) unloadPair(progs [2]*loaded) {
+	for _, p := range progs {
+		if p == nil {
+			continue
+		}
+		if p.program != nil {
+			p.program.Close()
+		}
+		for _, t := range p.tables {
+			f.tables.put(t)
+		}
+	}
+}
+
+// loadProgram makes the program that judges what sender sends.
+func (f *Fabric) loadProgram(spec *filter.Spec, dir abi.Direction, sender *Endpoint) (*loaded, error) {
+	p := &spec.Programs[dir]
+	maps := map[string]*ebpf.Map{"gates": f.gates, "calls": f.calls, "utf8": f.utf8,
+		"page": sender.page, "ring": sender.ring, "counters": sender.counters}
+	l := &loaded{}
+	for _, t := range []struct {
+		name    string
+		content []byte
+		size    int
+	}{{"methods", p.Methods, filter.MethodRow}, {"nodes", p.Nodes, filter.NodeRow}, {"fields", p.Fields, filter.FieldRow}, {"values", p.Values, 8}} {
+		tab, err := f.tables.get(t.name, t.content, t.size)
+		if err != nil {
+			f.unloadPair([2]*loaded{l})
+			return nil, err
+		}
+		l.tables = append(l.tables, tab)
+		maps[t.name] = tab.m
+	}
+	from, to := spec.Client, spec.Server
+	if dir == abi.Reply {
+		from, to = to, from
+	}
+	consts := map[int]uint64{filter.ConstDir: uint64(dir), filter.ConstMethods: uint64(p.NMethods),
+		filter.ConstFrom: uint64(from), filter.ConstTo: uint64(to), filter.ConstRoute: uint64(spec.Route)}
+	if f.cfg.AuditAll {
+		consts[filter.ConstAudit] = 1
+	}
+	prog, err := f.object.load("gate", consts, map[string]asm.Instructions{"decide": p.Decide, "check": p.Check}, maps)
+	if err != nil {
+		f.unloadPair([2]*loaded{l})
+		return nil, err
+	}
+	l.program = prog
+	return l, nil
+}
+
+// gateBytes is a row of the map gates.
+func gateBytes(progs [2]uint32, cgroups [2]uint64, blocks [2]uint32, incarnation uint32) []byte {
+	le := binary.LittleEndian
+	b := make([]byte, 0, gateRow)
+	b = le.AppendUint32(b, progs[0])
+	b = le.AppendUint32(b, progs[1])
+	b = le.AppendUint64(b, cgroups[0])
+	b = le.AppendUint64(b, cgroups[1])
+	b = le.AppendUint32(b, blocks[0])
+	b = le.AppendUint32(b, blocks[1])
+	b = le.AppendUint32(b, incarnation)
+	return le.AppendUint32(b, 0)
+}

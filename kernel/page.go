@@ -1,0 +1,150 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"ward/abi"
+	"ward/filter"
+)
+
+// An Endpoint is one domain, or one client outside Ward, as the filters see
+// it: the page that its verdicts are written to, the ring that gets the
+// records of what it sends, and its counters.
+type Endpoint struct {
+	f        *Fabric
+	id       abi.DomainID
+	cgroup   uint64
+	page     *ebpf.Map
+	ring     *ebpf.Map
+	counters *ebpf.Map
+	status   *ebpf.Program
+	blocks   pool
+	routes   int
+}
+
+// Counters is what became of the messages that an endpoint sent.
+type Counters struct {
+	Records uint64 // written or lost
+	Lost    uint64 // records that found its ring full
+	Allowed uint64
+	Denied  uint64
+}
+
+// AddEndpoint makes the page, ring and counters of a domain. A sender outside
+// cgroup, a cgroup v2 ID, is denied on its gates; 0 leaves this unchecked, and
+// so does a kernel whose socket filters do not know the sender's cgroup (see
+// SenderChecked). blocks is the number of gate ends that it may hold; ringBytes
+// is rounded up to a power of two of whole pages.
+func (f *Fabric) AddEndpoint(id abi.DomainID, cgroup uint64, blocks uint32, ringBytes int) (*Endpoint, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if blocks == 0 || blocks > 1<<16 {
+		return nil, fmt.Errorf("endpoint of domain %d: %d blocks, want 1 to %d", id, blocks, 1<<16)
+	}
+	if ringBytes <= 0 || ringBytes > 1<<30 {
+		return nil, fmt.Errorf("endpoint of domain %d: a ring of %d bytes, want 1 to %d", id, ringBytes, 1<<30)
+	}
+	ringSize := uint32(max(ringBytes, os.Getpagesize()))
+	if bits.OnesCount32(ringSize) != 1 {
+		ringSize = 1 << bits.Len32(ringSize)
+	}
+	e := &Endpoint{f: f, id: id, cgroup: cgroup, blocks: newPool(blocks)}
+	var err error
+	for _, m := range []struct {
+		to   **ebpf.Map
+		spec ebpf.MapSpec
+	}{
+		{&e.page, ebpf.MapSpec{Name: "page", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: blocks * abi.PageBlock, Flags: unix.BPF_F_MMAPABLE}},
+		{&e.ring, ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: ringSize}},
+		{&e.counters, ebpf.MapSpec{Name: "counters", Type: ebpf.Array, KeySize: 4, ValueSize: countersRow, MaxEntries: 1}},
+	} {
+		if *m.to, err = ebpf.NewMap(&m.spec); err != nil {
+			e.release()
+			return nil, fmt.Errorf("endpoint of domain %d: map %s: %w", id, m.spec.Name, err)
+		}
+	}
+	// From here on no system call writes the page: whoever gets its descriptor maps it for reading only.
+	if err := e.page.Freeze(); err != nil {
+		e.release()
+		return nil, fmt.Errorf("endpoint of domain %d: freeze its page: %w", id, err)
+	}
+	if e.status, err = f.object.load("status", nil, nil, map[string]*ebpf.Map{"page": e.page}); err != nil {
+		e.release()
+		return nil, fmt.Errorf("endpoint of domain %d: %w", id, err)
+	}
+	return e, nil
+}
+
+// SenderChecked reports whether this kernel's filters bind senders to their
+// cgroup. Linux 6.1 does not have bpf_get_current_cgroup_id in socket filters.
+func (f *Fabric) SenderChecked() bool { return f.cgroups }
+
+// Page returns a descriptor of the verdict page, for the domain to map for
+// reading. The caller closes it.
+func (e *Endpoint) Page() (*os.File, error) { return dupMap(e.page) }
+
+// Ring returns a descriptor of the ring, for OpenRing in the process that
+// writes the audit. The caller closes it.
+func (e *Endpoint) Ring() (*os.File, error) { return dupMap(e.ring) }
+
+// Counters reads the counters.
+func (e *Endpoint) Counters() (Counters, error) {
+	b, err := e.counters.LookupBytes(uint32(0))
+	if err != nil {
+		return Counters{}, fmt.Errorf("counters of domain %d: %w", e.id, err)
+	}
+	le := binary.LittleEndian
+	return Counters{Records: le.Uint64(b), Lost: le.Uint64(b[8:]), Allowed: le.Uint64(b[16:]), Denied: le.Uint64(b[24:])}, nil
+}
+
+// Close gives up what the endpoint holds. Its routes must be closed before.
+func (e *Endpoint) Close() error {
+	e.f.mu.Lock()
+	defer e.f.mu.Unlock()
+	if e.routes > 0 {
+		return fmt.Errorf("endpoint of domain %d: %d of its routes are still loaded", e.id, e.routes)
+	}
+	return e.release()
+}
+
+func (e *Endpoint) release() error {
+	var err error
+	if e.status != nil {
+		err = e.status.Close()
+	}
+	return errors.Join(err, closeMap(e.page), closeMap(e.ring), closeMap(e.counters))
+}
+
+// word changes the status word of a block. The page is frozen, so a program does it.
+func (e *Endpoint) word(block uint32, op uint32) error {
+	arg := binary.LittleEndian.AppendUint32(nil, block)
+	arg = binary.LittleEndian.AppendUint32(arg, op)
+	r, err := e.status.Run(&ebpf.RunOptions{Context: arg})
+	if err == nil && r != 0 {
+		err = fmt.Errorf("no block %d", block)
+	}
+	if err != nil {
+		return fmt.Errorf("status word of domain %d: %w", e.id, err)
+	}
+	return nil
+}
+
+// takeBlock returns a block of the page with no verdicts on it.
+func (e *Endpoint) takeBlock() (uint32, error) {
+	b, err := e.blocks.get()
+	if err != nil {
+		return 0, fmt.Errorf("blocks of domain %d: %w", e.id, err)
+	}
+	if err := e.word(b, filter.StatusReset); err != nil {
+		e.blocks.put(b)
+		return 0, err
+	}
+	return b, nil
+}
