@@ -2,8 +2,14 @@
 // the type, number and size of their parameters, with the bounds that
 // protovalidate rules state and the defaults for what they leave open.
 //
-// Invariants: pure but for the fs.FS that it is given; what it refuses, it
-// refuses with file, line, column and what to write instead.
+// Invariants:
+//   - pure but for the fs.FS that it is given: no os, net, syscall or unsafe;
+//   - the position of a method in its interface is the order of declaration;
+//   - a rule that the kernel does not check is listed in Set.Unenforced:
+//     none is dropped; what the bounds refuse, protovalidate refuses, too, but
+//     for enum numbers that are not defined and for Ward's defaults (a test
+//     compares the two);
+//   - what it refuses, it refuses with file, line, column and what to write instead.
 package interfaces
 
 import (
@@ -21,14 +27,16 @@ type Set struct {
 	// Services and MessageTypes are the descriptors of Interfaces and Messages, by the same index.
 	Services     []protoreflect.ServiceDescriptor
 	MessageTypes []protoreflect.MessageDescriptor
-	// Pos gives the place of a declaration by its full protobuf name.
+	// Pos gives the place of a declaration by its full protobuf name. What is
+	// built in has the place of its first use, or none.
 	Pos map[protoreflect.FullName]diag.Pos
 	// Unenforced lists, per field, the rules that the receiving library must
 	// check since the kernel does not.
 	Unenforced []Unenforced
 }
 
-// Unenforced is a protovalidate rule that the kernel does not check.
+// Unenforced is a protovalidate rule that the kernel does not check. Field is
+// a message for the rules of a message as a whole.
 type Unenforced struct {
 	Field protoreflect.FullName
 	Rule  string

@@ -5,7 +5,7 @@ package system
 const (
 	maxDomains  = 1024
 	maxEntries  = 1024 // of a list or table of a domain
-	maxMetadata = 32   // keys, the two of the trace context included
+	maxMetadata = 16   // keys (image.MaxMetadata), the two of the trace context included
 	maxRings    = 32
 
 	// maxMetadataBytes bounds the values of all metadata keys together, in bytes.
