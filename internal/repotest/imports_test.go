@@ -22,7 +22,7 @@ var rooms = map[string]struct {
 	"image":      {may: []string{"abi"}, deny: pure, only: []string{}},
 	"filter":     {may: []string{"abi", "image"}, deny: pure, only: []string{"github.com/cilium/ebpf/asm"}},
 	"system":     {may: []string{"abi", "diag"}, deny: pure},
-	"interfaces": {may: []string{"abi", "diag", "image", "system"}, deny: pure},
+	"interfaces": {may: []string{"abi", "diag", "image", "proto", "system"}, deny: pure},
 	"policy":     {may: []string{"abi", "diag", "image", "interfaces", "system"}, deny: pure},
 	"compile":    {may: []string{"abi", "diag", "image", "interfaces", "policy", "system"}, deny: []string{"net", "syscall", "unsafe"}},
 	"kernel":     {may: []string{"abi", "image", "filter"}},
