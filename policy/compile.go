@@ -87,16 +87,6 @@ func (c *compiler) unsupported() {
 	for _, d := range c.sys.Domains {
 		refuse(d.Label, "label")
 		refuse(d.Inherit, "inherit")
-		if _, ok := c.rings[d.Ring.Value]; !ok {
-			var names []string
-			for n := range c.rings {
-				if n != "" {
-					names = append(names, n)
-				}
-			}
-			slices.Sort(names)
-			c.findings.Errorf(d.Ring.Pos, didYouMean(d.Ring.Value, names, "ring"), "unknown ring %s", d.Ring.Value)
-		}
 		for _, e := range d.Exports {
 			if len(e.Bracket) > 0 {
 				c.findings.Errorf(e.Pos, "remove it", "bracket is not supported by this version yet")

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"ward/abi"
-	"ward/diag"
 	"ward/image"
 	"ward/system"
 )
@@ -35,18 +34,24 @@ func (c *compiler) buildDomains() {
 			}
 		}
 		for _, e := range d.Exports {
-			j := c.iface(e.Interface.Value)
-			v := c.verdict("publish", tuple{principal: i, resource: theSystem, iface: e.Interface.Value}, c.granted(e.Interface.Pos))
-			if !v.Allow {
-				c.deniedGrant(e.Interface.Pos, "export of "+e.Interface.Value, v)
-			}
-			out.Exports = append(out.Exports, image.Export{Interface: uint32(j), Socket: e.Socket.Value, Publish: v})
-		}
-		if i == c.nameServer && len(out.Exports) == 0 {
-			out.Exports = []image.Export{{Interface: uint32(c.names), Publish: image.Verdict{Allow: true, Policy: c.impliedPolicy(impliedNames)}}}
+			out.Exports = append(out.Exports, c.export(i, e))
 		}
 		c.img.Domains = append(c.img.Domains, out)
 	}
+}
+
+// export decides on the publishing of an interface.
+func (c *compiler) export(domain int, e system.Export) image.Export {
+	out := image.Export{Interface: uint32(c.iface(e.Interface.Value)), Socket: e.Socket.Value}
+	if int(out.Interface) == c.names {
+		out.Publish = image.Verdict{Allow: true, Policy: c.impliedPolicy(impliedNames)}
+		return out
+	}
+	out.Publish = c.verdict("publish", tuple{principal: domain, resource: theSystem, iface: e.Interface.Value}, c.granted(e.Interface.Pos))
+	if !out.Publish.Allow {
+		c.deniedGrant(e.Interface.Pos, "export of "+e.Interface.Value, out.Publish)
+	}
+	return out
 }
 
 func values(s []system.String) []string {
@@ -99,11 +104,9 @@ func (c *compiler) file(domain int, f system.File) image.File {
 // address decides on a network address that is granted to a domain. One that
 // is forbidden is left out of the image, so that nobody can hand it over.
 func (c *compiler) address(domain int, action string, a system.String) bool {
-	v := c.verdict(action, tuple{principal: domain, resource: anObject, object: a.Value}, c.granted(at(a)))
+	v := c.verdict(action, tuple{principal: domain, resource: anObject, object: a.Value}, c.granted(a.Pos))
 	if !v.Allow {
 		c.deniedGrant(a.Pos, a.Value, v)
 	}
 	return v.Allow
 }
-
-func at(s system.String) diag.Pos { return s.Pos }

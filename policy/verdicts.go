@@ -8,6 +8,7 @@ import (
 	"ward/abi"
 	"ward/diag"
 	"ward/image"
+	"ward/system"
 )
 
 // denied is default deny.
@@ -98,7 +99,7 @@ func (c *compiler) nameRoutes(lookups map[int][]lookup) {
 		if d == c.nameServer || len(publishes)+len(lookups[d]) == 0 {
 			continue
 		}
-		t := tuple{principal: d, resource: c.nameServer, iface: namesInterface}
+		t := tuple{principal: d, resource: c.nameServer, iface: system.NamesInterface}
 		out := image.Route{Client: clientOf(d), Server: clientOf(c.nameServer), Interface: uint32(c.names),
 			Connect: c.verdict("connect", t, c.impliedPolicy(impliedNames)), Lookup: c.verdict("lookup", t, c.impliedPolicy(impliedNames))}
 		reply := image.Decision{Permit: []image.Rule{{Policy: c.impliedPolicy(impliedReply), Audit: c.sys.AuditAllow, When: constExpr(true)}}}

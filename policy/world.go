@@ -52,9 +52,9 @@ type action struct {
 // world is what the literals of a policy can name.
 type world struct {
 	sys        *system.System
-	set        *interfaces.Set // with ward.v1.Names
-	names      int             // index of ward.v1.Names in set.Interfaces
-	nameServer int             // index of the name server's domain, or -1
+	set        *interfaces.Set
+	names      int // index of ward.v1.Names in set.Interfaces: decided as publish and lookup, not as calls
+	nameServer int // index of the name server's domain, or -1
 	domains    []*system.Domain
 	ids        map[string][]string // known IDs by entity type; absent: not checked
 	attrs      map[string]*typ     // record type of an entity type
@@ -65,73 +65,31 @@ type world struct {
 	ward       map[string]*action // Ward's own, by ID
 	socket     []bool             // by interface: exported to users
 	servers    [][]int            // by interface: domains that export it
-	rings      map[string]image.Ring
 	findings   *diag.List
 }
 
 func newWorld(sys *system.System, set *interfaces.Set, findings *diag.List) *world {
-	w := &world{sys: sys, findings: findings, nameServer: -1, ids: map[string][]string{}, attrs: map[string]*typ{},
+	w := &world{sys: sys, set: set, findings: findings, ids: map[string][]string{}, attrs: map[string]*typ{},
 		entities: cedar.Entities{}, leaves: map[cedar.UID][]*action{}, groups: map[cedar.UID]bool{}, ward: map[string]*action{}}
-	w.set, w.names = withNames(set)
-	w.addRings()
-	w.addDomains()
+	w.names = w.iface(system.NamesInterface)
+	w.addServers()
 	w.addEntities()
 	w.addActions()
 	return w
 }
 
-// defaultRings are those of a system that declares none.
-var defaultRings = []image.Ring{{Level: 0, Name: "kernel"}, {Level: 1, Name: "service"}, {Level: 2, Name: "system"}, {Level: 3, Name: "user"}}
-
-func (w *world) addRings() {
-	w.rings = map[string]image.Ring{}
-	least := image.Ring{Level: -1}
-	add := func(r image.Ring) {
-		w.rings[r.Name] = r
-		if r.Level > least.Level {
-			least = r
-		}
-	}
-	for _, r := range w.sys.Rings {
-		add(image.Ring{Level: r.Level, Name: r.Name.Value})
-	}
-	if len(w.sys.Rings) == 0 {
-		for _, r := range defaultRings {
-			add(r)
-		}
-	}
-	w.rings[""] = least
+// ring is the ring of a domain.
+func (w *world) ring(d *system.Domain) image.Ring {
+	r, _ := w.sys.Ring(d.Ring.Value)
+	return image.Ring{Level: r.Level, Name: r.Name.Value}
 }
 
-// ring is the ring of a domain; the default is the least trusted.
-func (w *world) ring(d *system.Domain) image.Ring { return w.rings[d.Ring.Value] }
-
-// addDomains lists the domains, the name server included, and who exports what.
-func (w *world) addDomains() {
-	w.domains = slices.Clone(w.sys.Domains)
+// addServers finds out who exports what.
+func (w *world) addServers() {
+	w.domains = w.sys.Domains
+	w.nameServer = slices.Index(w.domains, w.sys.NameServer)
 	w.socket = make([]bool, len(w.set.Interfaces))
 	w.servers = make([][]int, len(w.set.Interfaces))
-	exporting := false
-	for i, d := range w.domains {
-		if d.Name.Value == namesDomain {
-			w.nameServer = i
-		}
-		for _, e := range d.Exports {
-			exporting = exporting || e.Interface.Value != namesInterface
-			if e.Interface.Value == namesInterface && d.Name.Value != namesDomain {
-				w.findings.Errorf(e.Interface.Pos, "call the domain names", "only the domain %s can be the name server", namesDomain)
-			}
-		}
-	}
-	if w.nameServer < 0 && exporting {
-		w.nameServer = len(w.domains)
-		ring := ""
-		if _, ok := w.rings["service"]; ok {
-			ring = "service"
-		}
-		w.domains = append(w.domains, &system.Domain{Name: system.String{Value: namesDomain},
-			Ring: system.String{Value: ring}, Program: system.String{Value: namesProgram}})
-	}
 	var known []string
 	for _, i := range w.set.Interfaces {
 		known = append(known, i.Name)
@@ -144,16 +102,9 @@ func (w *world) addDomains() {
 					"domain %s exports %s, which no .proto file of the system defines", d.Name.Value, e.Interface.Value)
 				continue
 			}
-			if slices.Contains(w.servers[j], i) {
-				w.findings.Errorf(e.Interface.Pos, "remove one", "domain %s exports %s twice", d.Name.Value, e.Interface.Value)
-				continue
-			}
 			w.servers[j] = append(w.servers[j], i)
 			w.socket[j] = w.socket[j] || e.Socket.Value != ""
 		}
-	}
-	if n := w.nameServer; n >= 0 && !slices.Contains(w.servers[w.names], n) {
-		w.servers[w.names] = append(w.servers[w.names], n)
 	}
 }
 
@@ -266,7 +217,7 @@ func (w *world) addActions() {
 	}
 	for i, f := range w.set.Interfaces {
 		if i == w.names {
-			continue // decided as publish and lookup, see names.go
+			continue
 		}
 		pkg, service := split(f.Name)
 		typ := actionType(pkg)

@@ -1,0 +1,53 @@
+// Package compile wires the readers of a system directory and the policy
+// compiler together: a directory in, an image and everything worth telling
+// about it out.
+//
+// Invariants: pure but for the fs.FS that it is given; findings of
+// independent files come in one run; no image if there is an error.
+package compile
+
+import (
+	"io/fs"
+
+	"ward/diag"
+	"ward/image"
+	"ward/interfaces"
+	"ward/policy"
+	"ward/system"
+)
+
+// Result is a compiled system.
+type Result struct {
+	Image  *image.Image // nil if there is an error
+	System *system.System
+	Set    *interfaces.Set
+	Schema string // Cedar's schema of the system's policies
+}
+
+// Dir compiles a system directory. The result is never nil; if the list has
+// errors its Image is. Findings are sorted.
+func Dir(fsys fs.FS) (*Result, diag.List) {
+	sys, findings := system.Load(fsys)
+	set, more := interfaces.Load(fsys, sys.Interfaces)
+	findings = append(findings, more...)
+	var sources []policy.Source
+	for _, p := range sys.Policy {
+		if text, ok := system.ReadText(fsys, p.Value, p.Pos, &findings); ok {
+			sources = append(sources, policy.Source{Name: p.Value, Text: string(text)})
+		}
+	}
+	r := &Result{System: sys, Set: set}
+	if findings.Failed() {
+		findings = append(findings, policy.Syntax(sources)...)
+		findings.Sort()
+		return r, findings
+	}
+	var list diag.List
+	r.Image, list = policy.Compile(sys, set, sources)
+	findings = append(findings, list...)
+	if r.Image != nil {
+		r.Schema = policy.Schema(sys, set)
+	}
+	findings.Sort()
+	return r, findings
+}
