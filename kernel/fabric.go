@@ -38,6 +38,7 @@ type Fabric struct {
 	rows     pool // of gates and calls
 	// incarnation is that of the last gate. A stub whose gate is gone does not match the row's next one.
 	incarnation uint32
+	files       []*os.File
 	cgroups     bool // socket filters may ask for the sender's cgroup
 	closed      bool
 }
@@ -88,28 +89,21 @@ func NewFabric(cfg FabricConfig) (*Fabric, error) {
 			return nil, fmt.Errorf("fabric: map %s: %w", m.spec.Name, err)
 		}
 	}
-	return f, nil
-}
-
-// Files returns what a process must keep open so that the gates live on when
-// the others of the system are gone: a program array is emptied when its last
-// descriptor goes. The files are duplicates; the caller closes them.
-func (f *Fabric) Files() ([]*os.File, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var files []*os.File
 	for _, m := range []*ebpf.Map{f.programs, f.gates, f.calls} {
 		file, err := dupMap(m)
 		if err != nil {
-			for _, g := range files {
-				g.Close()
-			}
-			return nil, err
+			f.Close()
+			return nil, fmt.Errorf("fabric: %w", err)
 		}
-		files = append(files, file)
+		f.files = append(f.files, file)
 	}
-	return files, nil
+	return f, nil
 }
+
+// Files is what a process must keep open so that the gates live on when the
+// others of the system are gone: a program array is emptied when its last
+// descriptor goes. They stay the fabric's: pass them on, but do not close them.
+func (f *Fabric) Files() []*os.File { return f.files }
 
 // Close gives the maps up. Gates whose maps no other process holds drop
 // every message from then on.
@@ -121,6 +115,9 @@ func (f *Fabric) Close() error {
 	}
 	f.closed = true
 	f.tables.close()
+	for _, file := range f.files {
+		file.Close()
+	}
 	return errors.Join(closeMap(f.programs), closeMap(f.gates), closeMap(f.calls), closeMap(f.utf8))
 }
 

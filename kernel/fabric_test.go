@@ -61,23 +61,15 @@ func newGateTest(t testing.TB, img *image.Image, cfg FabricConfig) *gateTest {
 	}
 	t.Cleanup(func() { g.route.Close() })
 	for i, e := range []*Endpoint{g.client, g.server} {
-		file, err := e.Page()
+		var err error
+		g.pages[i], err = unix.Mmap(int(e.Page().Fd()), 0, 16*abi.PageBlock*8, unix.PROT_READ, unix.MAP_SHARED)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g.pages[i], err = unix.Mmap(int(file.Fd()), 0, 16*abi.PageBlock*8, unix.PROT_READ, unix.MAP_SHARED)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file.Close()
 		t.Cleanup(func() { unix.Munmap(g.pages[i]) })
-		if file, err = e.Ring(); err != nil {
+		if g.rings[i], err = OpenRing(e.Ring()); err != nil {
 			t.Fatal(err)
 		}
-		if g.rings[i], err = OpenRing(file); err != nil {
-			t.Fatal(err)
-		}
-		file.Close()
 		t.Cleanup(func() { g.rings[i].Close() })
 	}
 	g.open()

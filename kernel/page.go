@@ -24,6 +24,8 @@ type Endpoint struct {
 	page     *ebpf.Map
 	ring     *ebpf.Map
 	counters *ebpf.Map
+	pageFile *os.File
+	ringFile *os.File
 	status   *ebpf.Program
 	blocks   pool
 	routes   int
@@ -75,6 +77,13 @@ func (f *Fabric) AddEndpoint(id abi.DomainID, cgroup uint64, blocks uint32, ring
 		e.release()
 		return nil, fmt.Errorf("endpoint of domain %d: freeze its page: %w", id, err)
 	}
+	if e.pageFile, err = dupMap(e.page); err == nil {
+		e.ringFile, err = dupMap(e.ring)
+	}
+	if err != nil {
+		e.release()
+		return nil, fmt.Errorf("endpoint of domain %d: %w", id, err)
+	}
 	if e.status, err = f.object.load("status", nil, nil, map[string]*ebpf.Map{"page": e.page}); err != nil {
 		e.release()
 		return nil, fmt.Errorf("endpoint of domain %d: %w", id, err)
@@ -86,13 +95,13 @@ func (f *Fabric) AddEndpoint(id abi.DomainID, cgroup uint64, blocks uint32, ring
 // cgroup. Linux 6.1 does not have bpf_get_current_cgroup_id in socket filters.
 func (f *Fabric) SenderChecked() bool { return f.cgroups }
 
-// Page returns a descriptor of the verdict page, for the domain to map for
-// reading. The caller closes it.
-func (e *Endpoint) Page() (*os.File, error) { return dupMap(e.page) }
+// Page is the verdict page, for the domain to map for reading. It stays the
+// endpoint's: pass it on, but do not close it.
+func (e *Endpoint) Page() *os.File { return e.pageFile }
 
-// Ring returns a descriptor of the ring, for OpenRing in the process that
-// writes the audit. The caller closes it.
-func (e *Endpoint) Ring() (*os.File, error) { return dupMap(e.ring) }
+// Ring is the ring, for OpenRing in the process that writes the audit. It
+// stays the endpoint's: pass it on, but do not close it.
+func (e *Endpoint) Ring() *os.File { return e.ringFile }
 
 // Counters reads the counters.
 func (e *Endpoint) Counters() (Counters, error) {
@@ -118,6 +127,11 @@ func (e *Endpoint) release() error {
 	var err error
 	if e.status != nil {
 		err = e.status.Close()
+	}
+	for _, f := range []*os.File{e.pageFile, e.ringFile} {
+		if f != nil {
+			f.Close()
+		}
 	}
 	return errors.Join(err, closeMap(e.page), closeMap(e.ring), closeMap(e.counters))
 }
