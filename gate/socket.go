@@ -48,7 +48,7 @@ func (l *link) recv(b []byte, flags int) (int, error) {
 // empty tells an empty packet from the end of file; recvmsg returns 0 for both.
 func (l *link) empty() error {
 	fds := []unix.PollFd{{Fd: int32(l.Socket), Events: unix.POLLRDHUP}}
-	if _, err := unix.Poll(fds, 0); err == nil && fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP) == 0 {
+	if _, err := unix.Ppoll(fds, &unix.Timespec{}, nil); err == nil && fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP) == 0 {
 		return errors.New("an empty packet")
 	}
 	return io.EOF
