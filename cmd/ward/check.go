@@ -101,8 +101,8 @@ func checkText(out io.Writer, dir string, c *compiled, img *image.Image, policie
 	if policies {
 		for _, p := range c.Generated {
 			fmt.Fprintf(out, "%s: %s: %q\n", filepath.Join(dir, p.Source), p.Effect, p.ID)
-			if p.Text != "" {
-				fmt.Fprintln(out, "\t"+strings.ReplaceAll(strings.TrimSpace(p.Text), "\n", "\n\t"))
+			for _, g := range p.Grants {
+				fmt.Fprintln(out, "\t"+g)
 			}
 		}
 	}

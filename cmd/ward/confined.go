@@ -66,10 +66,10 @@ type ruleNote struct {
 
 // A policyNote is a policy that Ward made.
 type policyNote struct {
-	ID     string `json:"id"`
-	Effect string `json:"effect"`
-	Source string `json:"source"`
-	Text   string `json:"text,omitempty"`
+	ID     string   `json:"id"`
+	Effect string   `json:"effect"`
+	Source string   `json:"source"`
+	Grants []string `json:"grants,omitempty"` // in words
 }
 
 // compileDirectory compiles dir in a confined child.
@@ -158,9 +158,10 @@ func confine() (string, error) {
 func answerOf(r *compile.Result, findings diag.List) *compiled {
 	findings.Sort()
 	c := &compiled{Findings: findings, Build: map[string]string{}}
-	if r == nil || findings.Failed() {
+	if r.Image == nil || findings.Failed() {
 		return c
 	}
+	c.Schema = r.Schema
 	for _, d := range r.System.Domains {
 		if d.Build.Value != "" {
 			c.Build[d.Name.Value] = d.Build.Value

@@ -26,13 +26,14 @@ func notes(c *compiled, r *compile.Result) {
 	for _, u := range r.Set.Unenforced {
 		c.Unenforced = append(c.Unenforced, ruleNote{string(u.Field), u.Rule, u.Pos})
 	}
-	for _, p := range r.Image.Policies {
+	granted := grants(r.Image)
+	for i, p := range r.Image.Policies {
 		if strings.HasPrefix(p.ID, "system.yaml:") || strings.HasPrefix(p.ID, "implied:") {
 			effect := "permit"
 			if p.Forbid {
 				effect = "forbid"
 			}
-			c.Generated = append(c.Generated, policyNote{ID: p.ID, Effect: effect, Source: p.Source})
+			c.Generated = append(c.Generated, policyNote{ID: p.ID, Effect: effect, Source: p.Source, Grants: granted[uint32(i)]})
 		}
 	}
 }
@@ -56,4 +57,39 @@ func defaultBound(m *image.Message, f *image.Field) string {
 		parts = append(parts, "-2^63 to 2^63-1")
 	}
 	return strings.Join(parts, ", each ")
+}
+
+// grants says in words what each policy made from system.yaml grants.
+func grants(img *image.Image) map[uint32][]string {
+	granted := map[uint32][]string{}
+	for _, d := range img.Domains {
+		for _, e := range d.Exports {
+			what := fmt.Sprintf("%s may publish %s", d.Name, img.Interfaces[e.Interface].Name)
+			if e.Socket != "" {
+				what += " and serve users at " + e.Socket
+			}
+			granted[e.Publish.Policy] = append(granted[e.Publish.Policy], what)
+		}
+		for _, f := range d.Files {
+			granted[f.Verdict.Policy] = append(granted[f.Verdict.Policy], fmt.Sprintf("%s may use %s (%s)", d.Name, f.Path, accessWord(f)))
+		}
+	}
+	return granted
+}
+
+// accessWord spells access as system.yaml does.
+func accessWord(f image.File) string {
+	var s string
+	for _, a := range []struct {
+		bit    image.Access
+		letter string
+	}{{image.Read, "r"}, {image.Write, "w"}, {image.Execute, "x"}} {
+		if f.Access&a.bit != 0 {
+			s += a.letter
+		}
+	}
+	if f.AsRoot {
+		s += ", as root"
+	}
+	return s
 }
