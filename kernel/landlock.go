@@ -69,9 +69,9 @@ func landlockRights(a image.Access, dir bool) uint64 {
 
 // newRuleset makes the Landlock ruleset of a root: exactly what its mounts
 // grant, /tmp and /dev. It refuses to do less than the ABI offers. A rule holds
-for what is below its place too, mounts included: a bind inside another one, or
-inside /tmp, has that one's rights as well, as far as its own mount's flags
-allow.
+// for what is below its place too, mounts included: a bind inside another one, or
+// inside /tmp, has that one's rights as well, as far as its own mount's flags
+// allow.
 func newRuleset(abi int, r *rootTree) (int, error) {
 	fs, net, scope := landlockHandled(abi)
 	set, err := landlockCreate(fs, net, scope)
