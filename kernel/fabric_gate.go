@@ -97,19 +97,7 @@ func (g *Gate) open() (err error) {
 
 // attach puts the stub of one direction on the socket that receives, and locks it.
 func (g *Gate) attach(dir abi.Direction, fd int) error {
-	r, f := g.r, g.r.f
-	sender := r.ends[dir]
-	from, to := r.spec.Client, r.spec.Server
-	if dir == abi.Reply {
-		from, to = to, from
-	}
-	consts := map[int]uint64{filter.ConstDir: uint64(dir), filter.ConstFrom: uint64(from), filter.ConstTo: uint64(to),
-		filter.ConstRoute: uint64(r.spec.Route), filter.ConstIndex: uint64(g.Index), filter.ConstIncarnation: uint64(g.incarnation)}
-	if f.cgroups {
-		consts[filter.ConstCgroup] = 1
-	}
-	stub, err := f.object.load("stub", consts, nil, map[string]*ebpf.Map{"gates": f.gates, "programs": f.programs,
-		"page": sender.page, "ring": sender.ring, "counters": sender.counters})
+	stub, err := g.stub(dir)
 	if err != nil {
 		return err
 	}
@@ -124,6 +112,23 @@ func (g *Gate) attach(dir abi.Direction, fd int) error {
 		return fmt.Errorf("refuse descriptors: %w", err)
 	}
 	return nil
+}
+
+// stub loads the stub of one direction.
+func (g *Gate) stub(dir abi.Direction) (*ebpf.Program, error) {
+	r, f := g.r, g.r.f
+	sender := r.ends[dir]
+	from, to := r.spec.Client, r.spec.Server
+	if dir == abi.Reply {
+		from, to = to, from
+	}
+	consts := map[int]uint64{filter.ConstDir: uint64(dir), filter.ConstFrom: uint64(from), filter.ConstTo: uint64(to),
+		filter.ConstRoute: uint64(r.spec.Route), filter.ConstIndex: uint64(g.Index), filter.ConstIncarnation: uint64(g.incarnation)}
+	if f.cgroups {
+		consts[filter.ConstCgroup] = 1
+	}
+	return f.object.load("stub", consts, nil, map[string]*ebpf.Map{"gates": f.gates, "programs": f.programs,
+		"page": sender.page, "ring": sender.ring, "counters": sender.counters})
 }
 
 // record writes the gate's row.
