@@ -197,6 +197,9 @@ func TestBounds(t *testing.T) {
 					}
 					impossible[strings.Split(f.Message, ".")[2]] = true
 				}
+				if err := checkImage(set); err != nil && len(impossible) == 0 {
+					t.Error(err)
+				}
 				for i, rule := range ruleSets[kind] {
 					index := uint32(slices.IndexFunc(set.Messages, func(m image.Message) bool { return m.Name == fmt.Sprintf("p.v1.M%d", i) }))
 					desc := set.MessageTypes[index]

@@ -3,6 +3,7 @@ package interfaces
 import (
 	"math"
 	"slices"
+	"strings"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"google.golang.org/protobuf/proto"
@@ -20,6 +21,9 @@ type builder struct {
 	src   *sources
 	out   *diag.List
 	index map[protoreflect.FullName]*entry
+
+	files   map[string]bool                  // noted by define
+	defined map[protoreflect.FullName]string // top-level declarations and their files
 }
 
 // An entry is a message that has been seen.
@@ -33,21 +37,58 @@ type entry struct {
 }
 
 // file adds the services of a file, and their messages.
-func (b *builder) file(f protoreflect.FileDescriptor, own bool) {
+func (b *builder) file(f protoreflect.FileDescriptor) {
+	b.define(f)
 	for i := range f.Services().Len() {
-		b.service(f.Services().Get(i), own)
+		b.service(f.Services().Get(i))
 	}
 }
 
-func (b *builder) service(s protoreflect.ServiceDescriptor, own bool) {
+// define notes what a file and its imports declare. Files are compiled one by
+// one, so that this is where a name in two of them is found: names are global.
+func (b *builder) define(f protoreflect.FileDescriptor) {
+	if b.files[f.Path()] {
+		return
+	}
+	b.files[f.Path()] = true
+	for i := range f.Imports().Len() {
+		b.define(f.Imports().Get(i).FileDescriptor)
+	}
+	if p := string(f.Package()); !builtin(f.Path()) && (p == "ward" || strings.HasPrefix(p, "ward.")) {
+		b.out.Errorf(diag.Pos{File: f.Path(), Line: 1, Column: 1}, "rename the package", "the package %s is Ward's own", p)
+		return
+	}
+	declare := func(d protoreflect.Descriptor) {
+		first, twice := b.defined[d.FullName()]
+		if twice {
+			b.out.Errorf(b.pos(d, diag.Pos{File: f.Path(), Line: 1, Column: 1}), "rename one of them", "%s is declared in %s, too", d.FullName(), first)
+			return
+		}
+		b.defined[d.FullName()] = f.Path()
+	}
+	for i := range f.Messages().Len() {
+		declare(f.Messages().Get(i))
+	}
+	for i := range f.Enums().Len() {
+		declare(f.Enums().Get(i))
+	}
+	for i := range f.Services().Len() {
+		declare(f.Services().Get(i))
+	}
+	for i := range f.Extensions().Len() {
+		declare(f.Extensions().Get(i))
+	}
+}
+
+func (b *builder) service(s protoreflect.ServiceDescriptor) {
+	if b.defined[s.FullName()] != s.ParentFile().Path() {
+		return // refused by define
+	}
 	at := b.pos(s, diag.Pos{File: s.ParentFile().Path(), Line: 1, Column: 1})
 	b.set.Pos[s.FullName()] = at
 	if s.ParentFile().Package() == "" {
 		b.out.Errorf(at, "add `package name.v1;` to the file", "the service %s is in no package: the package is its namespace in policies", s.Name())
 		return
-	}
-	if s.ParentFile().Package().Parent() == "" && s.ParentFile().Package() == "ward" && !own {
-		b.out.Errorf(at, "rename the package", "the package ward is Ward's own")
 	}
 	if n := s.Methods().Len(); n > image.MaxMethods {
 		b.out.Errorf(at, "split the service", "the service %s has %d methods; the limit is %d", s.FullName(), n, image.MaxMethods)

@@ -3,6 +3,7 @@ package interfaces
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 
@@ -51,10 +52,11 @@ func Load(fsys fs.FS, files []system.String) (*Set, diag.List) {
 		// What could not be read would be reported again by each importer.
 		paths = src.whole()
 	}
-	b := &builder{set: set, src: src, out: &out, index: map[protoreflect.FullName]*entry{}}
+	b := &builder{set: set, src: src, out: &out, index: map[protoreflect.FullName]*entry{},
+		files: map[string]bool{}, defined: map[protoreflect.FullName]string{}}
 	compiled := src.compile(paths, &out)
 	for _, f := range compiled {
-		b.file(f, false)
+		b.file(f)
 	}
 	b.names()
 	out.Sort()
@@ -71,7 +73,7 @@ func (b *builder) names() {
 	var out diag.List
 	b.out = &out
 	for _, f := range b.src.compile([]string{namesFile}, &out) {
-		b.file(f, true)
+		b.file(f)
 	}
 	if out.Failed() {
 		panic("built-in " + out.Error()) // its text is part of the program
@@ -133,7 +135,7 @@ func (s *sources) compile(paths []string, out *diag.List) []linker.File {
 	// is imported by several is compiled again, with the same findings, which
 	// the sorted list has once.
 	for _, p := range paths {
-		linked, err := compiler.Compile(context.Background(), p)
+		linked, err := guarded(func() (linker.Files, error) { return compiler.Compile(context.Background(), p) })
 		switch {
 		case err == nil:
 			files = append(files, linked...)
@@ -147,6 +149,17 @@ func (s *sources) compile(paths []string, out *diag.List) []linker.File {
 		}
 	}
 	return files
+}
+
+// guarded turns a panic into an error: the compiler is a guest, and a bug of
+// it must not end the program without a place.
+func guarded[T any](f func() (T, error)) (result T, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the compiler of .proto files failed: %v", r)
+		}
+	}()
+	return f()
 }
 
 func (s *sources) errorPos(e reporter.ErrorWithPos) diag.Pos {

@@ -189,8 +189,7 @@ message Out {}
 			t.Errorf("%s is at %v, want %v", name, got, pos)
 		}
 	}
-	img := &image.Image{Name: "x", Interfaces: set.Interfaces, Messages: set.Messages}
-	if err := img.Check(); err != nil {
+	if err := checkImage(set); err != nil {
 		t.Error(err)
 	}
 }
@@ -256,3 +255,8 @@ func TestHostile(t *testing.T) {
 }
 
 func fullName(s string) protoreflect.FullName { return protoreflect.FullName(s) }
+
+// checkImage asks the image whether it accepts the set.
+func checkImage(set *Set) error {
+	return (&image.Image{Name: "x", Interfaces: set.Interfaces, Messages: set.Messages}).Check()
+}

@@ -105,7 +105,9 @@ type imported struct {
 // compiler.
 func (s *sources) importsOf(path string) []imported {
 	handler := reporter.NewHandler(reporter.NewReporter(func(reporter.ErrorWithPos) error { return nil }, nil))
-	file, _ := parser.Parse(path, strings.NewReader(s.text[path]), handler)
+	file, _ := guarded(func() (*ast.FileNode, error) {
+		return parser.Parse(path, strings.NewReader(s.text[path]), handler)
+	})
 	if file == nil {
 		return nil
 	}
