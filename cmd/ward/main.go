@@ -16,9 +16,14 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"ward/bench/callbench"
 )
 
-func main() { os.Exit(run()) }
+func main() {
+	callbench.Peer() // returns unless `ward bench call` started this process as a server
+	os.Exit(run())
+}
 
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

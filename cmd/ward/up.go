@@ -36,8 +36,8 @@ stops all domains; so does the end of ward itself, in whatever way.
 Needs root: domains get user IDs, namespaces and a policy in the kernel.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if os.Geteuid() != 0 {
-				return badInput("starting domains needs root (user IDs, namespaces, filters in the kernel): run it through sudo")
+			if err := needRoot("starting domains (user IDs, namespaces, filters in the kernel)"); err != nil {
+				return err
 			}
 			encoded, img, err := imageOf(cmd, args[0])
 			if err != nil {

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ward/bench/callbench"
+	"ward/bench/spawnbench"
+)
+
+func newBench() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure Ward against its peers, alternating in one run",
+		Long: `Measure Ward against its peers. All peers of a benchmark take turns in one run on
+this machine; compare the ratios, not the times of two runs.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newBenchCall(), newBenchSpawn())
+	return cmd
+}
+
+func newBenchCall() *cobra.Command {
+	o := callbench.Options{Gate: echoGate}
+	cmd := &cobra.Command{
+		Use:   "call",
+		Short: "A call between two processes: raw socket, Ward, gRPC on a Unix socket, D-Bus",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot("attaching filters"); err != nil {
+				return err
+			}
+			o.Skipped = func(peer string, why error) { fmt.Fprintf(cmd.ErrOrStderr(), "without %s: %v\n", peer, why) }
+			rows, err := callbench.Run(cmd.Context(), o)
+			if err != nil {
+				return failed("%w", err)
+			}
+			return printRows(cmd, rows, "PEER\tBYTES\tOUTSTANDING\tRATIO\tP50\tP99\tP99.9\tCALLS/S", func(w io.Writer, r callbench.Row) {
+				fmt.Fprintf(w, "%s\t%d\t%d\t%.2f\t%v\t%v\t%v\t%.0f\n", r.Peer, r.Size, r.Outstanding, r.Ratio,
+					nanos(r.P50), nanos(r.P99), nanos(r.P999), r.PerSecond)
+			})
+		},
+	}
+	cmd.Flags().IntSliceVar(&o.Sizes, "size", nil, "payload in bytes (default 64,1024,32768)")
+	cmd.Flags().IntSliceVar(&o.Outstanding, "outstanding", nil, "calls under way at a time (default 1,16)")
+	cmd.Flags().StringSliceVar(&o.Peers, "peer", nil, "peers: raw, ward, unfiltered, grpc, dbus (default all but unfiltered)")
+	cmd.Flags().IntVar(&o.Rounds, "rounds", 5, "turns of each peer")
+	cmd.Flags().DurationVar(&o.Turn, "turn", 300*time.Millisecond, "how long one turn takes")
+	return cmd
+}
+
+func newBenchSpawn() *cobra.Command {
+	var n int
+	cmd := &cobra.Command{
+		Use:   "spawn",
+		Short: "From a request to the end of a program: plain exec, a domain of Ward, bwrap",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot("making domains"); err != nil {
+				return err
+			}
+			rows, err := spawnbench.Run(n)
+			if err != nil {
+				return failed("%w", err)
+			}
+			return printRows(cmd, rows, "PEER\tN\tRATIO\tTO BWRAP\tP50\tP90\tP99", func(w io.Writer, r spawnbench.Result) {
+				fmt.Fprintf(w, "%s\t%d\t%.2f\t%.2f\t%v\t%v\t%v\n", r.Peer, r.N, r.Ratio, r.RatioBwrap, nanos(r.P50), nanos(r.P90), nanos(r.P99))
+			})
+		},
+	}
+	cmd.Flags().IntVarP(&n, "count", "n", 200, "starts of each peer")
+	return cmd
+}
+
+// printRows prints measurements as a table, or as JSON.
+func printRows[R any](cmd *cobra.Command, rows []R, header string, line func(io.Writer, R)) error {
+	out := cmd.OutOrStdout()
+	if wantJSON(cmd) {
+		for _, r := range rows {
+			if err := json.NewEncoder(out).Encode(r); err != nil {
+				return failed("%w", err)
+			}
+		}
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, header+"\t")
+	for _, r := range rows {
+		line(&tabbed{w}, r)
+	}
+	return w.Flush()
+}
+
+// tabbed ends every line with a tab, as tabwriter.AlignRight wants it.
+type tabbed struct{ w io.Writer }
+
+func (t *tabbed) Write(p []byte) (int, error) {
+	if n := len(p); n > 0 && p[n-1] == '\n' {
+		_, err := t.w.Write(append(append([]byte{}, p[:n-1]...), '\t', '\n'))
+		return n, err
+	}
+	return t.w.Write(p)
+}
+
+// nanos rounds to three digits or so.
+func nanos(n int64) time.Duration {
+	d := time.Duration(n)
+	for unit := time.Second; unit >= 10; unit /= 10 {
+		if d >= unit {
+			return d.Round(unit / 100)
+		}
+	}
+	return d
+}
+
+// needRoot is the one sentence for those who are not root.
+func needRoot(what string) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return badInput("%s needs root: run it through sudo", what)
+}
