@@ -148,7 +148,7 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 // equip makes the domain's endpoint and greets it.
 func (m *Monitor) equip(d *domain) error {
 	var err error
-	if d.endpoint, err = m.Fabric.Endpoint(d.id, d.process.Cgroup, uint32(d.limit), domainRing); err != nil {
+	if d.endpoint, err = m.Fabric.Endpoint(d.id, d.process.Cgroup, uint32(blocksPerEnd*d.limit), domainRing); err != nil {
 		return err
 	}
 	if err := m.sendRing(d.endpoint, uint32(d.id), d.id, 0, ""); err != nil {

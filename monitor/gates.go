@@ -138,7 +138,7 @@ func (m *Monitor) sweep() {
 		}
 	}
 	for g := range m.gates {
-		ended := [2]bool{g.client != nil && g.client.state == stateEnded || g.user != nil && g.user.gone && alive == nil, g.server.state == stateEnded}
+		ended := [2]bool{g.client != nil && g.client.state == stateEnded, g.server.state == stateEnded}
 		for i := range ended {
 			if ended[i] || alive != nil && !alive[g.inodes[i]] {
 				m.endClosed(g, i)

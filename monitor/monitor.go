@@ -36,6 +36,7 @@ const (
 	defaultGates  = 64  // gate ends of a domain that exports nothing
 	serverGates   = 512 // of one that does
 	maxGates      = 4096
+	blocksPerEnd  = 2 // blocks of the verdict page: a closed end keeps its until the other is closed
 	maxPending    = 8 // gates that a domain may wait for
 	openWait      = 5 * time.Second
 	controlRate   = 200 // control messages a second …

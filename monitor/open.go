@@ -143,6 +143,18 @@ func (m *Monitor) explain(o *opening, r abi.Reason) string {
 	return "no policy permits a call to " + name
 }
 
+// identify tells the audit writer which user it is.
+func (o *opening) identify(e *event.Event) {
+	if o.user == nil {
+		return
+	}
+	e.UID, e.PID, e.Text = o.user.peer.UID, o.user.peer.PID, o.user.peer.Name
+	e.List = []uint32{uint32(o.user.atoms.User + 1)}
+	for _, g := range o.user.atoms.Groups {
+		e.List = append(e.List, uint32(g))
+	}
+}
+
 func gateEvent(from, to abi.DomainID, iface uint32) event.Event {
 	e := event.New(event.Gate)
 	e.From, e.To, e.Interface = from, to, iface
@@ -153,9 +165,7 @@ func gateEvent(from, to abi.DomainID, iface uint32) event.Event {
 func (m *Monitor) deny(o *opening, server abi.DomainID, r abi.Reason, policy uint32, text string) {
 	e := gateEvent(o.id(), server, o.iface)
 	e.Reason, e.Policy = r, policy
-	if o.user != nil {
-		e.UID, e.PID, e.Text = o.user.peer.UID, o.user.peer.PID, o.user.peer.Name
-	}
+	o.identify(&e)
 	m.Audit.Event(e)
 	c := &abi.Control{Op: abi.OpRefused, Seq: o.seq, Reason: r, Detail: policy, Text: text}
 	if o.user != nil {
@@ -190,9 +200,7 @@ func (m *Monitor) open(o *opening, s *domain) {
 
 	e := gateEvent(o.id(), s.id, o.iface)
 	e.Allow, e.Policy, e.Gate = true, m.connect(i, o).Policy, g.Index()
-	if o.user != nil {
-		e.UID, e.PID, e.Text = o.user.peer.UID, o.user.peer.PID, o.user.peer.Name
-	}
+	o.identify(&e)
 	m.Audit.Event(e) // before the ends can be used: records of this gate come after
 
 	clientBlock, serverBlock := g.Blocks()
@@ -269,6 +277,7 @@ func (m *Monitor) told(route uint32) []string {
 	return names
 }
 
+// dup returns another descriptor of f.
 func dup(f *os.File) (*os.File, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {

@@ -33,7 +33,7 @@ var NoAtoms = Atoms{User: -1}
 
 // An Endpoint is one side of gates. Close it after its routes.
 type Endpoint interface {
-	Page() *os.File
+	Page() *os.File // the endpoint's, like Ring: do not close it
 	Ring() *os.File
 	Counters() (Counters, error)
 	Close() error

@@ -19,7 +19,7 @@ const (
 	Compiled Kind = iota + 1 // Text: the image's hash
 	Started                  // Domain, UID, PID, Ring; Allow, Policy
 	Ended                    // Domain, PID, Status
-	Gate                     // From, To, Interface, Gate, Allow, Policy, Reason; UID, PID and Text (name) of a user
+	Gate                     // From, To, Interface, Gate, Allow, Policy, Reason; of a user UID, PID, Text (name), List (what the policy knows: 1 + user, then groups). Refused by an unknown name: Text
 	Notice                   // Text; Domain
 	Stopped                  // Status; the last event
 	Ring                     // descriptor: the ring buffer of endpoint Endpoint, Domain; UID and Text of a user
@@ -36,10 +36,13 @@ const None = 0xffffffff
 // MaxText is the longest text of an event, in bytes; a longer one is cut.
 const MaxText = 2048
 
-const fixed = 2 + 12*4 + 2*8
+// MaxList is the longest list of an event; a longer one is cut.
+const MaxList = 256
+
+const fixed = 2 + 12*4 + 2*8 + 2
 
 // MaxEvent is the longest message, in bytes.
-const MaxEvent = fixed + MaxText
+const MaxEvent = fixed + 4*MaxList + MaxText
 
 // An Event is one message. Fields that its Kind does not name are not looked at.
 type Event struct {
@@ -57,6 +60,7 @@ type Event struct {
 	Status    int32
 	Time      uint64 // CLOCK_BOOTTIME, ns
 	Count     uint64
+	List      []uint32
 	Text      string
 }
 
@@ -75,7 +79,7 @@ func Now() uint64 {
 }
 
 // Encode returns the message: kind, reason, then the 32-bit words, the 64-bit
-// words and the text, little endian.
+// words, the list with its length (16 bits) in front, and the text, little endian.
 func (e *Event) Encode() []byte {
 	le := binary.LittleEndian
 	b := make([]byte, 0, fixed+len(e.Text))
@@ -90,6 +94,11 @@ func (e *Event) Encode() []byte {
 	}
 	b = le.AppendUint64(b, e.Time)
 	b = le.AppendUint64(b, e.Count)
+	list := e.List[:min(len(e.List), MaxList)]
+	b = le.AppendUint16(b, uint16(len(list)))
+	for _, v := range list {
+		b = le.AppendUint32(b, v)
+	}
 	return append(b, e.Text[:min(len(e.Text), MaxText)]...)
 }
 
@@ -109,6 +118,15 @@ func Decode(b []byte) (Event, error) {
 	e.Allow, e.Domain, e.From, e.To = w(0) == 1, abi.DomainID(w(1)), abi.DomainID(w(2)), abi.DomainID(w(3))
 	e.Endpoint, e.Gate, e.Interface, e.Policy = w(4), w(5), w(6), w(7)
 	e.UID, e.PID, e.Ring, e.Status = w(8), w(9), int32(w(10)), int32(w(11))
-	e.Time, e.Count, e.Text = le.Uint64(b[50:]), le.Uint64(b[58:]), string(b[fixed:])
+	e.Time, e.Count = le.Uint64(b[50:]), le.Uint64(b[58:])
+	n := int(le.Uint16(b[66:]))
+	rest := b[fixed:]
+	if n > MaxList || 4*n > len(rest) || len(rest)-4*n > MaxText {
+		return Event{}, errEvent
+	}
+	for i := range n {
+		e.List = append(e.List, le.Uint32(rest[4*i:]))
+	}
+	e.Text = string(rest[4*n:])
 	return e, nil
 }

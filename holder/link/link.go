@@ -91,6 +91,19 @@ func (c *Conn) CloseSoon() {
 	c.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 }
 
+// File returns a duplicate of the descriptor, to give away. The caller closes it.
+func (c *Conn) File() (*os.File, error) {
+	var fd int
+	var dupErr error
+	if err := c.raw.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 3) }); err != nil {
+		return nil, err
+	}
+	if dupErr != nil {
+		return nil, fmt.Errorf("%s: %w", c.file.Name(), dupErr)
+	}
+	return os.NewFile(uintptr(fd), c.file.Name()), nil
+}
+
 // Control calls f with the descriptor.
 func (c *Conn) Control(f func(fd uintptr)) error { return c.raw.Control(f) }
 

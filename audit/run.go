@@ -1,0 +1,287 @@
+package audit
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"ward/abi"
+	"ward/audit/event"
+	"ward/holder/link"
+	"ward/image"
+)
+
+// A Source is a ring buffer. Read waits for a record; it returns an error
+// when there will be none: os.ErrClosed after Close, and at once, without
+// waiting, os.ErrDeadlineExceeded after Drain, when the buffer is empty.
+type Source interface {
+	Read() (abi.Record, error)
+	Drain()
+	Close() error
+}
+
+// Config is what the audit writer is made of.
+type Config struct {
+	Image    *image.Image
+	RunDir   string
+	Events   *link.Conn // from the monitor, and from the holder
+	OpenRing func(*os.File) (Source, error)
+}
+
+const (
+	batchTime = 5 * time.Millisecond // records of this span are put in order
+	batchMax  = 4096                 // records
+	drainTime = 2 * time.Second      // for what is left at the end
+)
+
+// A writer is the audit writer's state. One goroutine (Run) translates and
+// writes; others only wait for records and put them into in.
+type writer struct {
+	cfg   Config
+	t     *translator
+	lines lineWriter
+	logs  logs
+	in    chan item
+	rings map[uint32]*ring // by endpoint
+	open  int              // rings that may still give records
+	end   *event.Event     // Stopped: written last
+	wait  sync.WaitGroup
+}
+
+// An item is a record of a ring, an event, or the end of one of them.
+type item struct {
+	time   uint64
+	ring   *ring
+	record *abi.Record // nil and ring: the ring has ended
+	event  *event.Event
+	files  []*os.File
+	eof    bool // of the events
+}
+
+// A ring is one sender.
+type ring struct {
+	source  Source
+	label   string // of the sender
+	user    bool
+	next    uint64 // number of the next record, if none is lost
+	total   uint64 // records in all, once the sender has sent its last
+	ended   bool
+	counted bool // total is known
+}
+
+// Run is the audit writer's process: it writes until all that can send events
+// have closed their end and the rings are empty. An error says that nothing
+// can be written at all.
+func Run(cfg Config) error {
+	if err := os.MkdirAll(filepath.Join(cfg.RunDir, LogDir), 0o750); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	path := filepath.Join(cfg.RunDir, File)
+	if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("audit: %w", err)
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o640)
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	defer file.Close()
+	w := &writer{cfg: cfg, t: newTranslator(cfg.Image), lines: lineWriter{out: file, now: time.Now}, logs: logs{dir: filepath.Join(cfg.RunDir, LogDir)},
+		in: make(chan item, 256), rings: map[uint32]*ring{}}
+	go w.readEvents()
+	w.loop()
+	return nil
+}
+
+func (w *writer) readEvents() {
+	buf := make([]byte, event.MaxEvent)
+	for {
+		n, files, err := w.cfg.Events.Recv(buf, 1)
+		if errors.Is(err, link.ErrTruncated) {
+			continue
+		}
+		if err != nil {
+			w.in <- item{eof: true}
+			return
+		}
+		e, err := event.Decode(buf[:n])
+		if err != nil {
+			link.CloseAll(files)
+			continue
+		}
+		w.in <- item{time: e.Time, event: &e, files: files}
+	}
+}
+
+func (w *writer) readRing(r *ring) {
+	for {
+		k, err := r.source.Read()
+		if err != nil {
+			w.in <- item{ring: r, time: event.Now()}
+			return
+		}
+		w.in <- item{ring: r, time: k.Time, record: &k}
+	}
+}
+
+// loop collects what comes within a short time, puts it in order, and writes
+// it, until the end.
+func (w *writer) loop() {
+	var batch []item
+	var deadline <-chan time.Time // for the rings, after the events have ended
+	closed := false
+	for !closed || w.open > 0 {
+		var flush <-chan time.Time
+		select {
+		case i := <-w.in:
+			batch = append(batch, i)
+			flush = time.After(batchTime)
+		case <-deadline:
+			for _, r := range w.rings {
+				r.source.Close()
+			}
+			deadline = nil
+			continue
+		}
+		for flush != nil && len(batch) < batchMax {
+			select {
+			case i := <-w.in:
+				batch = append(batch, i)
+			case <-flush:
+				flush = nil
+			}
+		}
+		if w.write(batch) {
+			closed = true
+			deadline = time.After(drainTime)
+			for _, r := range w.rings {
+				r.source.Drain()
+			}
+		}
+		batch = batch[:0]
+	}
+	w.finish()
+}
+
+// write writes a batch in order of time, and reports whether the events ended.
+// Events come first where they name what records refer to: the monitor sends
+// them before it hands a gate over.
+func (w *writer) write(batch []item) (eof bool) {
+	w.t.setClock()
+	slices.SortStableFunc(batch, func(a, b item) int { return cmp.Compare(a.time, b.time) })
+	for i := range batch {
+		it := &batch[i]
+		switch {
+		case it.eof:
+			eof = true
+		case it.event != nil:
+			w.event(it.event, it.files)
+		case it.record != nil:
+			w.record(it.ring, it.record)
+		default:
+			it.ring.ended = true
+			w.open--
+			w.settle(it.ring)
+		}
+	}
+	w.lines.flush()
+	return eof
+}
+
+func (w *writer) event(e *event.Event, files []*os.File) {
+	switch e.Kind {
+	case event.Ring:
+		w.addRing(e, files)
+	case event.RingGone:
+		if r := w.rings[e.Endpoint]; r != nil {
+			delete(w.rings, e.Endpoint)
+			r.total, r.counted = e.Count, true
+			r.source.Drain()
+			w.settle(r)
+		}
+	case event.Output:
+		if name := w.t.domain(e.Domain); name != "" && len(files) == 1 {
+			if pipe, err := pollable(files[0]); err == nil {
+				w.logs.follow(name, pipe)
+				return
+			}
+		}
+		link.CloseAll(files)
+	case event.Stopped:
+		w.end = e
+	default:
+		link.CloseAll(files)
+		if r, ok := w.t.event(e); ok {
+			w.lines.add(r)
+		}
+	}
+}
+
+func (w *writer) addRing(e *event.Event, files []*os.File) {
+	label := w.t.domain(e.Domain)
+	if label == "" {
+		label = userLabel(e.UID, e.Text)
+	}
+	if len(files) != 1 || w.rings[e.Endpoint] != nil {
+		link.CloseAll(files)
+		return
+	}
+	source, err := w.cfg.OpenRing(files[0])
+	if err != nil {
+		w.lines.add(Record{Event: EventNotice, Time: w.t.time(e.Time), Detail: fmt.Sprintf("the records of %s cannot be read: %v", label, err)})
+		return
+	}
+	r := &ring{source: source, label: label, user: e.Domain == abi.NoDomain, next: 1}
+	w.rings[e.Endpoint] = r
+	w.open++
+	go w.readRing(r)
+}
+
+// record writes a record of a filter, and before it what is missing.
+func (w *writer) record(r *ring, k *abi.Record) {
+	if k.Seq > r.next {
+		w.missing(r, k.Seq-r.next, k.Time)
+	}
+	r.next = max(r.next, k.Seq+1)
+	line := w.t.record(k)
+	if r.user && line.From == "user" {
+		line.From = r.label
+	}
+	w.lines.add(line)
+}
+
+func (w *writer) missing(r *ring, n uint64, at uint64) {
+	w.lines.add(Record{Event: EventLost, Time: w.t.time(at), From: r.label, Lost: n, Detail: "records of messages, because they came faster than they could be written"})
+}
+
+// settle counts what was lost at the end of a sender, when all is known.
+func (w *writer) settle(r *ring) {
+	if !r.ended || !r.counted {
+		return
+	}
+	r.source.Close()
+	if r.total >= r.next {
+		w.missing(r, r.total-r.next+1, event.Now())
+		r.next = r.total + 1
+	}
+}
+
+// finish writes the end.
+func (w *writer) finish() {
+	w.logs.wait.Wait()
+	if w.end != nil {
+		if r, ok := w.t.event(w.end); ok {
+			w.lines.add(r)
+		}
+	}
+	w.lines.flush()
+	if c, ok := w.lines.out.(io.Closer); ok {
+		c.Close()
+	}
+}

@@ -1,0 +1,285 @@
+package audit
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"ward/abi"
+	"ward/audit/event"
+	"ward/filter"
+	"ward/image"
+)
+
+// namesInterface is the name server's. Admitted calls of it are events of
+// their own: what was published and looked up, as the kernel let it pass.
+const namesInterface = "ward.v1.Names"
+
+var namesEvents = map[string]string{"Publish": EventPublished, "Withdraw": EventWithdrawn, "Lookup": EventLookup}
+
+// gateHistory is how many successive gates with one number are remembered:
+// the records of an ended gate may come after the next one was opened.
+const gateHistory = 4
+
+// A translator turns numbers into names, by the image and by what the monitor
+// has said of gates to users.
+type translator struct {
+	img    *image.Image
+	offset int64              // wall clock minus CLOCK_BOOTTIME, ns
+	gates  map[uint32][]guest // gates of users, by number, in order of time
+	params map[string]*[2][][]filter.Param
+}
+
+// A guest is the user at a gate.
+type guest struct {
+	since uint64
+	label string
+	uid   uint32
+	atoms filter.Atoms
+}
+
+func newTranslator(img *image.Image) *translator {
+	t := &translator{img: img, gates: map[uint32][]guest{}, params: map[string]*[2][][]filter.Param{}}
+	t.setClock()
+	return t
+}
+
+// setClock follows the wall clock, which may be set while the system runs.
+func (t *translator) setClock() { t.offset = time.Now().UnixNano() - int64(event.Now()) }
+
+func (t *translator) time(boot uint64) time.Time { return time.Unix(0, int64(boot)+t.offset).UTC() }
+
+func (t *translator) domain(id abi.DomainID) string {
+	if int(id) < len(t.img.Domains) {
+		return t.img.Domains[id].Name
+	}
+	return ""
+}
+
+func (t *translator) policy(i uint32) string {
+	if int(i) < len(t.img.Policies) {
+		return t.img.Policies[i].ID
+	}
+	return ""
+}
+
+func userLabel(uid uint32, name string) string {
+	if name == "" {
+		name = strconv.FormatUint(uint64(uid), 10)
+	}
+	return "user:" + name
+}
+
+func verdict(allow bool) string {
+	if allow {
+		return Allow
+	}
+	return Deny
+}
+
+// decided fills in who decided and why.
+func (t *translator) decided(r *Record, allow bool, reason abi.Reason, policy uint32) {
+	r.Verdict, r.Policy = verdict(allow), t.policy(policy)
+	if r.Policy == "" || reason != abi.ReasonForbid && reason != abi.ReasonPermit && reason != abi.ReasonNone {
+		r.Reason = reason.String()
+	}
+}
+
+// event translates what the monitor says. The second result is false for what
+// is no line of its own.
+func (t *translator) event(e *event.Event) (Record, bool) {
+	r := Record{Time: t.time(e.Time), Domain: t.domain(e.Domain), From: t.domain(e.From), To: t.domain(e.To), PID: e.PID}
+	switch e.Kind {
+	case event.Compiled:
+		r.Event, r.System, r.Hash = EventCompiled, t.img.Name, e.Text
+		methods := 0
+		for _, i := range t.img.Interfaces {
+			methods += len(i.Methods)
+		}
+		r.Detail = fmt.Sprintf("%d domains, %d methods, %d policies", len(t.img.Domains), methods, len(t.img.Policies))
+	case event.Started:
+		r.Event = EventStarted
+		reason := abi.ReasonDefault
+		if e.Policy != event.None {
+			reason = abi.ReasonPermit
+			if !e.Allow {
+				reason = abi.ReasonForbid
+			}
+		}
+		t.decided(&r, e.Allow, reason, e.Policy)
+		r.Ring = &e.Ring
+		if e.Allow {
+			r.UID = &e.UID
+		}
+	case event.Ended:
+		status := int(e.Status)
+		r.Event, r.Status = EventEnded, &status
+	case event.Gate:
+		t.gate(&r, e)
+	case event.Notice:
+		r.Event, r.Detail = EventNotice, e.Text
+	case event.Stopped:
+		status := int(e.Status)
+		r.Event, r.System, r.Status, r.Detail = EventStopped, t.img.Name, &status, e.Text
+	case event.Lost:
+		r.Event, r.Lost, r.Detail = EventLost, e.Count, "events of the monitor"
+	default:
+		return Record{}, false
+	}
+	return r, true
+}
+
+func (t *translator) gate(r *Record, e *event.Event) {
+	r.Event = EventGate
+	reason := e.Reason
+	if e.Allow {
+		reason = abi.ReasonPermit
+	}
+	t.decided(r, e.Allow, reason, e.Policy)
+	if int(e.Interface) < len(t.img.Interfaces) {
+		r.Interface = t.img.Interfaces[e.Interface].Name
+	} else {
+		r.Interface = e.Text
+	}
+	if e.From != abi.NoDomain {
+		return
+	}
+	r.From, r.UID = userLabel(e.UID, e.Text), &e.UID
+	if !e.Allow {
+		return
+	}
+	g := guest{since: e.Time, label: r.From, uid: e.UID, atoms: filter.Atoms{User: -1}}
+	if len(e.List) > 0 {
+		g.atoms.User = int(e.List[0]) - 1
+		for _, v := range e.List[1:] {
+			g.atoms.Groups = append(g.atoms.Groups, int(v))
+		}
+	}
+	history := append(t.gates[e.Gate], g)
+	t.gates[e.Gate] = history[max(0, len(history)-gateHistory):]
+}
+
+// guest finds who was the user of a gate at a time.
+func (t *translator) guest(gate uint32, at uint64) *guest {
+	history := t.gates[gate]
+	for i := len(history) - 1; i >= 0; i-- {
+		if history[i].since <= at {
+			return &history[i]
+		}
+	}
+	return nil
+}
+
+// record translates what a filter says.
+func (t *translator) record(k *abi.Record) Record {
+	r := Record{Event: EventCall, Time: t.time(k.Time), From: t.domain(k.From), To: t.domain(k.To), Kind: kindNames[k.Kind]}
+	if k.Dir == abi.Reply {
+		r.Event = EventReply
+	}
+	t.decided(&r, k.Reason.Allowed(), k.Reason, policyOf(k))
+	atoms := filter.Atoms{User: -1}
+	if k.From == abi.NoDomain || k.To == abi.NoDomain {
+		label := "user"
+		if g := t.guest(k.Gate, k.Time); g != nil {
+			label, atoms = g.label, g.atoms
+			r.UID = &g.uid
+		}
+		if k.From == abi.NoDomain {
+			r.From = label
+		} else {
+			r.To = label
+		}
+	}
+	if int(k.Route) >= len(t.img.Routes) {
+		return r
+	}
+	f := &t.img.Interfaces[t.img.Routes[k.Route].Interface]
+	if int(k.Method) >= len(f.Methods) || k.Reason == abi.ReasonShort || k.Reason == abi.ReasonVersion {
+		r.Interface = f.Name // which method is not known
+		return r
+	}
+	method := f.Methods[k.Method].Name
+	r.Method = f.Name + "/" + method
+	if !k.Reason.Allowed() && k.Reason >= abi.ReasonUnknownField && k.Reason < abi.ReasonRate && k.Detail != 0 {
+		r.Detail = fmt.Sprintf("field %d", k.Detail)
+	}
+	r.Params = t.values(k, atoms)
+	if name := namesEvents[method]; name != "" && f.Name == namesInterface && k.Dir == abi.Request && k.Kind == abi.KindCall {
+		r.Event = name
+		r.Interface, _ = r.Params["interface"].(string)
+	}
+	return r
+}
+
+// policyOf is the policy that decided on a message, if one did.
+func policyOf(k *abi.Record) uint32 {
+	if k.Reason == abi.ReasonPermit || k.Reason == abi.ReasonForbid {
+		return k.Detail
+	}
+	return abi.NoPolicy
+}
+
+var kindNames = map[abi.Kind]string{abi.KindCall: "call", abi.KindReply: "reply", abi.KindError: "error",
+	abi.KindStreamItem: "stream item", abi.KindStreamEnd: "stream end", abi.KindCancel: "cancel", abi.KindCredit: "credit"}
+
+// values are the parameters that the filter remembered.
+func (t *translator) values(k *abi.Record, atoms filter.Atoms) map[string]any {
+	params := t.paramsOf(k, atoms)
+	var values map[string]any
+	for i, p := range params[:min(len(params), len(k.Params))] {
+		if k.Present>>i&1 == 0 {
+			continue
+		}
+		if values == nil {
+			values = map[string]any{}
+		}
+		values[p.Name] = value(&p, k.Params[i], k.Text)
+	}
+	return values
+}
+
+func value(p *filter.Param, v uint64, text []byte) any {
+	switch {
+	case p.Count:
+		return map[string]uint64{"count": v}
+	case p.Type == image.Bytes:
+		return map[string]uint64{"size": v & 0xffffffff}
+	case p.Text:
+		from, size := int(v>>32), int(uint32(v))
+		from = min(from, len(text))
+		s := string(text[from:min(from+size, len(text))])
+		if len(s) < size {
+			s += "…"
+		}
+		return s
+	case p.Type == image.Bool:
+		return v != 0
+	case p.Type == image.Uint64 || p.Type == image.Fixed64:
+		return v
+	}
+	return int64(v)
+}
+
+// paramsOf are the parameters of a message's method, in the order of the
+// filter. Of users the policy that is left depends on who it is.
+func (t *translator) paramsOf(k *abi.Record, atoms filter.Atoms) []filter.Param {
+	key := fmt.Sprint(k.Route, atoms)
+	p, ok := t.params[key]
+	if !ok {
+		if len(t.params) > maxParams {
+			clear(t.params)
+		}
+		if spec, err := filter.Build(t.img, k.Route, atoms); err == nil {
+			p = &[2][][]filter.Param{spec.Programs[0].Params, spec.Programs[1].Params}
+		}
+		t.params[key] = p
+	}
+	if p == nil || k.Dir > abi.Reply || int(k.Method) >= len(p[k.Dir]) {
+		return nil
+	}
+	return slices.Clip(p[k.Dir][k.Method])
+}
+
+// maxParams bounds what is remembered of routes.
+const maxParams = 4096

@@ -1,0 +1,60 @@
+package audit
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+)
+
+// A lineWriter appends records to the audit file, and numbers them. What the
+// disk does not take is counted; a `lost` record says so as soon as it does.
+type lineWriter struct {
+	out    io.Writer
+	seq    uint64
+	buf    []byte // whole lines that are not written yet
+	lines  uint64 // in buf
+	failed uint64 // lines that could not be written
+	torn   bool   // the file does not end with a whole line
+	now    func() time.Time
+}
+
+// add numbers a record and puts it into the buffer.
+func (w *lineWriter) add(r Record) {
+	if w.failed > 0 {
+		lost := w.failed
+		w.failed = 0
+		w.append(Record{Event: EventLost, Time: w.now(), Lost: lost, Detail: "could not be written to the audit file"})
+	}
+	w.append(r)
+}
+
+func (w *lineWriter) append(r Record) {
+	w.seq++
+	r.Seq = w.seq
+	line, err := json.Marshal(r)
+	if err != nil {
+		line = fmt.Appendf(nil, `{"event":%q,"time":%q,"seq":%d,"lost":1,"detail":"record that is not JSON"}`, EventLost, r.Time.Format(time.RFC3339Nano), r.Seq)
+	}
+	w.buf = append(append(w.buf, line...), '\n')
+	w.lines++
+}
+
+// flush writes the buffer with one call, so that a reader sees whole lines.
+func (w *lineWriter) flush() {
+	if len(w.buf) == 0 {
+		return
+	}
+	if w.torn {
+		w.buf = append([]byte{'\n'}, w.buf...)
+	}
+	n, err := w.out.Write(w.buf)
+	if err != nil {
+		// The numbers of what is lost stay used: the gap is visible, too.
+		w.failed += w.lines
+		w.torn = n > 0 && w.buf[n-1] != '\n' || n == 0 && w.torn
+	} else {
+		w.torn = false
+	}
+	w.buf, w.lines = w.buf[:0], 0
+}

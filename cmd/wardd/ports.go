@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"ward/abi"
+	"ward/audit"
+	"ward/creator"
+	"ward/filter"
+	"ward/image"
+	"ward/kernel"
+	"ward/monitor"
+)
+
+// Bounds of a running system.
+const (
+	minGates      = 4096
+	gatesADomain  = 64
+	maxGatesInAll = 1 << 18
+	usersPrograms = 2 * 512 // of users outside Ward, each with programs of its own
+)
+
+func newFabric(img *image.Image, auditAll bool) (*kernel.Fabric, error) {
+	return kernel.NewFabric(kernel.FabricConfig{
+		Gates:    uint32(min(minGates+gatesADomain*len(img.Domains), maxGatesInAll)),
+		Programs: uint32(2*len(img.Routes) + usersPrograms),
+		AuditAll: auditAll,
+	})
+}
+
+// fabricPort is kernel.Fabric as the monitor sees it.
+type fabricPort struct {
+	fabric *kernel.Fabric
+	img    *image.Image
+}
+
+func (p fabricPort) Endpoint(id abi.DomainID, cgroup uint64, blocks uint32, ringBytes int) (monitor.Endpoint, error) {
+	e, err := p.fabric.AddEndpoint(id, cgroup, blocks, ringBytes)
+	if err != nil {
+		return nil, err
+	}
+	return endpointPort{e}, nil
+}
+
+func (p fabricPort) Load(route uint32, atoms monitor.Atoms, client, server monitor.Endpoint) (monitor.Route, error) {
+	spec, err := filter.Build(p.img, route, filter.Atoms{User: atoms.User, Groups: atoms.Groups})
+	if err != nil {
+		return nil, err
+	}
+	c, okc := client.(endpointPort)
+	s, oks := server.(endpointPort)
+	if !okc || !oks {
+		return nil, errors.New("endpoint of another fabric")
+	}
+	r, err := p.fabric.Load(spec, c.Endpoint, s.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (p fabricPort) Open(r monitor.Route) (monitor.Gate, error) {
+	route, ok := r.(*kernel.Route)
+	if !ok {
+		return nil, fmt.Errorf("route of another fabric")
+	}
+	g, err := p.fabric.Open(route)
+	if err != nil {
+		return nil, err
+	}
+	return gatePort{g}, nil
+}
+
+type endpointPort struct{ *kernel.Endpoint }
+
+func (e endpointPort) Counters() (monitor.Counters, error) {
+	c, err := e.Endpoint.Counters()
+	return monitor.Counters{Records: c.Records, Lost: c.Lost, Allowed: c.Allowed, Denied: c.Denied}, err
+}
+
+type gatePort struct{ *kernel.Gate }
+
+func (g gatePort) Index() uint32                   { return g.Gate.Index }
+func (g gatePort) Ends() (client, server *os.File) { return g.Client, g.Server }
+func (g gatePort) Blocks() (client, server uint32) { return g.ClientBlock, g.ServerBlock }
+
+// creatorPort is creator.Client as the monitor sees it.
+type creatorPort struct {
+	*creator.Client
+	exits chan monitor.Exit
+}
+
+func newCreatorPort(c *creator.Client) creatorPort {
+	p := creatorPort{c, make(chan monitor.Exit)}
+	go func() {
+		for x := range c.Exits() {
+			p.exits <- monitor.Exit{Domain: x.Domain, PID: x.PID, Status: x.Status}
+		}
+		close(p.exits)
+	}()
+	return p
+}
+
+func (p creatorPort) Start(ctx context.Context, domain abi.DomainID, control, output *os.File) (monitor.Process, error) {
+	s, err := p.Client.Start(ctx, domain, control, output)
+	return monitor.Process{PID: s.PID, UID: s.UID, Cgroup: s.Cgroup, Pidfd: s.Pidfd}, err
+}
+
+func (p creatorPort) Signal(ctx context.Context, domain abi.DomainID, sig syscall.Signal) error {
+	return p.Client.Signal(ctx, domain, sig)
+}
+
+func (p creatorPort) Exits() <-chan monitor.Exit { return p.exits }
+
+// ringPort is kernel.Ring as the audit writer sees it.
+type ringPort struct{ *kernel.Ring }
+
+func openRing(f *os.File) (audit.Source, error) {
+	defer f.Close()
+	r, err := kernel.OpenRing(f)
+	if err != nil {
+		return nil, err
+	}
+	return ringPort{r}, nil
+}
+
+// Drain makes Read end when the ring is empty.
+func (r ringPort) Drain() { r.SetDeadline(time.Now()) }

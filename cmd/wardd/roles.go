@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"ward/audit"
+	"ward/creator"
+	"ward/holder"
+	"ward/holder/link"
+	"ward/image"
+	"ward/kernel"
+	"ward/monitor"
+)
+
+// readImage reads the image of the holder, which nobody can change any more,
+// and checks it. The second result is its hash.
+func readImage(o *options) (*image.Image, string, error) {
+	f := inherit(holder.ImageFD, "policy image")
+	if f == nil {
+		return nil, "", errors.New("no policy image: this process is started by wardd itself")
+	}
+	defer f.Close()
+	encoded, err := io.ReadAll(io.NewSectionReader(f, 0, image.MaxImage+1))
+	if err != nil {
+		return nil, "", fmt.Errorf("policy image: %w", err)
+	}
+	img, err := image.Decode(encoded)
+	if err != nil {
+		return nil, "", err
+	}
+	for i := range img.Domains {
+		if d := &img.Domains[i]; d.Names && d.Program == "" {
+			d.Program = o.names
+		}
+	}
+	return img, image.Hash(encoded), nil
+}
+
+func runAudit(o *options) error {
+	img, _, err := readImage(o)
+	if err != nil {
+		return err
+	}
+	events, err := link.Inherited(holder.FirstFD, "events")
+	if err != nil {
+		return err
+	}
+	ignoreSignals()
+	return audit.Run(audit.Config{Image: img, RunDir: o.runDir, Events: events, OpenRing: openRing})
+}
+
+func runCreator(o *options) error {
+	img, _, err := readImage(o)
+	if err != nil {
+		return err
+	}
+	ignoreSignals()
+	conn := inherit(holder.FirstFD, "creator's channel")
+	if conn == nil {
+		return errors.New("no channel: this process is started by wardd itself")
+	}
+	return creator.Serve(conn, img, creator.Config{UIDBase: uint32(uidBase + uidSpan*o.slot), Cgroup: cgroupName(o)})
+}
+
+// cgroupName is that of the system's cgroup directory.
+func cgroupName(o *options) string { return fmt.Sprintf("ward-%s.%d", o.name, os.Getppid()) }
+
+// ignoreSignals: what ends these processes is the end of their channels.
+func ignoreSignals() { signal.Ignore(unix.SIGINT, unix.SIGHUP, unix.SIGPIPE) }
+
+func runMonitor(o *options) int {
+	status := exitFailed
+	conn, err := link.Inherited(holder.FirstFD, "channel to the holder")
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "wardd monitor: %v\n", err)
+		return status
+	}
+	ignoreSignals()
+	toHolder := monitor.HolderLink{Conn: conn}
+	if status, err = monitorSystem(o, toHolder); err != nil {
+		toHolder.Tell(link.Fatal, err.Error())
+	}
+	toHolder.Tell(link.Done, string([]byte{byte(status)}))
+	return 0
+}
+
+func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err error) {
+	img, hash, err := readImage(o)
+	if err != nil {
+		return exitFailed, err
+	}
+	events, err := link.Inherited(holder.FirstFD+2, "events")
+	if err != nil {
+		return exitFailed, err
+	}
+	queue := monitor.NewAuditQueue(events)
+	defer queue.Close()
+	fabric, err := newFabric(img, o.auditAll)
+	if err != nil {
+		return exitFailed, err
+	}
+	defer fabric.Close()
+	if err := toHolder.Keep(fabric.Files()...); err != nil {
+		return exitFailed, err
+	}
+	channel := inherit(holder.FirstFD+1, "channel to the creator")
+	if channel == nil {
+		return exitFailed, errors.New("no channel to the creator: this process is started by wardd itself")
+	}
+	m, err := monitor.New(monitor.Config{
+		Image: img, Hash: hash, RunDir: o.runDir, UntilDone: o.untilDone, Grace: o.grace,
+		Fabric: fabricPort{fabric, img}, Creator: newCreatorPort(creator.NewClient(channel)), Audit: queue, Holder: toHolder,
+		Credentials: credentials, Sockets: monitor.UnixSockets,
+	})
+	if err != nil {
+		return exitFailed, err
+	}
+	go func() {
+		toHolder.AwaitStop()
+		m.Stop()
+	}()
+	return m.Run(context.Background())
+}
+
+// credentials asks the kernel who connected.
+func credentials(c *link.Conn) (monitor.Credentials, error) {
+	var p kernel.Peer
+	var peerErr error
+	err := c.Control(func(fd uintptr) { p, peerErr = kernel.PeerOf(int(fd)) })
+	return monitor.Credentials{UID: p.UID, GID: p.GID, PID: p.PID, Groups: p.Groups, Pidfd: p.Pidfd}, errors.Join(err, peerErr)
+}

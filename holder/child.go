@@ -1,0 +1,71 @@
+package holder
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// A child is a process of wardd.
+type child struct {
+	name    string
+	process *os.Process
+	state   *os.ProcessState
+	ended   chan struct{} // closed when state is known
+}
+
+// manner of a child's life.
+type manner uint8
+
+const (
+	lives   manner = 0
+	dies    manner = 1 << iota // with the holder, by SIGKILL
+	netless                    // in a network namespace of its own, with nothing in it
+)
+
+// FirstFD is the first descriptor of a child after the image: its channel to
+// the holder (monitor), to the monitor (creator), of events (audit). The
+// monitor's next two are those to the creator and of events.
+const FirstFD = ImageFD + 1
+
+// spawn starts this program again under another name: with the image as
+// ImageFD, files from FirstFD on, no other descriptors but the standard ones,
+// an empty environment, and a session of its own: Ctrl-C is for the holder.
+func (h *holder) spawn(name string, m manner, files ...*os.File) (*child, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	attr := &os.ProcAttr{Dir: "/", Env: []string{}, Files: append([]*os.File{null, null, os.Stderr, h.cfg.Image}, files...), Sys: &syscall.SysProcAttr{Setsid: true}}
+	if m&dies != 0 {
+		attr.Sys.Pdeathsig = syscall.SIGKILL
+	}
+	if m&netless != 0 {
+		attr.Sys.Cloneflags = syscall.CLONE_NEWNET
+	}
+	p, err := os.StartProcess("/proc/self/exe", append([]string{"wardd", name}, h.cfg.Args...), attr)
+	if err != nil {
+		return nil, fmt.Errorf("start the %s: %w", name, err)
+	}
+	c := &child{name: name, process: p, ended: make(chan struct{})}
+	go func() {
+		c.state, _ = p.Wait()
+		close(c.ended)
+		h.endings <- c
+	}()
+	return c, nil
+}
+
+// alive reports whether c was started and has not ended.
+func (c *child) alive() bool {
+	if c == nil {
+		return false
+	}
+	select {
+	case <-c.ended:
+		return false
+	default:
+		return true
+	}
+}
