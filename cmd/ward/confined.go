@@ -143,7 +143,7 @@ func confine() (string, error) {
 		return "", err
 	}
 	// On all threads, with or without cgo.
-	if _, _, err := psx.Syscall3(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != 0 {
+	if _, _, err := psx.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); err != 0 {
 		return "", fmt.Errorf("no_new_privs: %w", err)
 	}
 	// Best effort is right here: where the kernel has no Landlock, the child is
