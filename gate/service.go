@@ -24,6 +24,15 @@ type Service struct {
 	wg     sync.WaitGroup
 }
 
+// A Watcher is a Handler that is told when a client's gate begins and when it
+// has ended: after its last call, and whatever ended it. A client may have
+// several gates at a time.
+type Watcher interface {
+	Handler
+	Begun(client abi.Peer)
+	Ended(client abi.Peer)
+}
+
 // withdrawal bounds how long the end of a service waits for the name server
 // and the monitor.
 const withdrawal = time.Second
@@ -105,9 +114,15 @@ func (s *Service) accept(e End) {
 	}
 	s.gates[g] = struct{}{}
 	s.wg.Add(1)
+	if w, ok := s.handler.(Watcher); ok {
+		w.Begun(e.Peer)
+	}
 	go func() {
 		defer s.wg.Done()
 		g.run()
+		if w, ok := s.handler.(Watcher); ok {
+			w.Ended(e.Peer)
+		}
 		s.mu.Lock()
 		delete(s.gates, g)
 		s.mu.Unlock()
