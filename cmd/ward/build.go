@@ -35,11 +35,6 @@ func makeImage(cmd *cobra.Command, dir string) ([]byte, *image.Image, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.Names != "" {
-		if programs[c.Names], err = beside("ward-names"); err != nil {
-			return nil, nil, err
-		}
-	}
 	for i := range img.Domains {
 		d := &img.Domains[i]
 		if p, ok := programs[d.Name]; ok {

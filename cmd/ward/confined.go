@@ -42,7 +42,6 @@ type compiled struct {
 	Findings   diag.List         `json:"findings,omitempty"`
 	Image      []byte            `json:"image,omitempty"`  // nil if a finding is an error
 	Build      map[string]string `json:"build,omitempty"`  // Go package to build, by domain
-	Names      string            `json:"names,omitempty"`  // the domain that is Ward's own name server
 	Bounds     []boundNote       `json:"bounds,omitempty"` // parameters without a bound of their own
 	Unenforced []ruleNote        `json:"unenforced,omitempty"`
 	Schema     string            `json:"schema,omitempty"`
@@ -165,8 +164,6 @@ func answerOf(r *compile.Result, findings diag.List) *compiled {
 	for _, d := range r.System.Domains {
 		if d.Build.Value != "" {
 			c.Build[d.Name.Value] = d.Build.Value
-		} else if d.Names && d.Program.Value == "" {
-			c.Names = d.Name.Value
 		}
 	}
 	c.Image = image.Encode(r.Image)

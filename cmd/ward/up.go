@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -43,11 +44,10 @@ Needs root: domains get user IDs, namespaces and a policy in the kernel.`,
 			if err != nil {
 				return err
 			}
-			waitFor, err := onceDomains(img, untilDone)
-			if err != nil {
-				return err
+			if untilDone && !slices.ContainsFunc(img.Domains, func(d image.Domain) bool { return d.Once }) {
+				return badInput("--until-done: no domain of %s has `once: true`, so it would never be done", img.Name)
 			}
-			return supervise(cmd, encoded, img, waitFor)
+			return supervise(cmd, encoded, img, untilDone)
 		},
 	}
 	cmd.Flags().BoolVar(&untilDone, "until-done", false, "stop when every domain with `once: true` has ended; exit 1 if one failed")
@@ -76,27 +76,14 @@ func imageOf(cmd *cobra.Command, path string) ([]byte, *image.Image, error) {
 	return encoded, img, nil
 }
 
-// onceDomains lists the domains whose end --until-done waits for; nil if it
-// was not given.
-func onceDomains(img *image.Image, untilDone bool) (map[string]bool, error) {
-	if !untilDone {
-		return nil, nil
-	}
-	once := map[string]bool{}
-	for _, d := range img.Domains {
-		if d.Once {
-			once[d.Name] = true
-		}
-	}
-	if len(once) == 0 {
-		return nil, badInput("--until-done: no domain of %s has `once: true`, so it would never be done", img.Name)
-	}
-	return once, nil
-}
-
 // supervise runs wardd until it has stopped, and tells its story.
-func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, waitFor map[string]bool) error {
-	w, err := startWardd(encoded)
+func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, untilDone bool) error {
+	slot, err := takeSlot()
+	if err != nil {
+		return err
+	}
+	defer slot.release()
+	w, err := startWardd(encoded, img, slot.number, untilDone)
 	if err != nil {
 		return err
 	}
@@ -106,13 +93,12 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, waitFor map
 	told := make(chan error, 1)
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	defer stopTelling()
-	done := make(chan struct{})
-	go func() { told <- follow(tell, teller, img.Name, waitFor, done) }()
+	go func() { told <- follow(tell, teller, img.Name) }()
 
 	reports := w.reports()
 	var fatal string
 	status, ended := exitFailed, false
-	interrupted, untilDone := cmd.Context().Done(), (<-chan struct{})(done)
+	interrupted := cmd.Context().Done()
 	for !ended {
 		select {
 		case <-interrupted:
@@ -120,9 +106,6 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, waitFor map
 			if !wantJSON(cmd) {
 				fmt.Fprintln(cmd.ErrOrStderr(), "stopping")
 			}
-			w.stop()
-		case <-untilDone:
-			untilDone = nil
 			w.stop()
 		case r, ok := <-reports:
 			switch {
@@ -186,21 +169,14 @@ func endOf(err error, fatal string) error {
 	return fmt.Errorf("wardd: %w", err)
 }
 
-// follow tells the records of this run and closes done once all of waitFor
-// have ended.
-func follow(ctx context.Context, t *teller, system string, waitFor map[string]bool, done chan<- struct{}) error {
+// follow tells the records of a system until it has stopped.
+func follow(ctx context.Context, t *teller, system string) error {
 	path := filepath.Join(runRoot, system, audit.File)
 	for r, err := range audit.Follow(ctx, path, audit.Filter{}) {
 		if err != nil {
 			return err
 		}
 		t.tell(&r)
-		ended := r.Event == audit.EventEnded || r.Event == audit.EventStarted && r.Verdict == audit.Deny
-		if ended && waitFor[r.Domain] {
-			if delete(waitFor, r.Domain); len(waitFor) == 0 {
-				close(done)
-			}
-		}
 	}
 	return nil
 }
@@ -212,23 +188,31 @@ type wardd struct {
 }
 
 // startWardd starts wardd with the sealed image and one end of a life line.
-func startWardd(encoded []byte) (*wardd, error) {
+func startWardd(encoded []byte, img *image.Image, slot int, untilDone bool) (*wardd, error) {
 	path, err := beside("wardd")
 	if err != nil {
 		return nil, err
 	}
-	img, err := holder.Seal(encoded)
+	args := []string{"--name=" + img.Name, fmt.Sprintf("--slot=%d", slot), fmt.Sprintf("--until-done=%t", untilDone)}
+	if slices.ContainsFunc(img.Domains, func(d image.Domain) bool { return d.Names && d.Program == "" }) {
+		names, err := beside("ward-names")
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "--names-program="+names)
+	}
+	sealed, err := holder.Seal(encoded)
 	if err != nil {
 		return nil, failed("%w", err)
 	}
-	defer img.Close()
+	defer sealed.Close()
 	ours, theirs, err := holder.NewLifeLine()
 	if err != nil {
 		return nil, failed("%w", err)
 	}
 	defer theirs.Close()
-	cmd := exec.Command(path)
-	cmd.ExtraFiles = []*os.File{img, theirs} // ImageFD, LifeLineFD
+	cmd := exec.Command(path, args...)
+	cmd.ExtraFiles = []*os.File{sealed, theirs} // ImageFD, LifeLineFD
 	cmd.Stderr = os.Stderr
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
