@@ -128,17 +128,17 @@ func (m *Monitor) try(o *opening, last bool) bool {
 	case wait && !last:
 		return false
 	}
-	m.deny(o, asked, reason, policy, m.explain(o, reason))
+	m.deny(o, asked, reason, policy, m.explain(o, reason, policy))
 	return true
 }
 
-func (m *Monitor) explain(o *opening, r abi.Reason) string {
+func (m *Monitor) explain(o *opening, r abi.Reason, policy uint32) string {
 	name := m.Image.Interfaces[o.iface].Name
 	switch r {
 	case abi.ReasonNotRunning:
 		return "no domain that may be asked serves " + name + " now"
 	case abi.ReasonForbid:
-		return "a policy forbids connecting to " + name
+		return m.policyID(policy) // the client's library words it
 	}
 	return "no policy permits a call to " + name
 }

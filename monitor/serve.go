@@ -17,11 +17,11 @@ func (m *Monitor) answerServe(d *domain, c *abi.Control) {
 		return
 	}
 	if v := d.def.Exports[i].Publish; !v.Allow {
-		reason := abi.ReasonDefault
+		reason, text := abi.ReasonDefault, "no policy lets this domain publish the interface"
 		if v.Policy != abi.NoPolicy {
-			reason = abi.ReasonForbid
+			reason, text = abi.ReasonForbid, m.policyID(v.Policy)
 		}
-		m.refuse(d, c.Seq, reason, v.Policy, "the policy does not let this domain publish the interface")
+		m.refuse(d, c.Seq, reason, v.Policy, text)
 		return
 	}
 	d.serving[iface], d.served[iface] = true, true
