@@ -17,6 +17,7 @@ import (
 type Client struct {
 	link   *link
 	broken atomic.Bool // err is set
+	quick  bool        // reads return after patience
 
 	mu      sync.Mutex
 	err     *Error // why the gate is broken; nil while it works
@@ -53,7 +54,7 @@ func NewClient(e End) (*Client, error) {
 		l.close()
 		return nil, fmt.Errorf("gate for %s: %w", e.Interface, err)
 	}
-	c := &Client{link: l, free: 1<<abi.Slots - 1}
+	c := &Client{link: l, quick: l.setPatience(), free: 1<<abi.Slots - 1}
 	for i := range c.slots {
 		c.slots[i].unary.ready = make(chan struct{}, 1)
 	}

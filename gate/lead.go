@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"ward/abi"
 )
@@ -131,26 +132,25 @@ func (c *Client) follow(ctx context.Context, w *waiter) error {
 }
 
 // lead reads the gate until w is done, the gate breaks, or ctx ends, and gives
-// every message to whom it is for.
+// every message to whom it is for. For a while it just blocks in recvmsg; if
+// nothing comes, it waits in ppoll, where an eventfd can wake it.
 func (c *Client) lead(ctx context.Context, w *waiter) error {
 	buf := receiving.Get().(*buffer)
 	defer func() { buf.free() }()
-	cancellable := ctx.Done() != nil
-	if cancellable {
-		stop := context.AfterFunc(ctx, func() {
-			if c.link.enter() {
-				signalEvent(c.link.event)
-				c.link.leave()
-			}
-		})
-		defer stop()
-	}
+	patient := c.quick && !endsSoon(ctx)
+	watched := false
 	for !w.done && c.err == nil {
+		if !patient && !watched && ctx.Done() != nil {
+			watched = true
+			stop := context.AfterFunc(ctx, c.interrupt)
+			defer stop()
+		}
 		c.mu.Unlock()
-		n, err := c.read(buf, cancellable)
+		n, err := c.read(buf, patient)
 		c.mu.Lock()
 		switch {
 		case err == errWoken:
+			patient = false
 			if ctx.Err() != nil {
 				return contextError(ctx)
 			}
@@ -165,16 +165,30 @@ func (c *Client) lead(ctx context.Context, w *waiter) error {
 	return nil
 }
 
-// read blocks for the next packet. A leader whose context may end waits in
-// ppoll first, where an eventfd can wake it; others save that system call.
-func (c *Client) read(buf *buffer, cancellable bool) (int, error) {
-	if cancellable {
-		if err := c.link.poll(pollIn, c.link.event); err != nil {
-			return 0, err
-		}
-		return c.link.recv(buf.b, dontWait)
+// interrupt wakes the leader.
+func (c *Client) interrupt() {
+	if c.link.enter() {
+		signalEvent(c.link.event)
+		c.link.leave()
 	}
-	return c.link.recv(buf.b, 0)
+}
+
+// endsSoon reports whether the deadline of ctx may pass while a patient read blocks.
+func endsSoon(ctx context.Context) bool {
+	d, ok := ctx.Deadline()
+	return ok && time.Until(d) < 4*patience
+}
+
+// read waits for the next packet: errWoken says that none came in time, or that
+// the leader was interrupted.
+func (c *Client) read(buf *buffer, patient bool) (int, error) {
+	if patient {
+		return c.link.recv(buf.b, 0)
+	}
+	if err := c.link.poll(pollIn, c.link.event); err != nil {
+		return 0, err
+	}
+	return c.link.recv(buf.b, dontWait)
 }
 
 // dispatch gives the packet in buf to its call. It reports whether it kept buf.

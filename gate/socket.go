@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/abi"
+	"ward/kernel/packet"
 )
 
 // errWoken says that a blocked read was interrupted, not that it failed.
@@ -24,7 +25,7 @@ const (
 // io.EOF if the other end is closed, others for packets that must not be.
 func (l *link) recv(b []byte, flags int) (int, error) {
 	for {
-		n, _, got, _, err := unix.Recvmsg(l.Socket, b, nil, flags)
+		n, got, err := packet.Recv(l.Socket, b, flags)
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
@@ -75,6 +76,17 @@ func (l *link) poll(events int16, wake int) error {
 	}
 }
 
+// patience is how long a blocked read of a client lasts before the library
+// makes the effort to have it woken when its context ends: setting that up for
+// every call would cost fast ones a fifth of their time (docs/decisions/0016).
+const patience = 5 * time.Millisecond
+
+// setPatience reports whether reads of the socket return errWoken after patience.
+func (l *link) setPatience() bool {
+	t := unix.NsecToTimeval(int64(patience))
+	return unix.SetsockoptTimeval(l.Socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &t) == nil
+}
+
 func newEvent() (int, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -89,9 +101,9 @@ func signalEvent(fd int) { unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 // read; then ctx ends the wait with its error. The filter runs after the wait
 // (Linux 6.18, unix_dgram_sendmsg), so a packet is judged once. io.EOF says
 // that the other end is closed.
-func (l *link) send(ctx context.Context, packet []byte) error {
+func (l *link) send(ctx context.Context, b []byte) error {
 	for {
-		err := unix.Send(l.Socket, packet, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		err := unix.Send(l.Socket, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		switch err {
 		case nil:
 			return nil
@@ -113,11 +125,11 @@ func (l *link) send(ctx context.Context, packet []byte) error {
 // so it is sent again, a few times.
 //
 // Preconditions: no other send for h.Slot is under way.
-func (l *link) submit(ctx context.Context, h *abi.Header, packet []byte) (r abi.Reason, detail uint32, err error) {
-	h.Length = uint32(len(packet) - abi.HeaderSize)
-	h.Put(packet)
+func (l *link) submit(ctx context.Context, h *abi.Header, b []byte) (r abi.Reason, detail uint32, err error) {
+	h.Length = uint32(len(b) - abi.HeaderSize)
+	h.Put(b)
 	for range 8 {
-		if err := l.send(ctx, packet); err != nil {
+		if err := l.send(ctx, b); err != nil {
 			return abi.ReasonNone, 0, err
 		}
 		if r, detail = l.verdict(h); r != abi.ReasonRace {
@@ -128,8 +140,8 @@ func (l *link) submit(ctx context.Context, h *abi.Header, packet []byte) (r abi.
 }
 
 // try sends one packet if there is room for it.
-func (l *link) try(packet []byte) bool {
-	return unix.Send(l.Socket, packet, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == nil
+func (l *link) try(b []byte) bool {
+	return unix.Send(l.Socket, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == nil
 }
 
 // sendable waits for room in the queue.
