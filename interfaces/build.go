@@ -22,6 +22,7 @@ type builder struct {
 	out   *diag.List
 	index map[protoreflect.FullName]*entry
 
+	level   int                              // of the message being built; the body is 1
 	files   map[string]bool                  // noted by define
 	defined map[protoreflect.FullName]string // top-level declarations and their files
 }
@@ -126,6 +127,8 @@ func (b *builder) message(m protoreflect.MessageDescriptor, at diag.Pos) *entry 
 	if e, ok := b.index[m.FullName()]; ok {
 		return e
 	}
+	b.level++
+	defer func() { b.level-- }()
 	e := &entry{index: uint32(len(b.set.Messages)), open: true}
 	b.index[m.FullName()] = e
 	b.set.Messages = append(b.set.Messages, image.Message{Name: string(m.FullName())})
@@ -157,7 +160,7 @@ func (b *builder) message(m protoreflect.MessageDescriptor, at diag.Pos) *entry 
 		}
 	}
 	msg.Required = requiredOneofs(m, msg.Fields)
-	if e.depth > abi.MaxDepth {
+	if e.depth > abi.MaxDepth && !e.bad {
 		b.refuse(e, at, "flatten the messages", "the message %s nests %d deep; the limit is %d", m.FullName(), e.depth, abi.MaxDepth)
 	}
 	b.measure(e, m, built, at)
@@ -274,8 +277,13 @@ func (b *builder) field(e *entry, fd protoreflect.FieldDescriptor, msgRules *val
 	return f
 }
 
-// nested builds the message of a field.
+// nested builds the message of a field. It goes no deeper than what is
+// refused, however long the chain.
 func (b *builder) nested(e *entry, f *fieldInfo) bool {
+	if _, seen := b.index[f.fd.Message().FullName()]; !seen && b.level >= abi.MaxDepth {
+		b.refuse(e, f.at, "flatten the messages", "%s: messages nest more than %d deep here", f.fd.FullName(), abi.MaxDepth)
+		return false
+	}
 	n := b.message(f.fd.Message(), f.at)
 	if n.open {
 		b.refuse(e, f.at, "break the cycle, or pass the nested part as bytes of a stated length", "%s: the message %s contains itself: the kernel walks to a stated depth only", f.fd.FullName(), f.fd.Message().FullName())

@@ -2,6 +2,7 @@ package interfaces
 
 import (
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -236,6 +237,7 @@ func TestHostile(t *testing.T) {
 		"deep":     head + strings.Repeat("message A {\n", 100_000),
 		"hidden":   head + strings.Repeat("\"\nmessage A {\n", 100_000),
 		"many":     head + strings.Repeat("message A {}\n", 20_000),
+		"chain":    head + "service S { rpc R(M0) returns (M0); }\n" + chain(20_000),
 		"comments": head + strings.Repeat("// {\n", 100_000),
 		"options":  head + "option (x) = " + strings.Repeat("{a: ", 10_000),
 		"dots":     head + "message A { " + strings.Repeat("a.\n", 50_000) + " x = 1; }",
@@ -252,6 +254,15 @@ func TestHostile(t *testing.T) {
 			}
 		})
 	}
+}
+
+func chain(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "message M%d { M%d m = 1; }\n", i, i+1)
+	}
+	fmt.Fprintf(&b, "message M%d {}\n", n)
+	return b.String()
 }
 
 func fullName(s string) protoreflect.FullName { return protoreflect.FullName(s) }
