@@ -19,11 +19,15 @@ type Filter struct {
 	Domain  string // as Domain, From or To
 	Verdict string
 	Event   string
+	Since   time.Time // not those before
 }
 
 // Match reports whether f selects r. Losses are always selected: a filter
 // must not hide that something is missing.
 func (f Filter) Match(r *Record) bool {
+	if r.Time.Before(f.Since) {
+		return false
+	}
 	if r.Event == EventLost {
 		return true
 	}
@@ -64,8 +68,9 @@ func Read(path string, filter Filter) iter.Seq2[Record, error] {
 }
 
 // Follow yields the records of the audit file at path that filter selects,
-// from its beginning, and then as they are written, until ctx ends or a
-// `stopped` record was yielded. It waits for the file to appear.
+// from its beginning, and then as they are written, until ctx ends or after a
+// `stopped` record that is not older than filter.Since. It waits for the file
+// to appear, and goes on with a new one that takes its place.
 func Follow(ctx context.Context, path string, filter Filter) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		tick := time.NewTicker(poll)
@@ -78,35 +83,61 @@ func Follow(ctx context.Context, path string, filter Filter) iter.Seq2[Record, e
 				return true
 			}
 		}
-		f, err := os.Open(path)
-		for errors.Is(err, fs.ErrNotExist) && wait() {
-			f, err = os.Open(path)
-		}
-		if err != nil {
-			if ctx.Err() == nil {
-				yield(Record{}, fmt.Errorf("audit: %w", err))
-			}
-			return
-		}
-		defer f.Close()
-		lines := lines{file: f}
 		for {
-			r, err := lines.next()
-			switch {
-			case errors.Is(err, io.EOF):
-				if !wait() {
-					return
+			f, err := os.Open(path)
+			for errors.Is(err, fs.ErrNotExist) && wait() {
+				f, err = os.Open(path)
+			}
+			if err != nil {
+				if ctx.Err() == nil {
+					yield(Record{}, fmt.Errorf("audit: %w", err))
 				}
-				continue
-			case err != nil:
-				yield(r, err)
 				return
 			}
-			if filter.Match(&r) && !yield(r, nil) || r.Event == EventStopped {
+			more := followFile(f, filter, wait, yield)
+			f.Close()
+			if !more {
 				return
 			}
 		}
 	}
+}
+
+// followFile yields what is in f, and returns true when another file has taken its place.
+func followFile(f *os.File, filter Filter, wait func() bool, yield func(Record, error) bool) (more bool) {
+	lines := lines{file: f}
+	for {
+		r, err := lines.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			if replaced(f) {
+				return true
+			}
+			if !wait() {
+				return false
+			}
+			continue
+		case err != nil:
+			yield(r, err)
+			return false
+		}
+		if filter.Match(&r) && !yield(r, nil) {
+			return false
+		}
+		if r.Event == EventStopped && !r.Time.Before(filter.Since) {
+			return false
+		}
+	}
+}
+
+// replaced reports whether the name of f is that of another file by now.
+func replaced(f *os.File) bool {
+	ours, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	theirs, err := os.Stat(f.Name())
+	return err == nil && !os.SameFile(ours, theirs)
 }
 
 // lines reads whole lines of a file that grows.

@@ -83,6 +83,7 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, untilDone b
 		return err
 	}
 	defer slot.release()
+	since := time.Now() // the audit file of an earlier run may still be there
 	w, err := startWardd(encoded, img, slot.number, untilDone)
 	if err != nil {
 		return err
@@ -93,7 +94,7 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, untilDone b
 	told := make(chan error, 1)
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	defer stopTelling()
-	go func() { told <- follow(tell, teller, img.Name) }()
+	go func() { told <- follow(tell, teller, img.Name, since) }()
 
 	reports := w.reports()
 	var fatal string
@@ -170,9 +171,9 @@ func endOf(err error, fatal string) error {
 }
 
 // follow tells the records of a system until it has stopped.
-func follow(ctx context.Context, t *teller, system string) error {
+func follow(ctx context.Context, t *teller, system string, since time.Time) error {
 	path := filepath.Join(runRoot, system, audit.File)
-	for r, err := range audit.Follow(ctx, path, audit.Filter{}) {
+	for r, err := range audit.Follow(ctx, path, audit.Filter{Since: since}) {
 		if err != nil {
 			return err
 		}
