@@ -35,7 +35,7 @@ type link struct {
 	event    int      // eventfd that wakes whoever waits in poll; -1 if none could be made
 	ordinals map[string]uint32
 	keys     map[string]uint32 // metadata: field numbers
-	refs     atomic.Int64      // users, plus closing once close was called
+	refs     atomic.Int64      // users, plus ended once close was called
 	released sync.Once
 }
 
@@ -45,7 +45,7 @@ type verdicts interface {
 	Close() error
 }
 
-const closing = math.MinInt64
+const ended = math.MinInt64
 
 func newLink(e End) (*link, error) {
 	l := &link{End: e, event: -1, ordinals: map[string]uint32{}, keys: map[string]uint32{}}
@@ -80,8 +80,11 @@ func (l *link) enter() bool {
 	return false
 }
 
+// closing reports whether close was called.
+func (l *link) closing() bool { return l.refs.Load() < 0 }
+
 func (l *link) leave() {
-	if l.refs.Add(-1) == closing {
+	if l.refs.Add(-1) == ended {
 		l.released.Do(l.release) // a failed enter passes here again
 	}
 }
@@ -94,7 +97,7 @@ func (l *link) close() {
 		if n < 0 {
 			return
 		}
-		if l.refs.CompareAndSwap(n, n+1+closing) {
+		if l.refs.CompareAndSwap(n, n+1+ended) {
 			unix.Shutdown(l.Socket, unix.SHUT_RDWR)
 			l.leave()
 			return

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"ward/abi"
@@ -139,6 +140,7 @@ func (c *Client) lead(ctx context.Context, w *waiter) error {
 	defer func() { buf.free() }()
 	patient := c.quick && !endsSoon(ctx)
 	watched := false
+	woken := 0 // others that were given something since the last read
 	for !w.done && c.err == nil {
 		if !patient && !watched && ctx.Done() != nil {
 			watched = true
@@ -146,6 +148,12 @@ func (c *Client) lead(ctx context.Context, w *waiter) error {
 			defer stop()
 		}
 		c.mu.Unlock()
+		if woken > 0 {
+			// Let those who got their replies run, and send, before this thread
+			// blocks: else each waits for another thread to come for it.
+			woken = 0
+			runtime.Gosched()
+		}
 		n, err := c.read(buf, patient)
 		c.mu.Lock()
 		switch {
@@ -157,6 +165,7 @@ func (c *Client) lead(ctx context.Context, w *waiter) error {
 		case err != nil:
 			c.fail(c.link.broken(err))
 		default:
+			woken++
 			if c.dispatch(buf, n) {
 				buf = receiving.Get().(*buffer)
 			}

@@ -25,14 +25,6 @@ type HandlerFunc func(ctx context.Context, call *ServerCall) error
 
 func (f HandlerFunc) Handle(ctx context.Context, call *ServerCall) error { return f(ctx, call) }
 
-// maxReaders bounds the readers of one gate: as many calls as can be pending,
-// and one that reads.
-const maxReaders = abi.Slots + 1
-
-// keepReaders is how many idle readers stay blocked in the gate. The second
-// saves starting one each time that a call is read.
-const keepReaders = 2
-
 // serverGate is the server's end of one gate.
 type serverGate struct {
 	link    *link
@@ -44,8 +36,9 @@ type serverGate struct {
 	// they came. Other interfaces read in parallel.
 	ordered  bool
 	order    sync.Mutex
-	idle     atomic.Int32 // readers that are in, or on the way to, recvmsg
-	readers  sync.WaitGroup
+	pool     pool
+	active   atomic.Bool // the watchdog looks at it
+	calls0   uint32      // of the watchdog: pool.calls at its last round
 	draining atomic.Bool
 
 	mu        sync.Mutex
@@ -78,6 +71,7 @@ func newServerGate(ctx context.Context, e End, h Handler) (*serverGate, error) {
 		return nil, err
 	}
 	g := &serverGate{link: l, handler: h, base: ctx, drained: make(chan struct{})}
+	g.pool.methods = make([]pace, len(e.Methods))
 	for _, m := range e.Methods {
 		g.ordered = g.ordered || m.ClientStream
 	}
@@ -86,18 +80,11 @@ func newServerGate(ctx context.Context, e End, h Handler) (*serverGate, error) {
 
 // run reads until the gate is closed.
 func (g *serverGate) run() error {
-	g.start()
-	g.readers.Wait()
+	g.pool.start(g)
+	g.pool.wg.Wait()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.err
-}
-
-// start adds a reader.
-func (g *serverGate) start() {
-	g.idle.Add(1)
-	g.readers.Add(1)
-	go g.read()
 }
 
 // fail closes the gate: pending calls see their contexts cancelled.
@@ -133,38 +120,6 @@ func (g *serverGate) closeDrained() {
 	case <-g.drained:
 	default:
 		close(g.drained)
-	}
-}
-
-// read is one reader.
-func (g *serverGate) read() {
-	defer g.readers.Done()
-	if !g.link.enter() {
-		return
-	}
-	defer g.link.leave()
-	buf := receiving.Get().(*buffer)
-	defer func() { buf.free() }()
-	for {
-		call, kept, err := g.next(buf)
-		if kept {
-			buf = receiving.Get().(*buffer)
-		}
-		if err != nil {
-			g.fail(err)
-			return
-		}
-		if call == nil {
-			continue
-		}
-		if g.idle.Add(-1) == 0 {
-			g.start()
-		}
-		call.serve()
-		if g.idle.Add(1) > keepReaders {
-			g.idle.Add(-1)
-			return
-		}
 	}
 }
 
