@@ -39,6 +39,12 @@ char LICENSE[] SEC("license") = "GPL";
 #define K_INCARNATION K(7)
 #define K_CGROUP K(8)     // stub: 1 if the kernel tells socket filters the sender's cgroup
 
+// A constant that is loaded where it is used: one hoisted out of a loop would cost stack.
+#define CONST(v) ({ __u64 c_; asm volatile("%0 = %1 ll" : "=r"(c_) : "i"(v)); c_; })
+
+// Keeps the compiler from doing the bytes of a word side by side, which costs stack, too.
+#define IN_ORDER(v) asm volatile("" : "+r"(v))
+
 // Orders the verifier's view: what was stored is an unknown number when read again.
 #define FORGET() asm volatile("" ::: "memory")
 
@@ -387,46 +393,16 @@ INLINE int element(struct walk *w, struct level *l, struct field *f)
 	return GO;
 }
 
-// Eight bytes x of a string, of which n count: 0 if they go on well.
-INLINE int text(struct walk *w, struct field *f, __u64 x, __u32 n)
+// The state of the automaton after the bytes of x. Zeros after the end of a
+// string keep "accept" and fail what is incomplete.
+INLINE __u32 utf8_next(struct dfa *t, __u64 s, __u64 x)
 {
-	__u64 high = x & 0x8080808080808080ULL;
-
-	if (f->flags & F_CLASS) {
-		if (high)
-			return fail(w, REASON_BOUNDS, f->number);
-		__u64 bad = 0, both = f->class[0] ^ f->class[1];
 #pragma unroll
-		for (int i = 0; i < 8; i++) {
-			__u64 c = x >> (8 * i);
-			__u64 set = f->class[0] ^ (both & -(c >> 6 & 1));
-
-			bad |= (~(set >> (c & 63)) & 1) << i;
-		}
-		if (bad & ((1 << n) - 1))
-			return fail(w, REASON_BOUNDS, f->number);
-	} else if (high || w->state) {
-		struct dfa *t = row(&utf8, 0);
-		__u64 s = w->state;
-
-		if (!t)
-			return fail(w, REASON_UTF8, f->number);
-		// The offset of the state in a row is the state: one load, shift and mask a byte.
-#pragma unroll
-		for (int i = 0; i < 8; i++) {
-			// The zeros after the end of a string keep "accept" and fail what is incomplete.
-			s = t->row[x >> (8 * i) & 0xff] >> (s & 63);
-		}
-		s &= 63;
-		if (s == 6) // reject: absorbs
-			return fail(w, REASON_UTF8, f->number);
-		w->state = s;
-		// Bytes 10xxxxxx begin no code point.
-		high &= ~(x << 1);
-		w->runes -= (high >> 7) * 0x0101010101010101ULL >> 56;
+	for (int i = 0; i < 8; i++) {
+		s = t->row[x >> (8 * i) & 0xff] >> (s & 63);
+		IN_ORDER(s);
 	}
-	w->runes += n;
-	return 0;
+	return s & 63;
 }
 
 // Reads the tag of the next field, or ends the message.
@@ -567,57 +543,112 @@ noinline int value(struct __sk_buff *skb, struct walk *w)
 		w->off = end;
 		return GO;
 	}
-	w->mode = MODE_STRING;
+	w->mode = f->flags & F_CLASS ? MODE_CLASS : MODE_STRING;
 	w->runes = 0;
 	w->state = 0;
 	return GO;
 }
 
-// Checks the next stretch of a string, at most a window of it. Returns as step.
-noinline int stretch(struct __sk_buff *skb, struct walk *w)
+// Makes the window hold a good piece of the string that is going on.
+INLINE int ahead(struct __sk_buff *skb, struct walk *w)
+{
+	__u32 p = w->off - w->wbase, n = w->send - w->off;
+
+	if (p > WINDOW || (p > WINDOW / 2 && p + n > WINDOW)) {
+		if (refill(skb, w))
+			return fail(w, REASON_TRUNCATED, 0);
+	}
+	return GO;
+}
+
+// After a stretch: is the string at its end, and did it end well?
+INLINE int ended(struct walk *w, struct field *f)
+{
+	FORGET();
+	if (w->off != w->send)
+		return GO;
+	w->mode = MODE_FIELD;
+	if (w->state)
+		return fail(w, REASON_UTF8, f->number);
+	if (w->runes < f->minrunes || (f->maxrunes && w->runes > f->maxrunes))
+		return fail(w, REASON_BOUNDS, f->number);
+	return GO;
+}
+
+// Checks the next stretch of a string, at most a window of it. Returns as tag.
+noinline int utf8_stretch(struct __sk_buff *skb, struct walk *w)
 {
 	struct field *f;
+	struct dfa *t;
 	__u32 p, n;
 
 	if (!w)
-		return 1;
+		return STOP;
+	if (ahead(skb, w))
+		return STOP;
+	t = row(&utf8, 0);
 	f = row(&fields, w->row);
-	if (!f)
+	if (!f || !t)
 		return fail(w, REASON_UNKNOWN_FIELD, 0);
 #pragma unroll
-	for (int i = 0; i < 8; i++) {
-		__u64 x;
+	for (int i = 0; i < WINDOW / 8; i++) {
+		__u64 x, high;
 
 		FORGET();
 		p = w->off - w->wbase;
 		n = w->send - w->off;
 		if (n > 8)
 			n = 8;
+		if (p > WINDOW || p + n > WINDOW)
+			return GO;
 		if (n == 0)
 			break;
-		if (p > WINDOW || p + n > WINDOW) {
-			if (i)
-				return 0;
-			if (refill(skb, w))
-				return fail(w, REASON_TRUNCATED, f->number);
-			p = 0;
-		}
 		x = *(__u64 *)(w->win + p);
 		if (n < 8)
 			x &= (1ULL << (8 * n)) - 1;
-		if (text(w, f, x, n))
-			return 1;
+		high = x & CONST(0x8080808080808080ULL);
 		w->off += n;
+		w->runes += n;
+		if (high || w->state) {
+			w->state = utf8_next(t, w->state, x);
+			if (w->state == UTF8_REJECT)
+				return fail(w, REASON_UTF8, f->number);
+			// Bytes 10xxxxxx begin no code point.
+			high &= ~(x << 1);
+			w->runes -= (high >> 7) * CONST(0x0101010101010101ULL) >> 56;
+		}
 	}
-	FORGET();
-	if (w->off != w->send)
-		return 0;
-	w->mode = MODE_FIELD;
-	if (w->state)
-		return fail(w, REASON_UTF8, f->number);
-	if (w->runes < f->minrunes || (f->maxrunes && w->runes > f->maxrunes))
-		return fail(w, REASON_BOUNDS, f->number);
-	return 0;
+	return ended(w, f);
+}
+
+// The same for a string of one class of ASCII characters.
+noinline int class_stretch(struct __sk_buff *skb, struct walk *w)
+{
+	struct field *f;
+
+	if (!w)
+		return STOP;
+	if (ahead(skb, w))
+		return STOP;
+	f = row(&fields, w->row);
+	if (!f)
+		return fail(w, REASON_UNKNOWN_FIELD, 0);
+#pragma nounroll
+	for (int i = 0; i < WINDOW; i++) {
+		__u32 p = w->off - w->wbase, c;
+
+		if (w->off >= w->send)
+			break;
+		if (p >= WINDOW)
+			return GO;
+		c = w->win[p];
+		if (c > 127 || !((c < 64 ? f->class[0] : f->class[1]) >> (c & 63) & 1))
+			return fail(w, REASON_BOUNDS, f->number);
+		w->off++;
+		w->runes++;
+		FORGET();
+	}
+	return ended(w, f);
 }
 
 /* ---- the call table ---- */
@@ -899,10 +930,12 @@ static long turn(__u32 i, struct run *x)
 		if (r == NEXT)
 			return 0;
 	}
-	if (!r && x->w.mode != MODE_STRING)
+	if (!r && x->w.mode < MODE_STRING)
 		r = value(x->skb, &x->w);
 	if (!r && x->w.mode == MODE_STRING)
-		r = stretch(x->skb, &x->w);
+		r = utf8_stretch(x->skb, &x->w);
+	if (!r && x->w.mode == MODE_CLASS)
+		r = class_stretch(x->skb, &x->w);
 	if (!r && x->w.check) {
 		r = check(x->skb, &x->w);
 		if (r) {

@@ -203,10 +203,13 @@ struct walk {
 	__u16 slot, gen, fields, check;
 	__u8 depth, mode, state, kind, phase, known, audit, meta, done, reason, wire;
 };
+/* filter/utf8.go */
+#define UTF8_REJECT 6
 #define COUNT_DENSE 0x8000
 #define MODE_FIELD 0
 #define MODE_VALUE 1
-#define MODE_STRING 2
-#define MODE_PACKED 3
+#define MODE_PACKED 2
+#define MODE_STRING 3
+#define MODE_CLASS 4 /* a string of one class of ASCII characters */
 
 #endif
