@@ -263,12 +263,16 @@ func (k *checker) reportMissing() {
 				what = "parameter"
 			}
 			fix := didYouMean(e.Name, names, what)
-			if e.Op == syntax.Access && (on == "principal" || on == "resource") {
+			if (on == "principal" || on == "resource") && !slices.Contains(lacking, typeDomain) {
 				fix += "; write " + on + " is Domain && …, if only domains are meant"
 			}
 			k.errorf(e, e.Pos, fix, "unknown %s %s of %s", what, quote(e.Name), strings.Join(lacking[:min(3, len(lacking))], ", "))
 		case e.Op == syntax.Access:
-			k.errorf(e, e.Pos, fmt.Sprintf("write %s has %s && …, or name fewer actions", on, attrName(e.Name)),
+			fix := fmt.Sprintf("write %s has %s && …, or name fewer actions", on, attrName(e.Name))
+			if on == "principal" || on == "resource" {
+				fix = "write " + on + " is Domain && …"
+			}
+			k.errorf(e, e.Pos, fix,
 				"only some in the scope of this policy have %s: %s does not", quote(e.Name), lacking[0])
 		}
 	}
@@ -324,7 +328,7 @@ func (k *checker) closedWorld(e *syntax.Expr, names *closed) {
 		if first, ok := names.aliases[e.Str]; ok {
 			k.errorf(e, e.Pos, "write "+quote(first), "%s is another name of value %s of %s", quote(e.Str), quote(first), names.what)
 		} else if !names.has(e.Str) {
-			k.errorf(e, e.Pos, didYouMean(e.Str, names.names, names.what), "unknown %s value %s", names.what, quote(e.Str))
+			k.errorf(e, e.Pos, didYouMean(e.Str, names.names, names.what), "%s is no %s", quote(e.Str), names.value())
 		}
 	case syntax.If:
 		k.closedWorld(e.Args[1], names)

@@ -118,7 +118,9 @@ func (c *compiler) build() {
 	c.replies()
 	c.buildDomains()
 	c.buildRoutes()
-	c.lint()
+	if !c.findings.Failed() {
+		c.lint()
+	}
 }
 
 // makePolicy returns the index of a permit that Ward makes.

@@ -17,11 +17,12 @@ type route struct {
 }
 
 // clients are the domains and the user that the principal or resource of a
-// scope covers.
+// scope covers. A name server that Ward adds calls nobody, whatever a policy
+// for all domains says.
 func (c *compiler) clients(sub *subject) []int {
 	var res []int
 	for i := range c.domains {
-		if sub.matches(c.domainUID(i)) {
+		if sub.matches(c.domainUID(i)) && !c.domains[i].Implicit {
 			res = append(res, i)
 		}
 	}

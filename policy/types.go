@@ -271,3 +271,11 @@ var typeNames = [...]string{image.Int32: "int32", image.Int64: "int64", image.Ui
 	image.Sint32: "sint32", image.Sint64: "sint64", image.Fixed32: "fixed32", image.Fixed64: "fixed64",
 	image.Sfixed32: "sfixed32", image.Sfixed64: "sfixed64", image.Bool: "bool", image.Enum: "enum",
 	image.Float: "float", image.Double: "double", image.String: "string", image.Bytes: "bytes", image.Nested: "message"}
+
+// value names one of the names, for messages.
+func (c *closed) value() string {
+	if c.numbers == nil {
+		return c.what
+	}
+	return "value of " + c.what
+}

@@ -142,14 +142,14 @@ func (p *parser) str(what string) (token, string) {
 }
 
 // one reads a policy. After an error it returns nil, with the reader behind
-// the policy's semicolon.
+// the policy's semicolon, or at the annotation that starts the next.
 func (p *parser) one() (pol *Policy) {
 	defer func() {
 		switch e := recover().(type) {
 		case nil:
 		case syntaxError:
 			*p.findings = append(*p.findings, e.Finding)
-			for p.tok.kind != end && !p.is(";") {
+			for p.tok.kind != end && !p.is(";") && !(p.is("@") && p.tok.pos.Line > e.Pos.Line) {
 				p.advance()
 			}
 			p.accept(";")
@@ -302,4 +302,14 @@ func (p *parser) integerLiteral(sign string) *Expr {
 	e := p.node(Long, t.pos)
 	e.Long = v
 	return e
+}
+
+// ParseOne reads a text that is one policy; nil if it is not.
+func ParseOne(text string) *Policy {
+	var findings diag.List
+	all := Parse("", text, &findings)
+	if len(all) != 1 || len(findings) > 0 {
+		return nil
+	}
+	return all[0]
 }

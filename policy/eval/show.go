@@ -1,0 +1,106 @@
+package eval
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"ward/image"
+)
+
+// Show writes a condition in a form for people: paths as field numbers, or as
+// names if m is the message that it is about.
+func Show(img *image.Image, m *image.Message, e *image.Expr) string {
+	s := shower{img, m}
+	return s.expr(e)
+}
+
+type shower struct {
+	img *image.Image
+	m   *image.Message
+}
+
+func (s shower) expr(e *image.Expr) string {
+	var args []string
+	for i := range e.Args {
+		args = append(args, s.expr(&e.Args[i]))
+	}
+	switch e.Op {
+	case image.True:
+		return "true"
+	case image.False:
+		return "false"
+	case image.And:
+		return "(" + strings.Join(args, " && ") + ")"
+	case image.Or:
+		return "(" + strings.Join(args, " || ") + ")"
+	case image.Not:
+		if strings.HasPrefix(args[0], "(") {
+			return "!" + args[0]
+		}
+		return "!(" + args[0] + ")"
+	case image.If:
+		return "(if " + args[0] + " then " + args[1] + " else " + args[2] + ")"
+	case image.Has:
+		return "has(" + s.path(e.Path) + ")"
+	case image.Eq:
+		return s.operand(e.Left) + " == " + s.operand(e.Right)
+	case image.Less:
+		return s.operand(e.Left) + " < " + s.operand(e.Right)
+	case image.LessEq:
+		return s.operand(e.Left) + " <= " + s.operand(e.Right)
+	case image.In:
+		var set []string
+		for _, v := range e.Set {
+			set = append(set, value(v))
+		}
+		return s.operand(e.Left) + " in [" + strings.Join(set, ", ") + "]"
+	case image.Prefix:
+		return s.operand(e.Left) + " starts with " + s.operand(e.Right)
+	case image.Suffix:
+		return s.operand(e.Left) + " ends with " + s.operand(e.Right)
+	case image.User:
+		return "user(" + s.img.Users[e.Atom] + ")"
+	case image.Group:
+		return "group(" + s.img.Groups[e.Atom] + ")"
+	}
+	return fmt.Sprintf("op%d", e.Op)
+}
+
+func value(v image.Value) string {
+	if v.IsString {
+		return strconv.Quote(v.String)
+	}
+	return strconv.FormatInt(v.Long, 10)
+}
+
+func (s shower) operand(o image.Operand) string {
+	switch o.What {
+	case image.Constant:
+		return value(o.Value)
+	case image.Size:
+		return "size(" + s.path(o.Path) + ")"
+	case image.Count:
+		return "count(" + s.path(o.Path) + ")"
+	}
+	return s.path(o.Path)
+}
+
+func (s shower) path(path []uint32) string {
+	var names []string
+	m := s.m
+	for _, n := range path {
+		name := "#" + strconv.Itoa(int(n))
+		var next *image.Message
+		for i := 0; m != nil && i < len(m.Fields); i++ {
+			if f := &m.Fields[i]; f.Number == n {
+				name = f.Name
+				if f.Type == image.Nested {
+					next = &s.img.Messages[f.Message]
+				}
+			}
+		}
+		names, m = append(names, name), next
+	}
+	return strings.Join(names, ".")
+}
