@@ -18,12 +18,11 @@ import (
 	"ward/image"
 )
 
-// A Source is a ring buffer. Read waits for a record; it returns an error
-// when there will be none: os.ErrClosed after Close, and at once, without
-// waiting, os.ErrDeadlineExceeded after Drain, when the buffer is empty.
+// A Source is a ring buffer. Read waits for a record. After Drain it does not
+// wait: it returns what is there, and then an error; after Close, an error.
 type Source interface {
 	Read() (abi.Record, error)
-	Drain()
+	Drain() error
 	Close() error
 }
 
@@ -274,7 +273,15 @@ func (w *writer) settle(r *ring) {
 
 // finish writes the end.
 func (w *writer) finish() {
-	w.logs.wait.Wait()
+	logged := make(chan struct{})
+	go func() {
+		w.logs.wait.Wait()
+		close(logged)
+	}()
+	select {
+	case <-logged:
+	case <-time.After(drainTime): // something outside the domains holds their output
+	}
 	if w.end != nil {
 		if r, ok := w.t.event(w.end); ok {
 			w.lines.add(r)

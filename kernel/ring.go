@@ -57,5 +57,9 @@ func (r *Ring) Read() (abi.Record, error) {
 // SetDeadline makes Read return at t, after what is there; a zero time means never.
 func (r *Ring) SetDeadline(t time.Time) { r.r.SetDeadline(t) }
 
+// Drain makes Read, also one that waits, return what is in the ring now, and
+// then an error.
+func (r *Ring) Drain() error { return r.r.Flush() }
+
 // Close ends reading.
 func (r *Ring) Close() error { return errors.Join(r.r.Close(), r.m.Close()) }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"syscall"
-	"time"
 
 	"ward/abi"
 	"ward/audit"
@@ -117,17 +116,11 @@ func (p creatorPort) Signal(ctx context.Context, domain abi.DomainID, sig syscal
 
 func (p creatorPort) Exits() <-chan monitor.Exit { return p.exits }
 
-// ringPort is kernel.Ring as the audit writer sees it.
-type ringPort struct{ *kernel.Ring }
-
 func openRing(f *os.File) (audit.Source, error) {
 	defer f.Close()
 	r, err := kernel.OpenRing(f)
 	if err != nil {
 		return nil, err
 	}
-	return ringPort{r}, nil
+	return r, nil
 }
-
-// Drain makes Read end when the ring is empty.
-func (r ringPort) Drain() { r.SetDeadline(time.Now()) }
