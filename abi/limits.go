@@ -7,7 +7,9 @@ const (
 	MaxFields   = 64   // fields of one message type
 	MaxDepth    = 8    // messages within messages: the body itself is 1
 	MaxCaptures = 16   // parameters that the policy of one method looks at, per direction
-	MaxWalk     = 1024 // fields on the wire of one message, nested ones and metadata included
+	MaxWalk     = 1024 // fields on the wire of one message, nested ones and metadata included; a packed field is one
+	MaxSteps    = 4096 // of one message: fields, elements of packed fields, and stretches of 64 bytes of strings
+	MaxOneofs   = 16   // oneofs of one message type of which a member is required
 )
 
 // Bounds of what an interface leaves open. `ward check` shows where they apply.
