@@ -26,7 +26,8 @@ func admits(messages []image.Message, index uint32, m protoreflect.Message) bool
 	for _, f := range im.Fields {
 		fd := m.Descriptor().Fields().ByNumber(protoreflect.FieldNumber(f.Number))
 		if !m.Has(fd) {
-			if f.Required {
+			// What is absent without presence is zero, and has to be within the bounds.
+			if f.Required || f.Card == image.Repeated && f.MinItems > 0 || f.Card == image.Implicit && !admitsValue(messages, f, fd.Default()) {
 				return false
 			}
 			continue
@@ -129,7 +130,7 @@ var kinds = map[string]string{
 
 // ruleSets are the rules of each kind; "" is none.
 var ruleSets = map[string][]string{
-	"signed":   {"", "gt: 3", "gte: 3", "lt: 3", "lte: 3", "gt: 1, lt: 5", "gte: -3, lte: 3", "const: 3", "const: 0", "in: [1, 3, 5]", "in: [0, 3]", "gt: 5, lt: 1", "gte: 3, lte: 3", "not_in: [3]", "in: [1, 5, 7], lt: 6", "const: 3, in: [1, 3]", "lte: -1", "example: [3]"},
+	"signed":   {"", "gte: 3, lte: 5", "gte: -5, lte: -3", "gte: 1, lte: 1000000", "gt: 3", "gte: 3", "lt: 3", "lte: 3", "gt: 1, lt: 5", "gte: -3, lte: 3", "const: 3", "const: 0", "in: [1, 3, 5]", "in: [0, 3]", "gt: 5, lt: 1", "gte: 3, lte: 3", "not_in: [3]", "in: [1, 5, 7], lt: 6", "const: 3, in: [1, 3]", "lte: -1", "example: [3]"},
 	"unsigned": {"", "gt: 3", "gte: 3", "lt: 3", "lte: 3", "gt: 1, lt: 5", "const: 3", "const: 0", "in: [1, 3, 5]", "in: [0, 3]", "gt: 5, lt: 1", "not_in: [3]"},
 	"bool":     {"", "const: true", "const: false"},
 	"real":     {"", "gt: 1", "gte: 1", "lt: 3", "lte: 3", "gt: 1, lt: 3", "gte: 0, lte: 3", "const: 3", "const: 0", "finite: true", "finite: false", "gt: 3, lt: 1", "in: [3]", "in: [0, 3]", "finite: true, gt: 1", "not_in: [3]"},

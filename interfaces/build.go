@@ -34,7 +34,7 @@ type entry struct {
 	bad   bool   // refused; not refused again
 	depth int    // levels, itself included
 	size  uint64 // largest encoding within the bounds, bytes
-	walk  uint64 // largest number of fields on the wire, those of nested messages included
+	walk  work   // most work for the filter, that of nested messages included
 }
 
 // file adds the services of a file, and their messages.
@@ -160,6 +160,9 @@ func (b *builder) message(m protoreflect.MessageDescriptor, at diag.Pos) *entry 
 		}
 	}
 	msg.Required = requiredOneofs(m, msg.Fields)
+	if n := len(msg.Required); n > abi.MaxOneofs {
+		b.refuse(e, at, "move some of them into a nested message", "the message %s has %d required oneofs; the limit is %d", m.FullName(), n, abi.MaxOneofs)
+	}
 	if e.depth > abi.MaxDepth && !e.bad {
 		b.refuse(e, at, "flatten the messages", "the message %s nests %d deep; the limit is %d", m.FullName(), e.depth, abi.MaxDepth)
 	}

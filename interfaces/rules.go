@@ -17,10 +17,6 @@ import (
 // rules turns the protovalidate rules of one field into the bounds of the
 // image. What the kernel cannot check is listed in Set.Unenforced: every rule
 // that is set ends in one of the two, also those that this code does not know.
-//
-// Where bounds and rules differ the bounds are the stricter ones. That is so
-// for explicit zeros on the wire where protovalidate ignores zero values:
-// protobuf senders do not write them.
 type rules struct {
 	b      *builder
 	f      *fieldInfo
@@ -84,7 +80,9 @@ func (r *rules) apply(rule *validate.FieldRules, msg *validate.MessageRules) {
 		return
 	}
 	switch {
-	case f.Card == image.Implicit && !ifZero && !f.allowsZero():
+	case f.Card == image.Implicit && !f.allowsZero() && ifZero:
+		r.admitZero(ruleType(rule))
+	case f.Card == image.Implicit && !f.allowsZero():
 		f.Required = true // its absence means zero
 	case f.Card == image.Repeated && f.MinItems > 0:
 		f.Required = true
@@ -112,10 +110,9 @@ func (r *rules) required() {
 	case f.Card == image.Repeated:
 		f.MinItems = max(f.MinItems, 1)
 	case f.Card == image.Implicit:
+		// Also a zero that is written is one: the filter denies it for every
+		// required field that has no presence. Here the bounds say so where they can.
 		f.excludeZero()
-		if f.allowsZero() {
-			r.unenforced("required (an explicit 0)")
-		}
 	}
 	if f.empty() {
 		r.refuse("state rules that some value satisfies", "no value satisfies its rules")
@@ -204,27 +201,56 @@ func (r *rules) list(rule *validate.FieldRules, ifZero bool) {
 	}
 	r.value(items)
 	if !r.failed && itemsIfZero && !f.allowsZero() {
-		// A zero element passes, whatever the rules.
-		before := len(r.b.set.Unenforced)
-		f.clear()
-		r.maxStated = false
-		r.value(nil)
-		r.b.set.Unenforced = r.b.set.Unenforced[:before]
-		r.unenforced(ruleType(items) + " (with IGNORE_IF_ZERO_VALUE)")
+		r.admitZero(ruleType(items))
 	}
 	r.prefix = ""
 	f.Default = f.Default || !stated
 }
 
-// clear takes all bounds of values back.
-func (f *fieldInfo) clear() {
-	c := image.Field{Number: f.Number, Name: f.Name, Type: f.Type, Card: f.Card, Message: f.Message, Oneof: f.Oneof,
-		MinItems: f.MinItems, MaxItems: f.MaxItems, Default: f.Default}
-	if f.Type == image.Nested {
-		c.MaxLen = f.MaxLen
+// admitZero widens the bounds so that the zero value passes, as
+// protovalidate lets it where it ignores zero values: the kernel does not tell
+// an absent field from a zero. If more than zero gets in, the rules are listed
+// as unenforced.
+func (r *rules) admitZero(rule string) {
+	f := r.f
+	exact := false
+	switch f.Type {
+	case image.String, image.Bytes:
+		exact = len(f.In) > 0 && f.Prefix == "" && f.Suffix == ""
+		f.MinLen, f.MinRunes, f.Prefix, f.Suffix = 0, 0, "", ""
+		if len(f.In) > 0 && f.In[0] != "" { // sorted
+			f.In = slices.Insert(f.In, 0, "")
+		}
+	case image.Bool:
+		exact, f.Min = true, 0
+	case image.Float, image.Double:
+		low, high := min(floatOf(f.Min), 0), max(floatOf(f.Max), 0)
+		f.Min, f.Max = math.Float64bits(low), math.Float64bits(high)
+	default:
+		if len(f.Values) == 0 && f.Max-f.Min < maxSpread { // both ends have the same sign: zero is outside
+			for v := f.Min; v != f.Max+1; v++ {
+				f.Values = append(f.Values, int64(v))
+			}
+		}
+		if exact = len(f.Values) > 0; exact {
+			f.Values = append(f.Values, 0)
+			slices.Sort(f.Values)
+		}
+		switch {
+		case !f.HasRange:
+		case f.unsigned() || int64(f.Min) > 0:
+			f.Min = 0
+		case int64(f.Max) < 0:
+			f.Max = 0
+		}
 	}
-	f.Field = c
+	if !exact {
+		r.unenforced(rule + " (a lower bound, with IGNORE_IF_ZERO_VALUE)")
+	}
 }
+
+// maxSpread is the widest range that is written as a set.
+const maxSpread = 256
 
 // common reads what all rules have, and checks that they are for the type.
 func (r *rules) common(rule *validate.FieldRules, want string) bool {

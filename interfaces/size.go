@@ -30,7 +30,7 @@ func mul(a, b uint64) uint64 {
 // measure computes the largest encoding of a message within its bounds, and
 // refuses it if no gate could carry that.
 func (b *builder) measure(e *entry, m protoreflect.MessageDescriptor, fields []*fieldInfo, at diag.Pos) {
-	oneofSize, oneofWalk := map[uint32]uint64{}, map[uint32]uint64{}
+	oneofSize, oneofWalk := map[uint32]uint64{}, map[uint32]work{}
 	var largest *fieldInfo
 	var most uint64
 	for _, f := range fields {
@@ -40,24 +40,36 @@ func (b *builder) measure(e *entry, m protoreflect.MessageDescriptor, fields []*
 		}
 		if f.Oneof != 0 { // one member at most
 			oneofSize[f.Oneof] = max(oneofSize[f.Oneof], size)
-			oneofWalk[f.Oneof] = max(oneofWalk[f.Oneof], walk)
+			w := oneofWalk[f.Oneof]
+			oneofWalk[f.Oneof] = work{max(w.fields, walk.fields), max(w.steps, walk.steps)}
 			continue
 		}
-		e.size, e.walk = add(e.size, size), add(e.walk, walk)
+		e.size, e.walk = add(e.size, size), e.walk.plus(walk)
 	}
 	for g, size := range oneofSize {
-		e.size, e.walk = add(e.size, size), add(e.walk, oneofWalk[g])
+		e.size, e.walk = add(e.size, size), e.walk.plus(oneofWalk[g])
 	}
 	switch {
 	case e.bad:
 	case e.size > maxBody:
 		b.refuse(e, largest.at, largest.cure(), "the message %s may take up to %s within its bounds, more than a gate carries (%d); its largest field is %s with up to %s",
 			m.FullName(), plural(e.size, "byte"), maxBody, largest.Name, plural(most, "byte"))
-	case e.walk > abi.MaxWalk:
+	case e.walk.fields > abi.MaxWalk:
 		b.out.Warnf(at, "bound the repeated fields with (buf.validate.field).repeated.max_items", "the message %s may have up to %s on the wire within its bounds; one with more than %d is denied",
-			m.FullName(), plural(e.walk, "field"), abi.MaxWalk)
+			m.FullName(), plural(e.walk.fields, "field"), abi.MaxWalk)
+	case e.walk.steps > abi.MaxSteps:
+		b.out.Warnf(at, "bound the repeated fields with (buf.validate.field).repeated.max_items", "the message %s may take the filter up to %s within its bounds; one that takes more than %d is denied",
+			m.FullName(), plural(e.walk.steps, "step"), abi.MaxSteps)
 	}
 }
+
+// work is what the filter does for a message at most: see abi.MaxWalk and abi.MaxSteps.
+type work struct{ fields, steps uint64 }
+
+func (w work) plus(v work) work { return work{add(w.fields, v.fields), add(w.steps, v.steps)} }
+
+// stretch is the number of bytes of a string that the filter checks in a step.
+const stretch = 64
 
 // cure says how to make a field smaller.
 func (f *fieldInfo) cure() string {
@@ -90,16 +102,23 @@ func (f *fieldInfo) cure() string {
 	return s
 }
 
-// walk counts the fields that f may put on the wire.
-func (f *fieldInfo) walk() uint64 {
-	n := uint64(1)
-	if f.nested != nil {
-		n = add(n, f.nested.walk)
+// walk returns the work that f may make.
+func (f *fieldInfo) walk() work {
+	w := work{1, 1}
+	switch f.Type {
+	case image.Nested:
+		w = w.plus(f.nested.walk)
+	case image.String:
+		w.steps += uint64(f.MaxLen+stretch-1) / stretch
 	}
-	if f.Card == image.Repeated {
-		n = mul(n, uint64(f.MaxItems))
+	if f.Card != image.Repeated {
+		return w
 	}
-	return n
+	n := uint64(f.MaxItems)
+	if f.fd.IsPacked() {
+		return work{1, add(1, n)}
+	}
+	return work{mul(n, w.fields), mul(n, w.steps)}
 }
 
 // size returns the largest number of bytes that f takes in its message, key
