@@ -1,0 +1,338 @@
+package kernel
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ward/image"
+)
+
+const testUID = 0x7ffc0000
+
+// shell is a sandbox that runs a script with the host's programs.
+func shell(out *os.File, script string) *Sandbox {
+	return &Sandbox{Name: "test", Program: "/bin/sh", Args: []string{"-c", script}, Host: true, UID: testUID, GID: testUID, Files: []*os.File{nil, out, out}}
+}
+
+// run starts s with a pipe as its output and waits for its end.
+func run(t *testing.T, s *Sandbox) (string, unix.WaitStatus) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s.Files = []*os.File{nil, w, w}
+	p, err := s.Start()
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Pidfd.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(p.PID, &status, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b)), status
+}
+
+// TestStepErrors: an error says which step failed and why, and leaves no process.
+func TestStepErrors(t *testing.T) {
+	needRoot(t)
+	p := newProgram()
+	p.do("umask", unix.SYS_UMASK, 0o22)
+	p.try("close nothing", unix.SYS_CLOSE, 1<<20)
+	p.do("open the impossible", unix.SYS_OPENAT, unix.AT_FDCWD, "/nonexistent/x", unix.O_RDONLY)
+	p.do("never reached", unix.SYS_EXIT_GROUP, 0)
+	_, _, err := p.run(0, -1)
+	var step *stepError
+	if !errors.As(err, &step) || step.what != "open the impossible" || !errors.Is(err, unix.ENOENT) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
+		t.Errorf("a child is left: %v", err)
+	}
+	if _, _, err := p.run(1<<60, -1); err == nil || !strings.HasPrefix(err.Error(), "clone3: ") {
+		t.Errorf("impossible flags: %v", err)
+	}
+	s := shell(nil, "true")
+	s.Program = "/etc/hostname"
+	s.Host = false
+	if _, err := s.Start(); err == nil || !strings.Contains(err.Error(), "start test: execute /etc/hostname: ") {
+		t.Errorf("not a program: %v", err)
+	}
+	s.UID = 0
+	if _, err := s.Start(); err == nil {
+		t.Error("a domain of user 0")
+	}
+}
+
+// TestSpawnResults: a step's result reaches up to two later steps.
+func TestSpawnResults(t *testing.T) {
+	needRoot(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProgram()
+	fd := p.do("dup", unix.SYS_DUP, w.Fd())
+	p.do("write", unix.SYS_WRITE, fd, "seen", 4)
+	p.do("close", unix.SYS_CLOSE, fd)
+	p.do("close again", unix.SYS_CLOSE, 1<<20)
+	if _, _, err := p.run(0, -1); err == nil || !strings.HasPrefix(err.Error(), "close again: ") {
+		t.Fatal(err)
+	}
+	w.Close()
+	if b, err := io.ReadAll(r); string(b) != "seen" || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+	r.Close()
+}
+
+// TestSpawnConcurrently starts sandboxes from many goroutines, with the
+// garbage collector at work.
+func TestSpawnConcurrently(t *testing.T) {
+	needRoot(t)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for range 5 {
+				s := &Sandbox{Name: "many", Program: "/bin/true", Host: true, UID: testUID + uint32(i), GID: testUID, Files: []*os.File{nil, nil, nil}}
+				p, err := s.Start()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var status unix.WaitStatus
+				if _, err := unix.Wait4(p.PID, &status, 0, nil); err != nil || status != 0 {
+					t.Errorf("%v, %v", status, err)
+				}
+				p.Pidfd.Close()
+				_ = make([]byte, 1<<20)
+			}
+		}()
+	}
+	wg.Wait()
+}
+
+// TestSpawnLeavesNothing: no mount, descriptor or child stays, whether it
+// went well or not.
+func TestSpawnLeavesNothing(t *testing.T) {
+	needRoot(t)
+	count := func() (mounts, fds int) {
+		b, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(b), "\n"), len(d)
+	}
+	run(t, shell(nil, "true")) // the runtime opens what it keeps
+	mounts, fds := count()
+	run(t, shell(nil, "true"))
+	bad := shell(nil, "true")
+	bad.Binds = []Bind{{Path: "/nonexistent", Access: image.Read}}
+	if _, err := bad.Start(); err == nil {
+		t.Fatal("a missing file is no error")
+	}
+	if m, f := count(); m != mounts || f != fds {
+		t.Errorf("mounts %d, were %d; descriptors %d, were %d", m, mounts, f, fds)
+	}
+}
+
+// TestLinkAttack: a domain that may write a directory plants a symbolic link
+// where the creator will look for the next domain's file.
+func TestLinkAttack(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shared := filepath.Join(dir, "shared")
+	if err := os.Mkdir(shared, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(shared, "file")
+	if err := os.Symlink(secret, link); err != nil {
+		t.Fatal(err)
+	}
+	open := func() error {
+		fd, err := openTrusted(link)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	}
+	if err := open(); err != nil {
+		t.Fatalf("control: root's own link in root's own directory: %v", err)
+	}
+	if err := os.Lchown(link, testUID, testUID); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("a link of the domain's was followed: %v", err)
+	}
+	if err := os.Lchown(link, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(shared, 0o777); err != nil { // a hard link or a rename can put root's links there
+		t.Fatal(err)
+	}
+	if err := open(); err == nil {
+		t.Error("a link in a directory that others may write was followed")
+	}
+	if err := os.Chown(shared, testUID, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(shared, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(); err == nil {
+		t.Error("a link in a directory that is not root's was followed")
+	}
+}
+
+// TestPlaceAttack: a directory on the way to a place for a mount is replaced
+// by a link in a directory that is itself listed: the mount must not land
+// where the link leads.
+func TestPlaceAttack(t *testing.T) {
+	needRoot(t)
+	dir, err := os.MkdirTemp("/var/tmp", "ward-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	inside := filepath.Join(dir, "inside")
+	if err := os.MkdirAll(filepath.Join(inside, "real"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(inside, "real/file"), []byte("file"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := shell(nil, "cat "+inside+"/real/file")
+	s.Binds = []Bind{{Path: inside, Access: image.Read | image.Write}, {Path: inside + "/real/file", Access: image.Read}}
+	if out, _ := run(t, s); out != "file" {
+		t.Fatalf("control: %q", out)
+	}
+	if err := os.Rename(inside+"/real", inside+"/moved"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("moved", inside+"/real"); err != nil {
+		t.Fatal(err)
+	}
+	s.Files = nil
+	if _, err := s.Start(); err == nil || !strings.Contains(err.Error(), "find "+inside+"/real/file") {
+		t.Errorf("mounted through a link: %v", err)
+	}
+}
+
+func TestOpenTrusted(t *testing.T) {
+	dir := t.TempDir()
+	for _, l := range [][2]string{{"loop", "loop"}, {"up", "../" + filepath.Base(dir) + "/file"}, {"abs", filepath.Join(dir, "file")}} {
+		if err := os.Symlink(l[1], filepath.Join(dir, l[0])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]error{"loop": unix.ELOOP, "up": nil, "abs": nil, "file": nil, "missing": unix.ENOENT, "file/x": unix.ENOTDIR} {
+		fd, err := openTrusted(filepath.Join(dir, name))
+		if !errors.Is(err, want) || (want == nil) != (err == nil) {
+			if os.Geteuid() != 0 && want == nil {
+				continue // links of an ordinary user are not trusted
+			}
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			unix.Close(fd)
+		}
+	}
+	for _, bad := range []string{"", "relative", "/nul\x00"} {
+		if _, err := openTrusted(bad); err == nil {
+			t.Errorf("%q opens", bad)
+		}
+	}
+}
+
+func TestLandlockHandled(t *testing.T) {
+	fs1, net1, scope1 := landlockHandled(1)
+	if fs1 != 0x1fff || net1 != 0 || scope1 != 0 {
+		t.Errorf("ABI 1: %#x %#x %#x", fs1, net1, scope1)
+	}
+	fs7, net7, scope7 := landlockHandled(7)
+	if fs7 != 0xffff || net7 != 3 || scope7 != 3 {
+		t.Errorf("ABI 7: %#x %#x %#x", fs7, net7, scope7)
+	}
+	if fs, _, _ := landlockHandled(2); fs != 0x3fff {
+		t.Errorf("ABI 2 (Linux 6.1): %#x", fs)
+	}
+}
+
+// TestExecuteListed: only what is listed as executable can be executed, host
+// root or not.
+func TestExecuteListed(t *testing.T) {
+	needRoot(t)
+	dir, err := os.MkdirTemp("/var/tmp", "ward-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	prog := filepath.Join(dir, "copy")
+	b, err := os.ReadFile("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(prog, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := prog + " && echo executed; cp /bin/true /tmp/t; /tmp/t && echo executed its own"
+	s := shell(nil, script)
+	s.Binds = []Bind{{Path: dir, Access: image.Read}}
+	if out, _ := run(t, s); strings.Contains(out, "executed") {
+		t.Errorf("executed what is listed as readable only: %q", out)
+	}
+	s = shell(nil, script)
+	s.Binds = []Bind{{Path: dir, Access: image.Read | image.Execute}}
+	if out, _ := run(t, s); !strings.HasPrefix(out, "executed") || strings.Contains(out, "its own") {
+		t.Errorf("%q", out)
+	}
+}
+
+func TestIdmapNamespace(t *testing.T) {
+	needRoot(t)
+	ns, err := idmapNamespace(testUID, testUID+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	out, err := exec.Command("readlink", "/proc/self/ns/user").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mine, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(ns.Fd()))); err != nil || mine == strings.TrimSpace(string(out)) {
+		t.Errorf("not a namespace of its own: %s, %v", mine, err)
+	}
+}
