@@ -33,6 +33,9 @@ func (b *builder) system(v *value) {
 	}
 	b.metadata(v.get("metadata"))
 	if d := v.get("domains"); d != nil {
+		if len(d.keys) == 0 {
+			b.out.Errorf(d.pos, "declare what runs", "there are no domains")
+		}
 		for _, p := range d.pairs {
 			s.Domains = append(s.Domains, b.domain(p.key, p.value))
 		}
