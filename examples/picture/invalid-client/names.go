@@ -73,7 +73,7 @@ func publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return mustFail(s.Serve(lis), codes.PermissionDenied)
+	return mustFail(s.Serve(lis), codes.PermissionDenied, codes.NotFound)
 }
 
 // callForeign uses the generated client of one interface on a connection for
