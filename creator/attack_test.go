@@ -314,6 +314,32 @@ func TestAttackSetuid(t *testing.T) {
 	}
 }
 
+// TestAttackSetuidFile: with files ID-mapped to root, a domain makes a setuid
+// root program for its friends on the host.
+func TestAttackSetuidFile(t *testing.T) {
+	for _, name := range []string{"setuidfile", "setuidcreate"} {
+		t.Run(name, func(t *testing.T) {
+			try := func(without kernel.Defence, host bool) (out string, mode os.FileMode) {
+				dir := ownDir(t, 0)
+				out, _ = newWorld(t, without, image.Domain{Name: "attacker", Program: hostile, Args: []string{name, dir}, Host: host,
+					Files: []image.File{{Path: dir, Access: image.Read | image.Write, AsRoot: true}}}).result(0)
+				if info, err := os.Stat(filepath.Join(dir, "setuid")); err == nil {
+					mode = info.Mode()
+				}
+				return out, mode
+			}
+			if out, mode := try(seccomp, false); mode&os.ModeSetuid == 0 {
+				t.Fatalf("control: %q, %v", out, mode)
+			}
+			for _, host := range []bool{false, true} {
+				if out, mode := try(0, host); mode&os.ModeSetuid != 0 || !strings.HasPrefix(out, "refused") {
+					t.Errorf("host root %v: %q, %v", host, out, mode)
+				}
+			}
+		})
+	}
+}
+
 // TestAttackExhaust: each bound holds, and without it the attack goes as far
 // as it was told to.
 func TestAttackExhaust(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -32,6 +33,8 @@ func TestPosture(t *testing.T) {
 	if err := os.WriteFile(readable, []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	signal.Ignore(syscall.SIGHUP) // as under nohup: the domain must not inherit it
+	defer signal.Reset(syscall.SIGHUP)
 	w := newWorld(t, 0, image.Domain{Name: "posture", Program: hostile, Args: []string{"idle"}, Env: []string{"A=b"}, Files: []image.File{
 		{Path: readable, Access: image.Read},
 		{Path: writable, Access: image.Read | image.Write},

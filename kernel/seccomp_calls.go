@@ -6,14 +6,20 @@ import "golang.org/x/sys/unix"
 // a static Go program, or a C program of that kind, needs to compute, to use
 // files that it was given, and to talk over gates that it was handed. What is
 // left out on purpose, with the attack it stops: docs/decisions/0011.
-var GateCalls = &CallTable{Allow: append(gateCalls, archCalls...), Missing: []uintptr{unix.SYS_CLONE3}}
+var GateCalls = &CallTable{Allow: append(gateCalls, archCalls...), Missing: missing}
 
 // HostCalls is the allow-list of a domain with `root: host`: besides, what
 // dynamically linked programs, shells and interpreters need.
 var HostCalls = &CallTable{
 	Allow:   append(append(replace(gateCalls, hostForms), hostCalls...), append(archCalls, archHostCalls...)...),
-	Missing: []uintptr{unix.SYS_CLONE3},
+	Missing: missing,
 }
+
+// missing are calls whose flags are behind a pointer, where a filter cannot
+// see them; programs fall back to the older form.
+var missing = []uintptr{unix.SYS_CLONE3, unix.SYS_OPENAT2, sysFchmodat2}
+
+const sysFchmodat2 = 452 // Linux 6.6, the same number everywhere
 
 // replace returns list with the entries of forms in place of those with the
 // same number.
@@ -55,6 +61,17 @@ const (
 	fioclex  = 0x5451
 )
 
+// noSetID is true if a file mode has neither the setuid nor the setgid bit.
+func noSetID(mode int) []Match {
+	return []Match{{{Index: mode, Mask: unix.S_ISUID | unix.S_ISGID, Value: 0}}}
+}
+
+// createNoSetID is the same for open, whose mode counts only if it creates.
+func createNoSetID(flags, mode int) []Match {
+	const creates = unix.O_CREAT | unix.O_TMPFILE&^unix.O_DIRECTORY
+	return append(noSetID(mode), Match{{Index: flags, Mask: creates, Value: 0}})
+}
+
 // Flags of clone. The low byte is the signal at the end.
 const (
 	cloneThread     = unix.CLONE_THREAD | unix.CLONE_VM | unix.CLONE_SIGHAND
@@ -75,8 +92,8 @@ var gateCalls = func() []Call {
 		unix.SYS_PPOLL, unix.SYS_PSELECT6, unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_PWAIT2, unix.SYS_EVENTFD2,
 		unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_SHUTDOWN, unix.SYS_GETSOCKOPT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME,
 		// Files: what is reachable is decided by the root and Landlock.
-		unix.SYS_OPENAT, unix.SYS_FSTAT, fstatat, unix.SYS_STATX, unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2, unix.SYS_READLINKAT, unix.SYS_GETDENTS64, unix.SYS_GETCWD, unix.SYS_CHDIR, unix.SYS_FCHDIR,
-		unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_UTIMENSAT, unix.SYS_UMASK,
+		unix.SYS_FSTAT, fstatat, unix.SYS_STATX, unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2, unix.SYS_READLINKAT, unix.SYS_GETDENTS64, unix.SYS_GETCWD, unix.SYS_CHDIR, unix.SYS_FCHDIR,
+		unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_UTIMENSAT, unix.SYS_UMASK,
 		unix.SYS_TRUNCATE, unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_FLOCK, unix.SYS_STATFS, unix.SYS_FSTATFS, unix.SYS_COPY_FILE_RANGE, unix.SYS_SENDFILE, unix.SYS_FADVISE64,
 		// Memory.
 		unix.SYS_MMAP, unix.SYS_MUNMAP, unix.SYS_MPROTECT, unix.SYS_MREMAP, unix.SYS_MADVISE, unix.SYS_BRK, unix.SYS_MSYNC,
@@ -97,6 +114,10 @@ var gateCalls = func() []Call {
 		unix.SYS_EXECVEAT,
 	)
 	return append(calls,
+		// No setuid and setgid files: with `as: root` they would be root's, for everybody on the host.
+		Call{unix.SYS_FCHMOD, noSetID(1)},
+		Call{unix.SYS_FCHMODAT, noSetID(2)},
+		Call{unix.SYS_OPENAT, createNoSetID(2, 3)},
 		// Threads, not processes; no namespaces.
 		Call{unix.SYS_CLONE, []Match{{{Index: 0, Mask: cloneThread | cloneForbidden2, Value: cloneThread}}}},
 		// No address: only over what is connected already.
@@ -132,5 +153,5 @@ var hostCalls = append(anyArgs(
 	unix.SYS_INOTIFY_INIT1, unix.SYS_INOTIFY_ADD_WATCH, unix.SYS_INOTIFY_RM_WATCH,
 	unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_FGETXATTR, unix.SYS_LISTXATTR, unix.SYS_LLISTXATTR, unix.SYS_FLISTXATTR,
 	unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO, unix.SYS_READAHEAD, unix.SYS_SYNC_FILE_RANGE,
-	unix.SYS_OPENAT2, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_FUTEX_WAITV,
+	unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_FUTEX_WAITV,
 ), Call{unix.SYS_SCHED_SETAFFINITY, oneOf(0, 0)})

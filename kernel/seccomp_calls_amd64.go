@@ -10,10 +10,14 @@ const fstatat = unix.SYS_NEWFSTATAT
 // archCalls are calls that only this architecture has: older forms of what
 // the common table allows, and the thread pointer.
 var archCalls = append(anyArgs(
-	unix.SYS_POLL, unix.SYS_SELECT, unix.SYS_EPOLL_WAIT, unix.SYS_DUP2, unix.SYS_PIPE, unix.SYS_OPEN, unix.SYS_STAT, unix.SYS_LSTAT, unix.SYS_ACCESS, unix.SYS_READLINK,
-	unix.SYS_MKDIR, unix.SYS_RMDIR, unix.SYS_UNLINK, unix.SYS_RENAME, unix.SYS_LINK, unix.SYS_SYMLINK, unix.SYS_CHMOD, unix.SYS_TIME, unix.SYS_GETPGRP, unix.SYS_PAUSE, unix.SYS_ALARM,
-), Call{unix.SYS_ARCH_PRCTL, oneOf(0, 0x1002, 0x1003)}) // ARCH_SET_FS, ARCH_GET_FS
-
-var archHostCalls = anyArgs(
-	unix.SYS_FORK, unix.SYS_VFORK, unix.SYS_CREAT, unix.SYS_GETDENTS, unix.SYS_EPOLL_CREATE, unix.SYS_EVENTFD, unix.SYS_INOTIFY_INIT, unix.SYS_UTIME, unix.SYS_UTIMES, unix.SYS_FUTIMESAT, unix.SYS_CHOWN, unix.SYS_LCHOWN,
+	unix.SYS_POLL, unix.SYS_SELECT, unix.SYS_EPOLL_WAIT, unix.SYS_DUP2, unix.SYS_PIPE, unix.SYS_STAT, unix.SYS_LSTAT, unix.SYS_ACCESS, unix.SYS_READLINK,
+	unix.SYS_MKDIR, unix.SYS_RMDIR, unix.SYS_UNLINK, unix.SYS_RENAME, unix.SYS_LINK, unix.SYS_SYMLINK, unix.SYS_TIME, unix.SYS_GETPGRP, unix.SYS_PAUSE, unix.SYS_ALARM,
+),
+	Call{unix.SYS_OPEN, createNoSetID(1, 2)},
+	Call{unix.SYS_CHMOD, noSetID(1)},
+	Call{unix.SYS_ARCH_PRCTL, oneOf(0, 0x1002, 0x1003)}, // ARCH_SET_FS, ARCH_GET_FS
 )
+
+var archHostCalls = append(anyArgs(
+	unix.SYS_FORK, unix.SYS_VFORK, unix.SYS_GETDENTS, unix.SYS_EPOLL_CREATE, unix.SYS_EVENTFD, unix.SYS_INOTIFY_INIT, unix.SYS_UTIME, unix.SYS_UTIMES, unix.SYS_FUTIMESAT, unix.SYS_CHOWN, unix.SYS_LCHOWN,
+), Call{unix.SYS_CREAT, noSetID(1)})

@@ -54,7 +54,7 @@ var forbidden = map[string]uintptr{
 	"bpf": unix.SYS_BPF, "perf_event_open": unix.SYS_PERF_EVENT_OPEN, "userfaultfd": unix.SYS_USERFAULTFD, "io_uring_setup": unix.SYS_IO_URING_SETUP, "io_uring_enter": unix.SYS_IO_URING_ENTER, "io_uring_register": unix.SYS_IO_URING_REGISTER,
 	"keyctl": unix.SYS_KEYCTL, "add_key": unix.SYS_ADD_KEY, "request_key": unix.SYS_REQUEST_KEY,
 	"mount": unix.SYS_MOUNT, "umount2": unix.SYS_UMOUNT2, "pivot_root": unix.SYS_PIVOT_ROOT, "chroot": unix.SYS_CHROOT, "open_tree": unix.SYS_OPEN_TREE, "move_mount": unix.SYS_MOVE_MOUNT, "fsopen": unix.SYS_FSOPEN, "fsmount": unix.SYS_FSMOUNT, "fsconfig": unix.SYS_FSCONFIG, "fspick": unix.SYS_FSPICK, "mount_setattr": unix.SYS_MOUNT_SETATTR,
-	"open_by_handle_at": unix.SYS_OPEN_BY_HANDLE_AT, "name_to_handle_at": unix.SYS_NAME_TO_HANDLE_AT, "setns": unix.SYS_SETNS, "unshare": unix.SYS_UNSHARE, "clone3": unix.SYS_CLONE3,
+	"open_by_handle_at": unix.SYS_OPEN_BY_HANDLE_AT, "name_to_handle_at": unix.SYS_NAME_TO_HANDLE_AT, "setns": unix.SYS_SETNS, "unshare": unix.SYS_UNSHARE, "clone3": unix.SYS_CLONE3, "openat2": unix.SYS_OPENAT2, "fchmodat2": sysFchmodat2, "setxattr": unix.SYS_SETXATTR, "lsetxattr": unix.SYS_LSETXATTR, "fsetxattr": unix.SYS_FSETXATTR,
 	"init_module": unix.SYS_INIT_MODULE, "finit_module": unix.SYS_FINIT_MODULE, "delete_module": unix.SYS_DELETE_MODULE, "kexec_load": unix.SYS_KEXEC_LOAD, "reboot": unix.SYS_REBOOT, "swapon": unix.SYS_SWAPON, "swapoff": unix.SYS_SWAPOFF,
 	"acct": unix.SYS_ACCT, "quotactl": unix.SYS_QUOTACTL, "personality": unix.SYS_PERSONALITY, "syslog": unix.SYS_SYSLOG, "settimeofday": unix.SYS_SETTIMEOFDAY, "clock_settime": unix.SYS_CLOCK_SETTIME, "adjtimex": unix.SYS_ADJTIMEX,
 	"move_pages": unix.SYS_MOVE_PAGES, "migrate_pages": unix.SYS_MIGRATE_PAGES, "mbind": unix.SYS_MBIND, "splice": unix.SYS_SPLICE, "vmsplice": unix.SYS_VMSPLICE, "tee": unix.SYS_TEE,
@@ -186,6 +186,13 @@ func TestSeccompArguments(t *testing.T) {
 		{"name", unix.SYS_PRCTL, []uint64{unix.PR_SET_NAME}, true, true},
 		{"seccomp by prctl", unix.SYS_PRCTL, []uint64{unix.PR_SET_SECCOMP}, false, false},
 		{"ptracer", unix.SYS_PRCTL, []uint64{unix.PR_SET_PTRACER}, false, false},
+		{"plain mode", unix.SYS_FCHMODAT, []uint64{3, 1, 0o1777}, true, true},
+		{"setuid mode", unix.SYS_FCHMODAT, []uint64{3, 1, 0o4755}, false, false},
+		{"setgid mode", unix.SYS_FCHMOD, []uint64{3, 0o2755}, false, false},
+		{"create", unix.SYS_OPENAT, []uint64{3, 1, unix.O_CREAT | unix.O_WRONLY, 0o644}, true, true},
+		{"create setuid", unix.SYS_OPENAT, []uint64{3, 1, unix.O_CREAT | unix.O_WRONLY, 0o4755}, false, false},
+		{"create setuid without a name", unix.SYS_OPENAT, []uint64{3, 1, unix.O_TMPFILE | unix.O_WRONLY, 0o4755}, false, false},
+		{"open, mode undefined", unix.SYS_OPENAT, []uint64{3, 1, unix.O_RDONLY | unix.O_DIRECTORY, 1<<64 - 1}, true, true},
 		{"execve", unix.SYS_EXECVE, nil, false, true},
 	} {
 		for name, want := range map[string]bool{"gate": c.gate, "host": c.host} {

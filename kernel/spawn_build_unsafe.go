@@ -249,6 +249,13 @@ func (b *builder) execute() error {
 		keep++
 	}
 	p.do("close_range", unix.SYS_CLOSE_RANGE, keep, uint(1<<32-1), 0)
+	// clone3 has reset handlers; what the creator ignores would stay ignored.
+	def := new([4]uint64) // struct sigaction of SIG_DFL
+	for sig := 1; sig <= 64; sig++ {
+		if sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) {
+			p.do(fmt.Sprintf("default of signal %d", sig), unix.SYS_RT_SIGACTION, sig, unsafe.Pointer(def), 0, 8)
+		}
+	}
 	zero := new(uint64)
 	p.do("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, unsafe.Pointer(zero), 0, 8)
 	if b.has(WithSeccomp) {

@@ -190,6 +190,20 @@ func init() {
 		}
 		return fmt.Sprint(n), nil
 	}
+	attacks["setuidfile"] = func(args []string) (string, error) {
+		name := filepath.Join(args[0], "setuid")
+		if err := os.WriteFile(name, []byte("x"), 0o755); err != nil {
+			return "", err
+		}
+		return "", unix.Chmod(name, 0o4755)
+	}
+	attacks["setuidcreate"] = func(args []string) (string, error) {
+		fd, err := unix.Open(filepath.Join(args[0], "setuid"), unix.O_CREAT|unix.O_WRONLY, 0o4755)
+		if err != nil {
+			return "", err
+		}
+		return "", unix.Close(fd)
+	}
 	attacks["chroot"] = func([]string) (string, error) {
 		_, _, e := unix.Syscall(unix.SYS_CHROOT, 0, 0, 0)
 		return reached(e, unix.EFAULT)
