@@ -256,6 +256,30 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// TestLargeSets: sets that a filter could not compare with are refused here,
+// where there is a place to show, not when the system starts.
+func TestLargeSets(t *testing.T) {
+	list := func(n int, format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format+",\n", i)
+		}
+		return strings.TrimSuffix(b.String(), ",\n")
+	}
+	for rule, want := range map[string]string{
+		"string a = 1 [(buf.validate.field).string = {in: [" + list(1025, "'x%d'") + "]}]":   "compare it with 1025 values, 4015 bytes in all; the limits are 1024 and 16384",
+		"string a = 1 [(buf.validate.field).string = {in: [" + list(200, "'%0100d'") + "]}]": "compare it with 200 values, 20000 bytes in all",
+		"int32 a = 1 [(buf.validate.field).int32 = {in: [" + list(5000, "%d") + "]}]":        "compare it with 5000 values; the limit is 4096",
+		"string a = 1 [(buf.validate.field).string = {in: [" + list(1024, "'x%d'") + "]}]":   "",
+		"int32 a = 1 [(buf.validate.field).int32 = {in: [" + list(4096, "%d") + "]}]":        "",
+	} {
+		_, l := one(t, boundsHead+"service S { rpc R(M) returns (M); }\nmessage M { "+rule+"; }\n")
+		if want == "" && l.Failed() || want != "" && !strings.Contains(l.Error(), want) {
+			t.Errorf("%.60s: got %q, want %q", rule, l.Error(), want)
+		}
+	}
+}
+
 func chain(n int) string {
 	var b strings.Builder
 	for i := range n {

@@ -145,7 +145,13 @@ func (r *rules) values(n numeric, admits func(protoreflect.Value) (int64, bool))
 	slices.Sort(r.f.Values)
 	r.f.Values = slices.Compact(r.f.Values)
 	r.unsat = r.unsat || len(r.f.Values) == 0
+	if len(r.f.Values) > maxInNumbers {
+		r.refuse("use fewer values, or a range", "its rules compare it with %d values; the limit is %d", len(r.f.Values), maxInNumbers)
+	}
 }
+
+// maxInNumbers is the largest set of numbers that a filter compares one field with.
+const maxInNumbers = 4096
 
 // boolean bounds a bool by 0 and 1, or by what it has to be.
 func (r *rules) boolean(typed protoreflect.Message) {

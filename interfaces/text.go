@@ -19,7 +19,13 @@ type lengths struct {
 	in                 []string
 }
 
-// any stands for no upper bound.
+// Limits of what a filter compares one field with.
+const (
+	maxInText  = 1024     // values of `in` of a string or bytes
+	maxInBytes = 16 << 10 // bytes of these values, prefix and suffix together
+)
+
+// anyLength stands for no upper bound.
 const anyLength = math.MaxUint64
 
 // text reads the rules of a string or bytes.
@@ -43,6 +49,15 @@ func (r *rules) text(typed protoreflect.Message, kind string) {
 	})
 	if !r.oneOf(&l) {
 		r.unsat = true
+		return
+	}
+	total := len(f.Prefix) + len(f.Suffix)
+	for _, s := range f.In {
+		total += len(s)
+	}
+	if len(f.In) > maxInText || total > maxInBytes {
+		r.refuse("use fewer or shorter values, an enum, or a pattern", "its rules compare it with %d values, %d bytes in all; the limits are %d and %d",
+			len(f.In), total, maxInText, maxInBytes)
 		return
 	}
 	// A character has 1 to 4 bytes.
