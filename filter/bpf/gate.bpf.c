@@ -657,6 +657,8 @@ noinline int class_stretch(struct __sk_buff *skb, struct walk *w)
 
 /* ---- the call table ---- */
 
+#define AUDIT_NEVER 4 // in walk.audit: no record, also if denied
+
 // What a message makes of its slot's word: 0 and the new word in *word, or the
 // reason why it may not be sent now.
 INLINE __u32 transition(struct walk *w, __u64 *word)
@@ -669,9 +671,15 @@ INLINE __u32 transition(struct walk *w, __u64 *word)
 			return REASON_SLOT_BUSY;
 		phase = SLOT_BUSY | (w->phase & M_CLIENT_STREAM ? 0 : SLOT_CLIENT_DONE);
 	} else {
-		if (!(phase & SLOT_BUSY) || (__u32)old != (__u32)call)
+		if (!(phase & SLOT_BUSY) || (__u32)old != (__u32)call) {
+			// A cancel or a credit that crossed the last message of its call is no misdeed.
+			if ((w->kind == KIND_CANCEL || w->kind == KIND_CREDIT) && !(phase & SLOT_BUSY) && (__u32)old == (__u32)call)
+				w->audit |= AUDIT_NEVER;
 			return REASON_NO_CALL;
-		if (!K_DIR) {
+		}
+		if (w->kind == KIND_CREDIT) {
+			; // may come as long as the call is pending, and changes nothing
+		} else if (!K_DIR) {
 			if (w->kind == KIND_CANCEL) {
 				phase |= SLOT_CANCELLED | SLOT_CLIENT_DONE;
 			} else {
@@ -723,12 +731,12 @@ noinline int header(struct __sk_buff *skb, struct walk *w)
 	w->known = w->slot < WARD_SLOTS;
 
 	// Which kinds a side may send: a client calls and cancels, a server replies and fails.
-	__u32 kinds = K_DIR ? 1 << KIND_REPLY | 1 << KIND_ERROR | 1 << KIND_ITEM | 1 << KIND_END
-			    : 1 << KIND_CALL | 1 << KIND_ITEM | 1 << KIND_END | 1 << KIND_CANCEL;
-	if (kind > KIND_CANCEL || !(kinds >> kind & 1))
+	__u32 kinds = K_DIR ? 1 << KIND_REPLY | 1 << KIND_ERROR | 1 << KIND_ITEM | 1 << KIND_END | 1 << KIND_CREDIT
+			    : 1 << KIND_CALL | 1 << KIND_ITEM | 1 << KIND_END | 1 << KIND_CANCEL | 1 << KIND_CREDIT;
+	if (kind > KIND_CREDIT || !(kinds >> kind & 1))
 		return deny(w, REASON_KIND);
 	flags = *(__u16 *)(w->win + 2);
-	if (flags & ~FLAG_METADATA || (flags && kind == KIND_CANCEL))
+	if (flags & ~FLAG_METADATA || (flags && (kind == KIND_CANCEL || kind == KIND_CREDIT)))
 		return deny(w, REASON_FLAGS);
 	if (w->method >= K_METHODS)
 		return deny(w, REASON_METHOD);
@@ -736,6 +744,9 @@ noinline int header(struct __sk_buff *skb, struct walk *w)
 	if (!m)
 		return deny(w, REASON_METHOD);
 	w->phase = m->flags;
+	// Credits come from who receives a stream.
+	if (kind == KIND_CREDIT && !(m->flags & (K_DIR ? M_CLIENT_STREAM : M_SERVER_STREAM)))
+		return deny(w, REASON_KIND);
 	if (!K_DIR) {
 		if ((kind == KIND_ITEM || kind == KIND_END) && !(m->flags & M_CLIENT_STREAM))
 			return deny(w, REASON_KIND);
@@ -763,8 +774,8 @@ noinline int header(struct __sk_buff *skb, struct walk *w)
 	w->known = 2;
 	body = WARD_HEADER;
 	w->root = kind == KIND_ERROR ? NODE_STATUS : m->node;
-	// An opening of a client's stream, an end and a cancel have no body.
-	__u32 empty = kind == KIND_END || kind == KIND_CANCEL || (kind == KIND_CALL && (m->flags & M_CLIENT_STREAM));
+	// An opening of a client's stream, an end, a cancel and a credit have no body.
+	__u32 empty = kind == KIND_END || kind == KIND_CANCEL || kind == KIND_CREDIT || (kind == KIND_CALL && (m->flags & M_CLIENT_STREAM));
 
 	if (flags) {
 		__u32 size = *(__u16 *)(w->win + WARD_HEADER);
@@ -914,7 +925,7 @@ noinline int finish(struct __sk_buff *skb, struct walk *w)
 	}
 	verdict(w, g->block[K_DIR & 1]);
 	__sync_fetch_and_add(ok ? &count->allowed : &count->denied, 1);
-	if (!ok || (w->audit & 2) || K_AUDIT)
+	if ((!ok && !(w->audit & AUDIT_NEVER)) || (w->audit & 2) || K_AUDIT)
 		record(skb, w, count, 1);
 	return ret;
 }
@@ -970,7 +981,7 @@ int gate(struct __sk_buff *skb)
 	if (!w->reason) {
 		w->audit = 1;
 		w->detail = NO_POLICY;
-		if (w->kind == KIND_ERROR || w->kind == KIND_END || w->kind == KIND_CANCEL) {
+		if (w->kind == KIND_ERROR || w->kind == KIND_END || w->kind == KIND_CANCEL || w->kind == KIND_CREDIT) {
 			w->reason = REASON_ADMIT;
 		} else if (w->kind == KIND_CALL && (w->phase & M_CLIENT_STREAM)) {
 			w->reason = w->phase & M_PERMIT ? REASON_ADMIT : REASON_DEFAULT;

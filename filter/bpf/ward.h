@@ -20,6 +20,7 @@
 #define KIND_ITEM 4
 #define KIND_END 5
 #define KIND_CANCEL 6
+#define KIND_CREDIT 7
 #define FLAG_METADATA 1
 #define SLOT_BUSY 1
 #define SLOT_CLIENT_DONE 2
