@@ -317,6 +317,10 @@ func TestAttackSetuid(t *testing.T) {
 // TestAttackSetuidFile: with files ID-mapped to root, a domain makes a setuid
 // root program for its friends on the host.
 func TestAttackSetuidFile(t *testing.T) {
+	needRoot(t)
+	if !idmappedTmp(t) {
+		t.Skip("needs Linux 6.3 for ID-mapped mounts of a tmpfs")
+	}
 	for _, name := range []string{"setuidfile", "setuidcreate"} {
 		t.Run(name, func(t *testing.T) {
 			try := func(without kernel.Defence, host bool) (out string, mode os.FileMode) {

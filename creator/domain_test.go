@@ -26,6 +26,9 @@ const testUIDs = 0x7ffd0000
 
 var hostile string // path of the attacking program
 
+// guestHostile is where the guest of `make vm-test`, which has no Go, has it.
+const guestHostile = "/tests/hostile"
+
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
@@ -38,12 +41,38 @@ func testMain(m *testing.M) int {
 		panic(err)
 	}
 	hostile = filepath.Join(dir, "hostile")
+	if _, err := exec.LookPath("go"); err != nil {
+		hostile = guestHostile
+		return m.Run()
+	}
 	cmd := exec.Command("go", "build", "-o", hostile, "./testdata/hostile")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		panic(string(out))
 	}
 	return m.Run()
+}
+
+// needHost skips a test that runs the host's dynamically linked programs.
+func needHost(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("/bin/sh"); err != nil {
+		t.Skip("needs /bin/sh, which the guest of make vm-test does not have")
+	}
+}
+
+// idmappedTmp says whether files on a tmpfs can be ID-mapped (Linux 6.3).
+func idmappedTmp(t *testing.T) bool {
+	t.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	return major > 6 || major == 6 && minor >= 3
 }
 
 func needRoot(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"sort"
@@ -35,11 +34,20 @@ func TestPosture(t *testing.T) {
 	}
 	signal.Ignore(syscall.SIGHUP) // as under nohup: the domain must not inherit it
 	defer signal.Reset(syscall.SIGHUP)
-	w := newWorld(t, 0, image.Domain{Name: "posture", Program: hostile, Args: []string{"idle"}, Env: []string{"A=b"}, Files: []image.File{
-		{Path: readable, Access: image.Read},
-		{Path: writable, Access: image.Read | image.Write},
-		{Path: owned, Access: image.Read | image.Write, AsRoot: true},
-	}})
+	listed := []image.File{{Path: readable, Access: image.Read}, {Path: writable, Access: image.Read | image.Write}}
+	mounts := []string{
+		"/ ro,nosuid,nodev,noexec tmpfs",
+		"/dev ro,nosuid,noexec tmpfs",
+		"/tmp rw,nosuid,nodev,noexec tmpfs",
+		hostile + " ro,nosuid,nodev",
+		readable + " ro,nosuid,nodev,noexec",
+		writable + " rw,nosuid,nodev,noexec",
+	}
+	if idmappedTmp(t) {
+		listed = append(listed, image.File{Path: owned, Access: image.Read | image.Write, AsRoot: true})
+		mounts = append(mounts, owned+" rw,nosuid,nodev,noexec,idmapped")
+	}
+	w := newWorld(t, 0, image.Domain{Name: "posture", Program: hostile, Args: []string{"idle"}, Env: []string{"A=b"}, Files: listed})
 	l, err := w.start(0)
 	if err != nil {
 		t.Fatal(err)
@@ -68,15 +76,6 @@ func TestPosture(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"0 /dev/null", "1 pipe", "2 pipe", "3 socket"}, descriptors(t, proc)); d != "" {
 		t.Errorf("descriptors:\n%s", d)
-	}
-	mounts := []string{
-		"/ ro,nosuid,nodev,noexec tmpfs",
-		"/dev ro,nosuid,noexec tmpfs",
-		"/tmp rw,nosuid,nodev,noexec tmpfs",
-		hostile + " ro,nosuid,nodev",
-		readable + " ro,nosuid,nodev,noexec",
-		writable + " rw,nosuid,nodev,noexec",
-		owned + " rw,nosuid,nodev,noexec,idmapped",
 	}
 	sort.Strings(mounts)
 	if d := cmp.Diff(mounts, mountTable(t, proc)); d != "" {
@@ -114,12 +113,13 @@ func TestPosture(t *testing.T) {
 // cgroupOf returns the cgroup v2 directory of a process.
 func cgroupOf(t *testing.T, proc string) string {
 	t.Helper()
-	out, err := exec.Command("findmnt", "-nt", "cgroup2", "-o", "TARGET").Output()
-	if err != nil {
-		t.Fatal(err)
+	for _, l := range strings.Split(read(t, "/proc/self/mountinfo"), "\n") {
+		if strings.Contains(l, " - cgroup2 ") {
+			return filepath.Join(strings.Fields(l)[4], strings.TrimPrefix(line(read(t, proc+"/cgroup"), "0::"), "0::"))
+		}
 	}
-	path := strings.TrimPrefix(line(read(t, proc+"/cgroup"), "0::"), "0::")
-	return filepath.Join(strings.Fields(string(out))[0], path)
+	t.Fatal("no cgroup2 mount")
+	return ""
 }
 
 func read(t *testing.T, name string) string {
@@ -193,6 +193,9 @@ func mountTable(t *testing.T, proc string) []string {
 // TestFiles: each access is what it says, seen from inside.
 func TestFiles(t *testing.T) {
 	needRoot(t)
+	if !idmappedTmp(t) {
+		t.Skip("needs Linux 6.3 for ID-mapped mounts of a tmpfs")
+	}
 	// Not below /tmp: what Landlock grants on /tmp holds for whatever is below it.
 	dir, err := os.MkdirTemp("/var/tmp", "ward-test")
 	if err != nil {
@@ -253,6 +256,7 @@ func TestInside(t *testing.T) {
 
 // TestHostRoot runs dynamically linked programs.
 func TestHostRoot(t *testing.T) {
+	needHost(t)
 	script := func(s string) image.Domain {
 		return image.Domain{Name: "sh", Program: "/bin/sh", Args: []string{"-c", s}, Host: true, Env: []string{"PATH=/usr/bin:/bin"}}
 	}
