@@ -26,7 +26,7 @@ func build(top, out string) ([]file, []plan.Step, error) {
 	var files []file
 	add := func(path, source string, mode uint32) { files = append(files, file{path, source, nil, mode}) }
 
-	programs := map[string]string{"./vm/init": "/init"}
+	programs := map[string]string{"./vm/init": "/init", "./creator/testdata/hostile": "/tests/hostile"}
 	for _, name := range []string{"ward", "wardd", "ward-names"} {
 		programs["./cmd/"+name] = filepath.Join(guestBin, name)
 	}
