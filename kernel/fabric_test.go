@@ -44,7 +44,7 @@ func newGateTest(t testing.TB, img *image.Image, cfg FabricConfig) *gateTest {
 	g := &gateTest{t: t, f: f}
 	t.Cleanup(func() { f.Close() })
 	end := func(id abi.DomainID) *Endpoint {
-		e, err := f.AddEndpoint(id, 0, 16, 64<<10)
+		e, err := f.AddEndpoint(id, 0, 4*cfg.Gates, 64<<10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,7 @@ func newGateTest(t testing.TB, img *image.Image, cfg FabricConfig) *gateTest {
 	t.Cleanup(func() { g.route.Close() })
 	for i, e := range []*Endpoint{g.client, g.server} {
 		var err error
-		g.pages[i], err = unix.Mmap(int(e.Page().Fd()), 0, 16*abi.PageBlock*8, unix.PROT_READ, unix.MAP_SHARED)
+		g.pages[i], err = unix.Mmap(int(e.Page().Fd()), 0, int(4*cfg.Gates)*abi.PageBlock*8, unix.PROT_READ, unix.MAP_SHARED)
 		if err != nil {
 			t.Fatal(err)
 		}
