@@ -44,10 +44,12 @@ type holder struct {
 	guards []*os.File // pidfds of domains
 	bound  []string   // socket paths
 
+	silent  bool // the monitor's channel has ended
 	done    bool // the monitor has ended the system in order
 	status  byte
 	fatal   string
 	heard   chan heard
+	deaf    bool // the monitor's channel has ended: nothing more will be heard
 	endings chan *child
 }
 
@@ -199,7 +201,8 @@ func (h *holder) hear() {
 // note takes what the monitor says, and reports whether the system is to end.
 func (h *holder) note(m heard) (end bool) {
 	if m.err != nil {
-		return false // it has ended: that is seen by its process
+		h.silent = true // it has ended: that is seen by its process
+		return false
 	}
 	switch m.kind {
 	case link.Keep:
@@ -295,12 +298,10 @@ func (h *holder) await(c *child, limit time.Duration) {
 		}
 	}
 	// What it said last may still be on its way.
-	for {
+	for !h.silent {
 		select {
 		case m := <-h.heard:
-			if h.note(m); m.err != nil {
-				return
-			}
+			h.note(m)
 		case <-timer.C:
 			return
 		}
