@@ -65,7 +65,7 @@ type heard struct {
 // Preconditions: the caller is on the process's main thread, locked to it:
 // children die with the thread that started them.
 func Run(cfg Config) int {
-	h := &holder{cfg: cfg, heard: make(chan heard), endings: make(chan *child, 3)}
+	h := &holder{cfg: cfg, heard: make(chan heard), endings: make(chan *child, 4)}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	signal.Ignore(unix.SIGPIPE)
@@ -232,6 +232,12 @@ func (h *holder) note(m heard) (end bool) {
 func (h *holder) lost(c *child) (end bool) {
 	how := fmt.Sprintf("the %s has ended unexpectedly (%v)", c.name, c.state)
 	if c == h.monitor {
+		// Its last words may be on their way: its end of the channel is closed.
+		for !h.deaf {
+			if h.note(<-h.heard) {
+				return true
+			}
+		}
 		h.status = 1
 		h.notice(how + ": gates that are open go on and are checked; nothing new is granted until the system is started again")
 		return false
@@ -253,6 +259,7 @@ func (h *holder) end() {
 		h.stop(h.creator, creatorWait)
 	}
 	h.kill()
+	h.sweep()
 	link.CloseAll(h.kept)
 	for _, path := range h.bound {
 		if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
@@ -280,6 +287,19 @@ func (h *holder) kill() {
 		ended(pidfd, killWait)
 	}
 	h.reap()
+}
+
+// sweep removes the cgroups of a creator that could not do it itself.
+func (h *holder) sweep() {
+	if h.creator == nil || h.creator.state.Success() {
+		return
+	}
+	c, err := h.spawn("sweep", dies)
+	if err != nil {
+		h.notice("cgroups may be left: " + err.Error())
+		return
+	}
+	h.stop(c, creatorWait)
 }
 
 // await serves the monitor until it has ended, or for a time.
