@@ -129,14 +129,16 @@ func comeAndGo(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		conn, err := grpcgate.Dial(ctx, drafts, grpcgate.WithoutWait())
-		if err != nil {
-			if status.Code(err) != codes.NotFound {
-				return fmt.Errorf("%s after it was withdrawn: want NotFound, got %w", drafts, err)
-			}
+		switch status.Code(err) {
+		case codes.OK:
+			conn.Close()
+		case codes.NotFound:
 			log.Printf("valid-client: %s was withdrawn: %v", drafts, err)
 			return nil
+		case codes.Unavailable: // withdrawn between the lookup and the gate
+		default:
+			return fmt.Errorf("%s after it was withdrawn: want NotFound, got %w", drafts, err)
 		}
-		conn.Close()
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
