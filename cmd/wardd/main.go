@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/holder"
+	"ward/kernel"
 )
 
 // Exit statuses.
@@ -116,6 +117,8 @@ func run(role string, o *options, flags, rest []string) int {
 		err = runCreator(o)
 	case "audit":
 		err = runAudit(o)
+	case "sweep": // started by the holder when the creator has died
+		err = kernel.RemoveCgroupTree(cgroupName(o))
 	default:
 		return usage("unknown process %q", role)
 	}

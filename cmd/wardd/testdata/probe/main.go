@@ -1,0 +1,149 @@
+// Command probe is each domain of the test system, and its client outside.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"ward/abi"
+	"ward/gate"
+)
+
+const iface = "test.v1.Echo"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch os.Args[1] {
+	case "server":
+		err = serve(ctx)
+	case "client":
+		err = client(ctx)
+	case "idle":
+		_, err = gate.Self()
+		<-ctx.Done()
+	case "once":
+		_, err = gate.Self()
+		if len(os.Args) > 2 {
+			err = errors.New(os.Args[2])
+		}
+	case "malformed":
+		err = malformed()
+	case "dial":
+		err = dial(ctx, os.Args[2], os.Args[3])
+	case "hold":
+		err = hold(ctx, os.Args[2])
+	}
+	if err != nil {
+		fmt.Println("probe:", err)
+		os.Exit(1)
+	}
+}
+
+func serve(ctx context.Context) error {
+	d, err := gate.Self()
+	if err != nil {
+		return err
+	}
+	fmt.Println("serving")
+	return d.Serve(ctx, iface, gate.HandlerFunc(func(ctx context.Context, call *gate.ServerCall) error {
+		b, err := call.Recv()
+		if err != nil {
+			return err
+		}
+		return call.Send(b)
+	}))
+}
+
+func say(ctx context.Context, c *gate.Client, text string) error {
+	_, err := c.Invoke(ctx, "Say", protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), text), nil)
+	return err
+}
+
+// client calls all the time: what is allowed, what is not, and, now and then,
+// for a new gate. What it finds out it says in a call, so that the audit log
+// shows it.
+func client(ctx context.Context) error {
+	d, err := gate.Self()
+	if err != nil {
+		return err
+	}
+	c, err := d.Open(ctx, iface, gate.Wait())
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if err := say(ctx, c, "hello"); err != nil && ctx.Err() == nil {
+			return err
+		}
+		var denied *gate.Error
+		if err := say(ctx, c, "secret"); ctx.Err() == nil && (!errors.As(err, &denied) || !denied.Denied()) {
+			return fmt.Errorf("the secret got through: %v", err)
+		}
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		another, err := d.Open(short, iface, gate.At("server"))
+		cancel()
+		if err == nil {
+			another.Close()
+		} else if ctx.Err() == nil {
+			fmt.Println("no gate:", err)
+			if err := say(ctx, c, "no gate"); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// malformed sends the monitor what is no message.
+func malformed() error {
+	if _, err := syscall.Write(abi.ControlFD, []byte("give me everything")); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, os.NewFile(abi.ControlFD, "control"))
+	fmt.Println("still alive", err)
+	select {} // only a kill ends it
+}
+
+func dial(ctx context.Context, path, text string) error {
+	c, err := gate.DialSocket(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := say(ctx, c, text); err != nil {
+		return err
+	}
+	fmt.Println("said", text)
+	return nil
+}
+
+// hold opens gates until one is refused, says how many it got, and holds them
+// until its standard input ends.
+func hold(ctx context.Context, path string) error {
+	var held []*gate.Client
+	for {
+		c, err := gate.DialSocket(ctx, path)
+		if err != nil {
+			fmt.Println("held", len(held), err)
+			io.Copy(io.Discard, os.Stdin)
+			return nil
+		}
+		held = append(held, c)
+	}
+}
