@@ -13,10 +13,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
+	"os"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Socket is the name of the socket in a run directory; it has mode 0600.
@@ -155,15 +156,14 @@ func Down(ctx context.Context, runDir string) error {
 
 func ask(ctx context.Context, runDir string, request []byte, each func([]byte) error) error {
 	path := filepath.Join(runDir, Socket)
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", path)
+	conn, err := connect(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
 		return fmt.Errorf("system in %s: %w", runDir, ErrNotRunning)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s: only root may ask the monitor; run it through sudo", path)
 	case err != nil:
-		return err
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
@@ -187,4 +187,22 @@ func ask(ctx context.Context, runDir string, request []byte, each func([]byte) e
 			return err
 		}
 	}
+}
+
+// connect connects to a stream socket. Package net would come into the
+// privileged binary with this package.
+func connect(path string) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil { // for deadlines
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// allowed are the modules and packages that the privileged binary may be made
+// of, beside the standard library. Each line is a decision: what is added
+// here runs as root.
+var allowed = []string{
+	"ward/abi", "ward/audit", "ward/audit/event", "ward/cmd/wardd", "ward/creator", "ward/filter", "ward/holder", "ward/holder/link",
+	"ward/image", "ward/kernel", "ward/monitor", "ward/monitor/admin",
+	"github.com/cilium/ebpf", // loads maps and programs
+	"golang.org/x/sys/unix",  // system calls
+}
+
+// forbidden are parts of the standard library and others that would show that
+// the privileged side does more than it should. (os/exec and encoding/xml are
+// there all the same: cilium/ebpf v0.22 imports a helper of its tests.)
+var forbidden = []string{"net", "plugin", "text/template", "html", "database", "crypto/tls", "encoding/gob",
+	"cedar-go", "goccy", "yaml", "google.golang.org/grpc", "google.golang.org/protobuf", "protocompile", "protovalidate", "cobra", "pflag",
+	"ward/policy", "ward/system", "ward/interfaces", "ward/compile", "ward/gate", "ward/names"}
+
+func TestDependencies(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}x {{end}}{{.ImportPath}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		path, foreign := strings.CutPrefix(strings.TrimSpace(line), "x ")
+		if foreign && !under(path, allowed) {
+			t.Errorf("wardd depends on %s, which is not on the list of what may run as root", path)
+		}
+		for _, f := range forbidden {
+			if path == f || strings.Contains(path, f) && strings.ContainsAny(f, "./-") || strings.HasPrefix(path, f+"/") {
+				t.Errorf("wardd depends on %s", path)
+			}
+		}
+	}
+}
+
+func under(path string, list []string) bool {
+	for _, a := range list {
+		if path == a || strings.HasPrefix(path, a+"/") {
+			return true
+		}
+	}
+	return false
+}
