@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"strings"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -122,7 +123,7 @@ func (s *sources) compile(paths []string, out *diag.List) []linker.File {
 		SourceInfoMode: protocompile.SourceInfoStandard,
 		Reporter: reporter.NewReporter(func(e reporter.ErrorWithPos) error {
 			found = true
-			out.Errorf(s.errorPos(e), fixOf(e.Unwrap().Error()), "%v", e.Unwrap())
+			out.Errorf(s.errorPos(e), s.fixOf(e.Unwrap().Error()), "%v", e.Unwrap())
 			return nil
 		}, func(e reporter.ErrorWithPos) {
 			if p := s.errorPos(e); !builtin(p.File) {
@@ -168,12 +169,40 @@ func (s *sources) errorPos(e reporter.ErrorWithPos) diag.Pos {
 }
 
 // fixOf says what to do about the compiler's commonest errors.
-func fixOf(message string) string {
-	switch {
-	case strings.Contains(message, "unknown type"):
+func (s *sources) fixOf(message string) string {
+	if _, name, ok := strings.Cut(message, "unknown type "); ok {
+		if s.suggested++; s.suggested <= maxSuggested {
+			if fix := diag.Suggest(name, append(s.declared(), scalars...)); fix != "" {
+				return fix
+			}
+		}
 		return "define the message, or import the file that does"
-	case strings.Contains(message, "unknown extension buf.validate"):
+	}
+	if strings.Contains(message, "unknown extension buf.validate") {
 		return `add import "buf/validate/validate.proto";`
 	}
 	return ""
+}
+
+var scalars = []string{"double", "float", "int32", "int64", "uint32", "uint64", "sint32", "sint64",
+	"fixed32", "fixed64", "sfixed32", "sfixed64", "bool", "string", "bytes"}
+
+var declaration = regexp.MustCompile(`\b(?:message|enum)\s+([A-Za-z_][A-Za-z0-9_]*)`)
+
+// Bounds of the work for suggestions: their number, and the names that each
+// looks at.
+const (
+	maxSuggested = 20
+	maxDeclared  = 2000
+)
+
+// declared returns names that look like those of messages and enums.
+func (s *sources) declared() []string {
+	var names []string
+	for _, path := range s.roots {
+		for _, m := range declaration.FindAllStringSubmatch(s.text[path], maxDeclared) {
+			names = append(names, m[1])
+		}
+	}
+	return names[:min(len(names), maxDeclared)]
 }

@@ -238,6 +238,7 @@ func TestHostile(t *testing.T) {
 		"hidden":   head + strings.Repeat("\"\nmessage A {\n", 100_000),
 		"many":     head + strings.Repeat("message A {}\n", 20_000),
 		"chain":    head + "service S { rpc R(M0) returns (M0); }\n" + chain(20_000),
+		"unknown":  head + "message A {\n" + unknown(20_000) + "}\n" + strings.Repeat("message B"+strings.Repeat("b", 100)+" {}\n", 2000),
 		"comments": head + strings.Repeat("// {\n", 100_000),
 		"options":  head + "option (x) = " + strings.Repeat("{a: ", 10_000),
 		"dots":     head + "message A { " + strings.Repeat("a.\n", 50_000) + " x = 1; }",
@@ -278,6 +279,14 @@ func TestLargeSets(t *testing.T) {
 			t.Errorf("%.60s: got %q, want %q", rule, l.Error(), want)
 		}
 	}
+}
+
+func unknown(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "  X%s%d f%d = %d;\n", strings.Repeat("x", 100), i, i, i+20_000)
+	}
+	return b.String()
 }
 
 func chain(n int) string {

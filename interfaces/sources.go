@@ -25,11 +25,12 @@ const (
 
 // sources are the files of fsys that a system lists and imports.
 type sources struct {
-	roots   []string            // listed and readable
-	text    map[string]string   // by import path
-	lines   map[string][]string // of text
-	imports map[string][]string // edges inside fsys
-	broken  map[string]bool     // could not be read or parsed, or imports what could not
+	roots     []string            // listed and readable
+	text      map[string]string   // by import path
+	lines     map[string][]string // of text
+	imports   map[string][]string // edges inside fsys
+	suggested int                 // suggestions made
+	broken    map[string]bool     // could not be read or parsed, or imports what could not
 }
 
 // gather reads the listed files and all that they import from fsys, and
