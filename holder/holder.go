@@ -49,7 +49,6 @@ type holder struct {
 	status  byte
 	fatal   string
 	heard   chan heard
-	deaf    bool // the monitor's channel has ended: nothing more will be heard
 	endings chan *child
 }
 
@@ -233,7 +232,7 @@ func (h *holder) lost(c *child) (end bool) {
 	how := fmt.Sprintf("the %s has ended unexpectedly (%v)", c.name, c.state)
 	if c == h.monitor {
 		// Its last words may be on their way: its end of the channel is closed.
-		for !h.deaf {
+		for !h.silent {
 			if h.note(<-h.heard) {
 				return true
 			}
