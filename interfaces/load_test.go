@@ -247,7 +247,8 @@ func TestHostile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
 			_, l := one(t, text)
-			if d := time.Since(start); d > 5*time.Second {
+			// A second or less on an idle machine; what is quadratic takes minutes.
+			if d := time.Since(start); d > 30*time.Second {
 				t.Errorf("took %v", d)
 			}
 			if len(l) > maxFindings+1 {

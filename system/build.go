@@ -15,6 +15,20 @@ type builder struct {
 	sys     *System
 	out     *diag.List
 	sockets map[string]diag.Pos
+	byName  map[string]*Domain
+
+	suggested int
+}
+
+// maxSuggested is the number of suggestions made: each costs a comparison with
+// every domain.
+const maxSuggested = 100
+
+func (b *builder) suggest(written string, known []string) string {
+	if b.suggested++; b.suggested > maxSuggested {
+		return ""
+	}
+	return diag.Suggest(written, known)
 }
 
 func (b *builder) system(v *value) {
@@ -41,10 +55,14 @@ func (b *builder) system(v *value) {
 		}
 		b.nameServer(d.pos)
 	}
+	b.byName = map[string]*Domain{}
+	for _, d := range s.Domains {
+		b.byName[d.Name.Value] = d
+	}
 	for _, d := range s.Domains {
 		for _, n := range d.Needs {
-			if s.Domain(n.Value) == nil {
-				b.out.Errorf(n.Pos, diag.Suggest(n.Value, s.domainNames()), "domain %q needs %q, which is not a domain", d.Name.Value, n.Value)
+			if b.byName[n.Value] == nil {
+				b.out.Errorf(n.Pos, b.suggest(n.Value, s.domainNames()), "domain %q needs %q, which is not a domain", d.Name.Value, n.Value)
 			}
 		}
 	}
@@ -302,7 +320,7 @@ func (b *builder) ring(d *Domain, v *value) {
 		return
 	}
 	if _, ok := b.sys.Ring(d.Ring.Value); !ok {
-		fix := diag.Suggest(d.Ring.Value, b.sys.ringNames())
+		fix := b.suggest(d.Ring.Value, b.sys.ringNames())
 		if fix == "" {
 			fix = "the rings are " + strings.Join(b.sys.ringNames(), ", ")
 		}
@@ -348,7 +366,7 @@ func (b *builder) cycles() {
 	visit = func(d *Domain) {
 		state[d] = open
 		for _, n := range d.Needs {
-			switch e := b.sys.Domain(n.Value); {
+			switch e := b.byName[n.Value]; {
 			case e == nil:
 			case state[e] == open:
 				b.out.Errorf(n.Pos, "remove one of the needs", "domain %q needs %q, which needs it in turn: neither can start first", d.Name.Value, n.Value)
