@@ -268,7 +268,7 @@ func (k *checker) reportMissing() {
 			}
 			k.errorf(e, e.Pos, fix, "unknown %s %s of %s", what, quote(e.Name), strings.Join(lacking[:min(3, len(lacking))], ", "))
 		case e.Op == syntax.Access:
-			fix := fmt.Sprintf("write %s has %s && …, or name fewer actions", on, attrName(e.Name))
+			fix := fmt.Sprintf("write %s has %s && …, or action in [those that have it] && …, or name fewer actions in the scope", on, attrName(e.Name))
 			if on == "principal" || on == "resource" {
 				fix = "write " + on + " is Domain && …"
 			}
@@ -340,8 +340,9 @@ func (k *checker) closedWorld(e *syntax.Expr, names *closed) {
 	}
 }
 
-// actionIs evaluates `action == e` and `action in e`, which the environment decides.
-func (k *checker) actionIs(e *syntax.Expr, in bool) *typ {
+// actionIn evaluates `action in e`, which the environment decides. Cedar does
+// not know the outcome of `action == e` while it checks types.
+func (k *checker) actionIn(e *syntax.Expr) *typ {
 	uids := []*syntax.Expr{e}
 	if e.Op == syntax.Set {
 		uids = e.Args
@@ -350,8 +351,7 @@ func (k *checker) actionIs(e *syntax.Expr, in bool) *typ {
 		if u.Op != syntax.Entity {
 			return boolType
 		}
-		uid := cedar.NewUID(u.Name, u.Str)
-		if uid == k.env.action.uid || in && slices.Contains(k.leaves[uid], k.env.action) {
+		if slices.Contains(k.leaves[cedar.NewUID(u.Name, u.Str)], k.env.action) {
 			return knownBool(true)
 		}
 	}

@@ -220,17 +220,6 @@ func (k *checker) equal(e *syntax.Expr, t []*typ) *typ {
 	if t[1].names != nil {
 		k.closedWorld(l, t[1].names)
 	}
-	if k.env.action != nil && t[0].kind == entity {
-		var res *typ
-		if l.Op == syntax.Var && l.Name == "action" {
-			res = k.actionIs(r, false)
-		} else if r.Op == syntax.Var && r.Name == "action" {
-			res = k.actionIs(l, false)
-		}
-		if res != nil && res.known != nil {
-			return knownBool(*res.known == (e.Op == syntax.Eq))
-		}
-	}
 	if k.user(e) && !(k.isUser(l) && k.constant(r) || k.isUser(r) && k.constant(l) || k.userName(l) && k.constant(r) || k.userName(r) && k.constant(l)) &&
 		!t[0].is(boolean) {
 		return k.outside(e, `compare the user with a constant: principal == User::"…"`, "a user is not known when the policy is compiled")
@@ -325,7 +314,7 @@ func (k *checker) hierarchy(e *syntax.Expr, t []*typ) *typ {
 		return k.outside(e, "name the users or groups", "a user is not known when the policy is compiled")
 	}
 	if e.Op == syntax.In && e.Args[0].Op == syntax.Var && e.Args[0].Name == "action" {
-		return k.actionIs(e.Args[1], true)
+		return k.actionIn(e.Args[1])
 	}
 	return boolType
 }

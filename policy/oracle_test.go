@@ -71,6 +71,8 @@ type oracle struct {
 	entities    cedar.Entities
 	services    map[string]protoreflect.ServiceDescriptor
 	users       []string
+	spoil       func(*image.Image) // the positive control's damage
+	wrong       int
 }
 
 func (o *oracle) text() string { return strings.Join(o.lines, "\n") }
@@ -131,8 +133,72 @@ func (o *oracle) run(t *testing.T) {
 		}
 	}
 	o.makeEntities()
+	if o.spoil != nil {
+		o.spoil(o.img)
+	}
 	for range oracleDecisions {
-		o.decide(t)
+		if wrong := o.decide(t); wrong != "" {
+			o.wrong++
+			if o.spoil == nil {
+				t.Error(wrong)
+			}
+		}
+	}
+}
+
+// TestOracleCatches is the positive control: a compiler that gets one kind of
+// thing wrong is caught.
+func TestOracleCatches(t *testing.T) {
+	var each func(e *image.Expr, f func(*image.Expr))
+	each = func(e *image.Expr, f func(*image.Expr)) {
+		f(e)
+		for i := range e.Args {
+			each(&e.Args[i], f)
+		}
+	}
+	replace := func(from, to image.Op) func(*image.Expr) {
+		return func(e *image.Expr) {
+			if e.Op == from {
+				e.Op = to
+			}
+		}
+	}
+	for name, f := range map[string]func(*image.Expr){
+		"< becomes <=":   replace(image.Less, image.LessEq),
+		"and becomes or": replace(image.And, image.Or),
+		"absent becomes present": func(e *image.Expr) {
+			if e.Op == image.Has {
+				*e = image.Expr{Op: image.True}
+			}
+		},
+		"prefix becomes suffix": replace(image.Prefix, image.Suffix),
+		"a user becomes another": func(e *image.Expr) {
+			if e.Op == image.User {
+				*e = image.Expr{Op: image.False}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var st stats
+			for i := range uint64(200) {
+				o := &oracle{generator: newGenerator(rand.New(rand.NewPCG(1, i))), stats: &st}
+				o.spoil = func(img *image.Image) {
+					for r := range img.Routes {
+						for m := range img.Routes[r].Methods {
+							for _, rules := range [][]image.Rule{img.Routes[r].Methods[m].Request.Permit, img.Routes[r].Methods[m].Request.Forbid} {
+								for j := range rules {
+									each(&rules[j].When, f)
+								}
+							}
+						}
+					}
+				}
+				if o.run(t); o.wrong > 0 {
+					return
+				}
+			}
+			t.Error("not caught")
+		})
 	}
 }
 
@@ -184,8 +250,9 @@ func (o *oracle) makeEntities() {
 	}
 }
 
-// decide makes one random message and compares the two decisions on it.
-func (o *oracle) decide(t *testing.T) {
+// decide makes one random message and compares the two decisions on it. It
+// says what differs.
+func (o *oracle) decide(t *testing.T) string {
 	img := o.img
 	var servers, clients []abi.DomainID
 	for i, d := range img.Domains {
@@ -246,7 +313,7 @@ func (o *oracle) decide(t *testing.T) {
 	if got.Policy != abi.NoPolicy {
 		words = img.Policies[got.Policy].ID
 	}
-	o.compare(t, env, comparison{allow, reasons, got, words, reply, i >= 0, len(methods.Request.Permit) > 0}, msg)
+	return o.compare(env, comparison{allow, reasons, got, words, reply, i >= 0, len(methods.Request.Permit) > 0}, msg)
 }
 
 type comparison struct {
@@ -258,7 +325,7 @@ type comparison struct {
 	route, open bool // there is a route, and the method can be called
 }
 
-func (o *oracle) compare(t *testing.T, env cedar.Env, c comparison, msg *dynamicpb.Message) {
+func (o *oracle) compare(env cedar.Env, c comparison, msg *dynamicpb.Message) string {
 	ok := c.allow == c.got.Allow
 	switch {
 	case c.got.Policy != abi.NoPolicy && strings.HasPrefix(c.words, "implied:"):
@@ -280,8 +347,9 @@ func (o *oracle) compare(t *testing.T, env cedar.Env, c comparison, msg *dynamic
 		o.stats.forbidden++
 	}
 	if !ok {
-		t.Errorf("%v does %v to %v\nmessage %v\ncompiled: allow %v by %s\nCedar: allow %v by %v", env.Principal, env.Action, env.Resource, msg, c.got.Allow, c.words, c.allow, c.reasons)
+		return fmt.Sprintf("%v does %v to %v\nmessage %v\ncompiled: allow %v by %s\nCedar: allow %v by %v", env.Principal, env.Action, env.Resource, msg, c.got.Allow, c.words, c.allow, c.reasons)
 	}
+	return ""
 }
 
 // client tells eval who the user is.
