@@ -97,6 +97,9 @@ func readControl(fd int) (answer, error) {
 		if err == unix.EINTR {
 			continue
 		}
+		if err == unix.ECONNRESET { // it ended with a request of ours unread
+			return answer{}, io.EOF
+		}
 		if err != nil {
 			return answer{}, os.NewSyscallError("recvmsg", err)
 		}

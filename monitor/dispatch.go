@@ -36,7 +36,7 @@ func (m *Monitor) listen(d *domain) {
 	buf := make([]byte, 4<<10) // what domains ask is short
 	for {
 		n, _, err := d.control.Recv(buf, 0)
-		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.ECONNRESET) {
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
 			return // it has ended, or wants nothing any more
 		}
 		c, parseErr := abi.ParseControl(buf[:n])

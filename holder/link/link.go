@@ -187,6 +187,9 @@ func (c *Conn) Recv(buf []byte, maxFiles int) (int, []*os.File, error) {
 	if err == nil {
 		err = recvErr
 	}
+	if err == unix.ECONNRESET { // closed with something of ours unread
+		err = io.EOF
+	}
 	if err != nil {
 		return 0, nil, err
 	}
