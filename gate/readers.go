@@ -17,7 +17,7 @@ import (
 // its time: the kernel wakes them in turn, on different threads and often on
 // different processors. So a method shows what it is. As long as it is not
 // known to be quick, another reader is there before its handler runs. Once
-// enough of its calls in a row were quick, its handlers run with no other
+// enough of its calls were quick, its handlers run with no other
 // reader; the watchdog notices one that is slow after all, brings a reader in,
 // and the method has lost its good name for a while (docs/decisions/0016).
 type pool struct {
@@ -30,32 +30,36 @@ type pool struct {
 }
 
 const (
-	quick     = 20 * time.Microsecond // what a handler may take to count as quick
-	provenBy  = 64                    // calls in a row
+	quick     = 50 * time.Microsecond // what a handler may take to count as quick
+	provenBy  = 64                    // quick calls
+	slowCosts = 8                     // quick calls make up for a slow one
 	suspicion = 20                    // times provenBy calls, after a method was caught
-	keepIdle  = 2                     // idle readers that stay where methods are slow
+	keepIdle  = 4                     // idle readers that stay where methods are slow
 	maxPool   = abi.Slots + 1         // all calls that can be pending, and one that reads
 )
 
 // pace is what is known about how quick a method is.
 type pace struct {
 	quick atomic.Bool
-	run   atomic.Int32 // quick calls in a row; negative: as many more are needed
+	score atomic.Int32 // quick calls, less what slow ones cost
 }
 
 // note counts a call that took d.
 func (p *pace) note(d time.Duration) {
-	switch n := p.run.Add(1); {
-	case d > quick:
-		p.run.Store(min(0, n))
-	case n >= provenBy:
+	if d > quick {
+		if p.score.Load() > 0 {
+			p.score.Add(-slowCosts)
+		}
+		return
+	}
+	if p.score.Add(1) >= provenBy {
 		p.quick.Store(true)
 	}
 }
 
 // caught takes the good name back.
 func (p *pace) caught() {
-	p.run.Store(-suspicion * provenBy)
+	p.score.Store(-suspicion * provenBy)
 	p.quick.Store(false)
 }
 
@@ -169,7 +173,7 @@ func (p *pool) check(g *serverGate) {
 
 // round is how often the watchdog looks: a method that was quick so far and
 // turns slow holds up other calls for two rounds at most, once.
-const round = 500 * time.Microsecond
+const round = 2 * time.Millisecond
 
 // quiet is for how many rounds the watchdog stays when nothing happens.
 const quiet = 100
