@@ -105,9 +105,9 @@ func describe(out io.Writer, d admin.Domain) error {
 			row("digest", "sha256:"+p.Digest)
 		}
 		for i, c := range p.Calls {
-			line := fmt.Sprintf("%s to %s, if %q", c.Method, c.To, strings.Join(c.Policies, `" or "`))
+			line := fmt.Sprintf("%s to %s, if %s", c.Method, c.To, quoted(c.Policies))
 			if len(c.Forbids) > 0 {
-				line += fmt.Sprintf(", unless %q", strings.Join(c.Forbids, `" or "`))
+				line += ", unless " + quoted(c.Forbids)
 			}
 			row(heading(i, "may call"), line)
 		}
@@ -159,3 +159,12 @@ func quota(q admin.Quota) string {
 
 // nameOf is the name of the system in a run directory, for messages.
 func nameOf(dir string) string { return cmp.Or(strings.TrimPrefix(dir, runRoot+"/"), dir) }
+
+// quoted writes "a" or "b".
+func quoted(ids []string) string {
+	var all []string
+	for _, id := range ids {
+		all = append(all, fmt.Sprintf("%q", id))
+	}
+	return strings.Join(all, " or ")
+}

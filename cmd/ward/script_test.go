@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -16,18 +17,30 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"ward": main})
 }
 
-// TestSessions runs testdata/*.txtar, each a session at a terminal. Conditions:
-// [root]; [go] and [wardd] need what `make build` puts into bin.
+// TestSessions runs testdata/*.txtar, each a session at a terminal. Scripts
+// have Ward's other programs on PATH, the condition [root], and the command
+// "until COMMAND", which repeats COMMAND until it succeeds.
 func TestSessions(t *testing.T) {
 	top, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
+	bin := t.TempDir()
+	if err := os.Chmod(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", bin, "./cmd/wardd", "./cmd/ward-names", "./examples/picture/outside-client")
+	build.Dir, build.Env = top, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	testscript.Run(t, testscript.Params{
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"until": until},
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TOP", top)
+			e.Setenv("PATH", e.Getenv("PATH")+string(filepath.ListSeparator)+bin)
 			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 				e.Setenv(name, goEnv(name))
 			}
@@ -50,4 +63,25 @@ func goEnv(name string) string {
 		return ""
 	}
 	return string(out[:len(out)-1])
+}
+
+// until repeats a command until it succeeds; its output is that of the last try.
+func until(ts *testscript.TestScript, negated bool, args []string) {
+	if negated || len(args) == 0 {
+		ts.Fatalf("usage: until COMMAND...")
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(20 * time.Second)
+	for {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			ts.Fatalf("until %v: %v", args, err)
+		}
+	}
 }

@@ -10,13 +10,18 @@ import (
 	"strings"
 
 	"ward/audit"
+	"ward/system"
 )
+
+// impliedPolicy starts the ID of policies that follow from others.
+const impliedPolicy = "implied: "
 
 // A teller prints audit records, as lines for people or as JSON, and counts
 // what it has seen.
 type teller struct {
 	out   io.Writer
 	json  bool
+	rings map[int32]string // names, if they are known
 	style style
 	tally tally
 	fault error // the first failure to write
@@ -59,7 +64,7 @@ func (c *tally) add(r *audit.Record) {
 		}
 	}
 	switch r.Event {
-	case audit.EventCall, audit.EventReply:
+	case audit.EventCall, audit.EventReply, audit.EventLookup, audit.EventPublished, audit.EventWithdrawn:
 		count(&c.allowed, &c.denied)
 	case audit.EventGate:
 		count(&c.opened, &c.refused)
@@ -85,8 +90,12 @@ func (c *tally) sum() string {
 	return s
 }
 
-// line tells one record in a line. The event comes first, in a column of its own.
+// line tells one record in a line. The event comes first, in a column of its
+// own. It is empty for what goes without saying.
 func (t *teller) line(r *audit.Record) string {
+	if r.Event == audit.EventReply && r.Verdict == audit.Allow && strings.HasPrefix(r.Method, system.NamesInterface+"/") {
+		return "" // the lookup or publication itself is told
+	}
 	var rest string
 	switch r.Event {
 	case audit.EventCompiled:
@@ -103,7 +112,7 @@ func (t *teller) line(r *audit.Record) string {
 			rest += fmt.Sprintf("  uid %d", *r.UID)
 		}
 		if r.Ring != nil {
-			rest += fmt.Sprintf("  ring %d", *r.Ring)
+			rest += strings.TrimRight(fmt.Sprintf("  ring %d %s", *r.Ring, t.rings[*r.Ring]), " ")
 		}
 		if r.PID != 0 {
 			rest += fmt.Sprintf("  pid %d", r.PID)
@@ -127,7 +136,13 @@ func (t *teller) line(r *audit.Record) string {
 	return fmt.Sprintf("%-9s  %s", r.Event, strings.TrimRight(rest, " "))
 }
 
-func (t *teller) ends(r *audit.Record) string { return r.From + " → " + cmp.Or(r.To, "?") }
+// ends names both; a gate that was refused may have no server yet.
+func (t *teller) ends(r *audit.Record) string {
+	if r.To == "" {
+		return r.From
+	}
+	return r.From + " → " + r.To
+}
 
 // kind is said where it is not the usual one.
 func (t *teller) kind(r *audit.Record) string {
@@ -156,7 +171,10 @@ func (t *teller) params(params map[string]any) string {
 // verdict says what was decided, and by what.
 func (t *teller) verdict(r *audit.Record) string {
 	why := r.Reason
-	if r.Policy != "" {
+	switch {
+	case strings.HasPrefix(r.Policy, impliedPolicy) && r.Verdict == audit.Allow:
+		why = "implied"
+	case r.Policy != "":
 		why = fmt.Sprintf("by %q", r.Policy)
 	}
 	if r.Detail != "" {

@@ -50,9 +50,7 @@ Needs root: domains get user IDs, namespaces and a policy in the kernel.`,
 			return supervise(cmd, encoded, img, untilDone)
 		},
 	}
-	cmd.Flags().BoolVar(&untilDone, "until-done", false, "stop when every domain with `once: true` has ended; exit 1 if one failed")
-	// pflag takes the quoted word for the value's name, but a switch has none.
-	cmd.Flags().Lookup("until-done").Usage = "stop when every domain with once: true has ended; exit 1 if one failed"
+	cmd.Flags().BoolVar(&untilDone, "until-done", false, "stop when every domain with 'once: true' has ended; exit 1 if one failed")
 	return cmd
 }
 
@@ -91,6 +89,10 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, untilDone b
 	defer w.line.Close()
 
 	teller := newTeller(cmd.OutOrStdout(), wantJSON(cmd))
+	teller.rings = map[int32]string{}
+	for _, d := range img.Domains {
+		teller.rings[d.Ring.Level] = d.Ring.Name
+	}
 	told := make(chan error, 1)
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	defer stopTelling()
@@ -98,12 +100,12 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, untilDone b
 
 	reports := w.reports()
 	var fatal string
-	status, ended := exitFailed, false
+	status, ended, stopped := exitFailed, false, false
 	interrupted := cmd.Context().Done()
 	for !ended {
 		select {
 		case <-interrupted:
-			interrupted = nil
+			interrupted, stopped = nil, true
 			if !wantJSON(cmd) {
 				fmt.Fprintln(cmd.ErrOrStderr(), "stopping")
 			}
@@ -125,6 +127,9 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, untilDone b
 	timer := time.AfterFunc(tellLimit, stopTelling)
 	err = <-told
 	timer.Stop()
+	if stopped {
+		status = 0 // what ended then, ended because it was told to
+	}
 	return verdict(cmd, teller, img, fatal, status, errors.Join(err, endOf(waited, fatal)))
 }
 
