@@ -59,3 +59,31 @@ func BenchmarkFilter(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkLoad is the cost of a route: both programs verified and loaded.
+func BenchmarkLoad(b *testing.B) {
+	img := echoImage()
+	g := newGateTest(b, img, FabricConfig{Gates: 2, Programs: 4})
+	spec := g.route.spec
+	for b.Loop() {
+		if err := g.route.Replace(spec); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkOpen is the cost of a gate.
+func BenchmarkOpen(b *testing.B) {
+	g := newGateTest(b, echoImage(), FabricConfig{Gates: 4, Programs: 4})
+	for b.Loop() {
+		gate, err := g.f.Open(g.route)
+		if err != nil {
+			b.Fatal(err)
+		}
+		gate.Client.Close()
+		gate.Server.Close()
+		if err := gate.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
