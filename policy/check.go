@@ -32,10 +32,11 @@ type checker struct {
 	known    map[*syntax.Expr][]string // names that an unknown attribute could have been
 }
 
-// guards are the attributes that are known to be there, innermost first.
+// guards are the attributes that are known to be there.
 type guards struct {
 	path  string
 	outer *guards
+	n     int // guards from here on
 }
 
 func (g *guards) has(path string) bool {
@@ -47,10 +48,25 @@ func (g *guards) has(path string) bool {
 	return false
 }
 
+func (g *guards) with(path string) *guards {
+	n := 1
+	if g != nil {
+		n += g.n
+	}
+	return &guards{path, g, n}
+}
+
+// and is the union: the shorter list is put before the longer.
 func (g *guards) and(h *guards) *guards {
+	if g == nil {
+		return h
+	}
+	if h != nil && h.n > g.n {
+		g, h = h, g
+	}
 	for ; h != nil; h = h.outer {
 		if !g.has(h.path) {
-			g = &guards{h.path, g}
+			g = g.with(h.path)
 		}
 	}
 	return g
@@ -60,7 +76,7 @@ func (g *guards) or(h *guards) *guards {
 	var res *guards
 	for ; g != nil; g = g.outer {
 		if h.has(g.path) {
-			res = &guards{g.path, res}
+			res = res.with(g.path)
 		}
 	}
 	return res

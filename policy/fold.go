@@ -166,17 +166,9 @@ func (f *folder) fold(e *syntax.Expr) value {
 		}
 		return value{user: true}
 	case syntax.And:
-		l := f.boolean(f.fold(e.Args[0]))
-		if l.Op == image.False {
-			return exprValue(l)
-		}
-		return exprValue(all(l, f.boolean(f.fold(e.Args[1]))))
+		return exprValue(f.chain(e, image.False, all))
 	case syntax.Or:
-		l := f.boolean(f.fold(e.Args[0]))
-		if l.Op == image.True {
-			return exprValue(l)
-		}
-		return exprValue(some(l, f.boolean(f.fold(e.Args[1]))))
+		return exprValue(f.chain(e, image.True, some))
 	case syntax.Not:
 		return exprValue(not(f.boolean(f.fold(e.Args[0]))))
 	case syntax.If:
@@ -219,6 +211,26 @@ func (f *folder) fold(e *syntax.Expr) value {
 		return exprValue(f.compare(image.Eq, l, r, e))
 	}
 	panic(f.undecidable(e))
+}
+
+// chain folds a && b && … or a || b || …, from left to right, up to the first
+// operand that decides; the parser nests them to the left.
+func (f *folder) chain(e *syntax.Expr, decides image.Op, join func(...image.Expr) image.Expr) image.Expr {
+	var operands []*syntax.Expr
+	at := e
+	for ; at.Op == e.Op; at = at.Args[0] {
+		operands = append(operands, at.Args[1])
+	}
+	operands = append(operands, at)
+	var folded []image.Expr
+	for _, o := range slices.Backward(operands) {
+		x := f.boolean(f.fold(o))
+		folded = append(folded, x)
+		if x.Op == decides {
+			break
+		}
+	}
+	return join(folded...)
 }
 
 // undecidable is the answer to what the checker should have refused.

@@ -151,8 +151,8 @@ func (k *checker) ifThenElse(e *syntax.Expr, g *guards) (*typ, *guards) {
 	return t, nil
 }
 
-func (k *checker) has(e *syntax.Expr, g *guards) (*typ, *guards) {
-	on, _ := k.expr(e.Args[0], g)
+func (k *checker) has(e *syntax.Expr, outer *guards) (*typ, *guards) {
+	on, _ := k.expr(e.Args[0], outer)
 	if on.kind == anyKind {
 		return boolType, nil
 	}
@@ -174,7 +174,8 @@ func (k *checker) has(e *syntax.Expr, g *guards) (*typ, *guards) {
 	if path == "" {
 		return boolType, nil
 	}
-	return boolType, &guards{path: access(e).Path()}
+	var g *guards
+	return boolType, g.with(access(e).Path())
 }
 
 // access is the attribute that a `has` asks for.

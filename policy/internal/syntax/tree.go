@@ -6,7 +6,7 @@ import "ward/diag"
 const MaxNesting = 64
 
 // MaxTerms bounds the nodes of one policy.
-const MaxTerms = 20_000
+const MaxTerms = 8192
 
 // Op is what a node of the tree is.
 type Op uint8
