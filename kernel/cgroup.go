@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -234,7 +236,7 @@ func (t *CgroupTree) Kill() error {
 // Remove removes the tree and what is left below it.
 func (t *CgroupTree) Remove() error {
 	var errs []error
-	for _, top := range append([]string{t.path}, keys(t.made)...) {
+	for _, top := range append(slices.Collect(maps.Keys(t.made)), t.path) {
 		entries, err := os.ReadDir(top)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
@@ -247,14 +249,6 @@ func (t *CgroupTree) Remove() error {
 		errs = append(errs, removeCgroup(top))
 	}
 	return errors.Join(errs...)
-}
-
-func keys(m map[string]bool) []string {
-	var out []string
-	for k := range m {
-		out = append(out, k)
-	}
-	return out
 }
 
 // removeWait bounds the wait for the last processes of a cgroup to be gone.
