@@ -137,7 +137,11 @@ func (c *Client) follow(ctx context.Context, w *waiter) error {
 // nothing comes, it waits in ppoll, where an eventfd can wake it.
 func (c *Client) lead(ctx context.Context, w *waiter) error {
 	buf := receiving.Get().(*buffer)
-	defer func() { buf.free() }()
+	defer func() {
+		if buf != nil {
+			buf.free()
+		}
+	}()
 	patient := c.quick && !endsSoon(ctx)
 	watched := false
 	woken := 0 // others that were given something since the last read
@@ -166,7 +170,10 @@ func (c *Client) lead(ctx context.Context, w *waiter) error {
 			c.fail(c.link.broken(err))
 		default:
 			woken++
-			if c.dispatch(buf, n) {
+			if !c.dispatch(buf, n, w) {
+				continue
+			}
+			if buf = nil; !w.done {
 				buf = receiving.Get().(*buffer)
 			}
 		}
@@ -200,10 +207,11 @@ func (c *Client) read(buf *buffer, patient bool) (int, error) {
 	return c.link.recv(buf.b, dontWait)
 }
 
-// dispatch gives the packet in buf to its call. It reports whether it kept buf.
+// dispatch gives the packet in buf to its call; own is the waiter of whoever
+// leads. It reports whether it kept buf.
 //
 // Preconditions: c.mu is held.
-func (c *Client) dispatch(buf *buffer, n int) (kept bool) {
+func (c *Client) dispatch(buf *buffer, n int, own *waiter) (kept bool) {
 	m, err := parse(buf.b[:n])
 	if err != nil {
 		c.fail(c.link.broken(err))
@@ -233,7 +241,11 @@ func (c *Client) dispatch(buf *buffer, n int) (kept bool) {
 	case !final:
 		c.fail(c.link.broken(fmt.Errorf("a message of kind %d for a unary call", m.Kind)))
 	default:
-		kept = m.keep(buf)
+		if own == &s.unary {
+			m.buf, kept = buf, true // decoded in a moment: no copy
+		} else {
+			kept = m.keep(buf)
+		}
 		s.reply = m
 		s.unary.finish()
 	}

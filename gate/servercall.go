@@ -65,14 +65,15 @@ func (c *ServerCall) Answer(md Metadata) error {
 // Recv returns the request, or the next item of the client's stream, and
 // io.EOF after the last. The slice is valid until the next Recv.
 func (c *ServerCall) Recv() ([]byte, error) {
-	var item []byte
-	err := c.RecvTo(func(b []byte) error {
-		item = b
-		if c.method.ClientStream {
-			item = append([]byte{}, b...)
+	if !c.method.ClientStream {
+		if c.taken {
+			return nil, io.EOF
 		}
-		return nil
-	})
+		c.taken = true
+		return c.request, nil
+	}
+	var item []byte
+	err := c.RecvTo(func(b []byte) error { item = append([]byte{}, b...); return nil })
 	return item, err
 }
 
@@ -80,11 +81,11 @@ func (c *ServerCall) Recv() ([]byte, error) {
 // not keep its argument.
 func (c *ServerCall) RecvTo(item func([]byte) error) error {
 	if !c.method.ClientStream {
-		if c.taken {
-			return io.EOF
+		b, err := c.Recv()
+		if err != nil {
+			return err
 		}
-		c.taken = true
-		return item(c.request)
+		return item(b)
 	}
 	m, err := c.next()
 	if err != nil {

@@ -2,8 +2,10 @@ package grpcgate
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -21,9 +23,17 @@ var _ grpc.ClientConnInterface = (*Conn)(nil)
 type Conn struct {
 	open func(ctx context.Context, iface string, wait bool) (*gate.Client, error)
 
+	known atomic.Pointer[map[string]entry] // by "/pkg.Service/Method"; replaced, never changed
+
 	mu     sync.RWMutex
 	gates  map[string]*gate.Client // by interface
 	closed bool
+}
+
+// entry is a method whose gate was open when it was last looked for.
+type entry struct {
+	gate    *gate.Client
+	ordinal uint32
 }
 
 // DialOption changes how Dial connects.
@@ -175,20 +185,42 @@ func parseOptions(opts []grpc.CallOption) (o callOptions, err error) {
 }
 
 // find returns the gate and the ordinal of "/pkg.Service/Method".
-func (c *Conn) find(ctx context.Context, method string, wait bool) (*gate.Client, uint32, string, error) {
+func (c *Conn) find(ctx context.Context, method string, wait bool) (*gate.Client, uint32, error) {
+	if m := c.known.Load(); m != nil {
+		if e, ok := (*m)[method]; ok && !e.gate.Broken() {
+			return e.gate, e.ordinal, nil
+		}
+	}
 	service, name, ok := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	if !ok {
-		return nil, 0, "", gate.Errorf(gate.Internal, "malformed method name %q", method)
+		return nil, 0, gate.Errorf(gate.Internal, "malformed method name %q", method)
 	}
 	g, err := c.gate(ctx, service, wait)
 	if err != nil {
-		return nil, 0, "", err
+		return nil, 0, err
 	}
 	o, ok := g.Ordinal(name)
 	if !ok {
-		return nil, 0, "", gate.Errorf(gate.Unimplemented, "%s has no method %s", service, name)
+		return nil, 0, gate.Errorf(gate.Unimplemented, "%s has no method %s", service, name)
 	}
-	return g, o, name, nil
+	c.remember(method, entry{g, o})
+	return g, o, nil
+}
+
+// remember adds a method to known. The methods of an interface are few, so
+// copying is no cost.
+func (c *Conn) remember(method string, e entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	m := map[string]entry{}
+	if old := c.known.Load(); old != nil {
+		m = maps.Clone(*old)
+	}
+	m[method] = e
+	c.known.Store(&m)
 }
 
 // exchange encodes and decodes one unary call.
@@ -211,7 +243,7 @@ func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, opts 
 	if err != nil {
 		return toGRPC(err)
 	}
-	g, ordinal, _, err := c.find(ctx, method, o.wait)
+	g, ordinal, err := c.find(ctx, method, o.wait)
 	if err != nil {
 		return toGRPC(err)
 	}
@@ -271,7 +303,7 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 	if err != nil {
 		return nil, toGRPC(err)
 	}
-	g, _, name, err := c.find(ctx, method, o.wait)
+	g, ordinal, err := c.find(ctx, method, o.wait)
 	if err != nil {
 		return nil, toGRPC(err)
 	}
@@ -279,7 +311,7 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 	if err != nil {
 		return nil, toGRPC(err)
 	}
-	st, err := g.NewStream(ctx, name, md)
+	st, err := g.NewStream(ctx, g.Methods()[ordinal].Name, md)
 	if err != nil {
 		return nil, toGRPC(err)
 	}

@@ -151,46 +151,60 @@ func (s *Server) end(first func(*gate.Service)) {
 	s.stop.Do(func() { close(s.stopped) })
 }
 
+// method is one method of a service.
+type method struct {
+	name  string // "/pkg.Service/Method"
+	unary *grpc.MethodDesc
+	many  *grpc.StreamDesc // if unary is nil
+}
+
 // service is a registered service as a gate.Handler.
 type service struct {
 	server  *Server
 	desc    *grpc.ServiceDesc
 	impl    any
-	methods map[string]func(*handlerContext) error
-	names   map[string]string // method -> "/pkg.Service/Method"
+	methods map[string]*method
 	unary   grpc.UnaryServerInterceptor
 }
 
 func newService(s *Server, desc *grpc.ServiceDesc, impl any) *service {
-	v := &service{server: s, desc: desc, impl: impl, methods: map[string]func(*handlerContext) error{}, names: map[string]string{}}
-	v.unary = chainUnary(s.unary)
+	v := &service{server: s, desc: desc, impl: impl, methods: map[string]*method{}, unary: chainUnary(s.unary)}
+	name := func(m string) string { return "/" + desc.ServiceName + "/" + m }
 	for i := range desc.Methods {
 		m := &desc.Methods[i]
-		v.names[m.MethodName] = "/" + desc.ServiceName + "/" + m.MethodName
-		v.methods[m.MethodName] = func(c *handlerContext) error { return v.callUnary(c, m) }
+		v.methods[m.MethodName] = &method{name: name(m.MethodName), unary: m}
 	}
 	for i := range desc.Streams {
 		m := &desc.Streams[i]
-		v.names[m.StreamName] = "/" + desc.ServiceName + "/" + m.StreamName
-		v.methods[m.StreamName] = func(c *handlerContext) error { return v.callStream(c, m) }
+		v.methods[m.StreamName] = &method{name: name(m.StreamName), many: m}
 	}
 	return v
 }
 
 // Handle implements gate.Handler.
 func (v *service) Handle(ctx context.Context, call *gate.ServerCall) error {
-	f := v.methods[call.Method()]
-	if f == nil {
+	m := v.methods[call.Method()]
+	if m == nil {
 		return gate.Errorf(gate.Unimplemented, "%s has no method %s", v.desc.ServiceName, call.Method())
 	}
-	return f(&handlerContext{Context: ctx, call: call, method: v.names[call.Method()]})
+	c := &handlerContext{Context: ctx, call: call, method: m.name}
+	if m.unary != nil {
+		return v.callUnary(c, m.unary)
+	}
+	return v.callStream(c, m.many)
+}
+
+// decode decodes the request of a unary call.
+func (c *handlerContext) decode(to any) error {
+	b, err := c.call.Recv()
+	if err != nil {
+		return err
+	}
+	return parseMessage(b, to)
 }
 
 func (v *service) callUnary(c *handlerContext, m *grpc.MethodDesc) error {
-	decode := func(to any) error {
-		return c.call.RecvTo(func(b []byte) error { return parseMessage(b, to) })
-	}
-	reply, err := m.Handler(v.impl, c, decode, v.unary)
+	reply, err := m.Handler(v.impl, c, c.decode, v.unary)
 	if flushed := c.flush(); err == nil {
 		err = flushed
 	}
