@@ -103,7 +103,8 @@ struct record {
 #define T_BYTES 16
 #define T_NESTED 17
 
-/* filter/tables.go: a row for each method of a direction */
+/* filter/tables.go: a row for each method of a direction. The layout of struct
+ * record is checked by a live test in kernel, those of the others by TestLayouts. */
 struct method {
 	__u32 node;    /* root of the message's tree */
 	__u32 flags;
@@ -128,7 +129,6 @@ struct node {
 #define NODE_METADATA 0 /* root of the metadata section */
 #define NODE_STATUS 1   /* root of an error's body */
 #define MAX_ONEOFS 16
-#define MAX_ROWS 256
 
 /* a row for each field */
 struct field {
