@@ -12,7 +12,7 @@ import (
 )
 
 // rooms whose tests run in the guest: those that touch the kernel.
-var rooms = []string{"kernel", "creator", "monitor", "audit", "names", "gate", "gate/grpcgate", "cmd/wardd"}
+var rooms = []string{"kernel", "creator", "monitor", "audit", "names", "gate", "gate/grpcgate", "kernel/probe"}
 
 // system is the example that runs in the guest.
 const system = "examples/picture"

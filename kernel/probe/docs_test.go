@@ -1,0 +1,41 @@
+package probe
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write docs/kernel.md anew")
+
+// docs/kernel.md holds the table of mechanisms, made from them.
+func TestDocs(t *testing.T) {
+	const path, head = "../../docs/kernel.md", "|---|---|---|---|\n"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, ok := strings.Cut(string(text), head)
+	if !ok {
+		t.Fatalf("%s has no table", path)
+	}
+	var want bytes.Buffer
+	want.WriteString(before + head)
+	for _, m := range mechanisms {
+		without := m.Without
+		if m.Needed {
+			without = "*needed*"
+		}
+		fmt.Fprintf(&want, "| %s | %s | %s | %s |\n", m.Name, m.Since, m.Use, without)
+	}
+	if *update {
+		if err := os.WriteFile(path, want.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if want.String() != string(text) {
+		t.Errorf("%s differs from the mechanisms; run go test ./kernel/probe -run Docs -update", path)
+	}
+}
