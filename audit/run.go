@@ -51,7 +51,10 @@ type writer struct {
 	rings map[uint32]*ring // by endpoint
 	open  int              // rings that may still give records
 	end   *event.Event     // Stopped: written last
-	wait  sync.WaitGroup
+	late  []item           // to be looked at again with the next batch
+	// gapped: numbers are missing whose records may come yet.
+	gapped bool
+	wait   sync.WaitGroup
 }
 
 // An item is a record of a ring, an event, or the end of one of them.
@@ -62,17 +65,23 @@ type item struct {
 	event  *event.Event
 	files  []*os.File
 	eof    bool // of the events
+	tries  int  // how often it was late
 }
+
+// maxTries bounds how long a record waits for the event that says who the user
+// at its gate is: the two come on different ways.
+const maxTries = 40
 
 // A ring is one sender.
 type ring struct {
 	source  Source
 	label   string // of the sender
 	user    bool
-	next    uint64 // number of the next record, if none is lost
+	gaps    gaps
 	total   uint64 // records in all, once the sender has sent its last
 	ended   bool
 	counted bool // total is known
+	held    bool // its items wait for the next batch, in their order
 }
 
 // Run is the audit writer's process: it writes until all that can send events
@@ -132,21 +141,28 @@ func (w *writer) readRing(r *ring) {
 // loop collects what comes within a short time, puts it in order, and writes
 // it, until the end.
 func (w *writer) loop() {
-	var batch []item
 	var deadline <-chan time.Time // for the rings, after the events have ended
 	closed := false
 	for !closed || w.open > 0 {
+		batch := w.late
+		w.late = nil
 		var flush <-chan time.Time
+		if len(batch) > 0 || w.gapped {
+			flush = time.After(batchTime)
+		}
 		select {
 		case i := <-w.in:
 			batch = append(batch, i)
-			flush = time.After(batchTime)
+			if flush == nil {
+				flush = time.After(batchTime)
+			}
+		case <-flush:
+			flush = nil
 		case <-deadline:
 			for _, r := range w.rings {
 				r.source.Close()
 			}
 			deadline = nil
-			continue
 		}
 		for flush != nil && len(batch) < batchMax {
 			select {
@@ -163,7 +179,6 @@ func (w *writer) loop() {
 				r.source.Drain()
 			}
 		}
-		batch = batch[:0]
 	}
 	w.finish()
 }
@@ -177,6 +192,8 @@ func (w *writer) write(batch []item) (eof bool) {
 	for i := range batch {
 		it := &batch[i]
 		switch {
+		case it.ring != nil && w.hold(it):
+			w.late = append(w.late, *it)
 		case it.eof:
 			eof = true
 		case it.event != nil:
@@ -189,8 +206,23 @@ func (w *writer) write(batch []item) (eof bool) {
 			w.settle(it.ring)
 		}
 	}
+	w.gapped = w.expire()
 	w.lines.flush()
+	for i := range w.late {
+		w.late[i].ring.held = false
+	}
 	return eof
+}
+
+// hold reports whether an item of a ring must wait: its record is of a user
+// that is not known yet, or one before it waits.
+func (w *writer) hold(it *item) bool {
+	r := it.ring
+	if !r.held && it.tries < maxTries && it.record != nil && w.t.stranger(it.record) {
+		r.held = true
+	}
+	it.tries++
+	return r.held
 }
 
 func (w *writer) event(e *event.Event, files []*os.File) {
@@ -236,18 +268,15 @@ func (w *writer) addRing(e *event.Event, files []*os.File) {
 		w.lines.add(Record{Event: EventNotice, Time: w.t.time(e.Time), Detail: fmt.Sprintf("the records of %s cannot be read: %v", label, err)})
 		return
 	}
-	r := &ring{source: source, label: label, user: e.Domain == abi.NoDomain, next: 1}
+	r := &ring{source: source, label: label, user: e.Domain == abi.NoDomain, gaps: gaps{next: 1}}
 	w.rings[e.Endpoint] = r
 	w.open++
 	go w.readRing(r)
 }
 
-// record writes a record of a filter, and before it what is missing.
+// record writes a record of a filter.
 func (w *writer) record(r *ring, k *abi.Record) {
-	if k.Seq > r.next {
-		w.missing(r, k.Seq-r.next, k.Time)
-	}
-	r.next = max(r.next, k.Seq+1)
+	w.missing(r, r.gaps.see(k.Seq, time.Now()))
 	line := w.t.record(k)
 	if r.user && line.From == "user" {
 		line.From = r.label
@@ -255,19 +284,28 @@ func (w *writer) record(r *ring, k *abi.Record) {
 	w.lines.add(line)
 }
 
-func (w *writer) missing(r *ring, n uint64, at uint64) {
-	w.lines.add(Record{Event: EventLost, Time: w.t.time(at), From: r.label, Lost: n, Detail: "records of messages, because they came faster than they could be written"})
+func (w *writer) missing(r *ring, n uint64) {
+	if n > 0 {
+		w.lines.add(Record{Event: EventLost, Time: w.t.time(event.Now()), From: r.label, Lost: n, Detail: "records of messages, which came faster than they could be written"})
+	}
+}
+
+// expire reports what has been missing for too long, and whether something
+// else is missing.
+func (w *writer) expire() (more bool) {
+	now := time.Now()
+	for _, r := range w.rings {
+		w.missing(r, r.gaps.expire(now))
+		more = more || len(r.gaps.open) > 0
+	}
+	return more
 }
 
 // settle counts what was lost at the end of a sender, when all is known.
 func (w *writer) settle(r *ring) {
-	if !r.ended || !r.counted {
-		return
-	}
-	r.source.Close()
-	if r.total >= r.next {
-		w.missing(r, r.total-r.next+1, event.Now())
-		r.next = r.total + 1
+	if r.ended && r.counted {
+		r.source.Close()
+		w.missing(r, r.gaps.finish(r.total))
 	}
 }
 
@@ -281,6 +319,9 @@ func (w *writer) finish() {
 	select {
 	case <-logged:
 	case <-time.After(drainTime): // something outside the domains holds their output
+	}
+	for _, r := range w.rings { // of senders whose total nobody told: the monitor has died
+		w.missing(r, r.gaps.finish(0))
 	}
 	if w.end != nil {
 		if r, ok := w.t.event(w.end); ok {

@@ -171,6 +171,11 @@ func (t *translator) guest(gate uint32, at uint64) *guest {
 	return nil
 }
 
+// stranger reports whether a record is of a gate to a user that is not known.
+func (t *translator) stranger(k *abi.Record) bool {
+	return (k.From == abi.NoDomain || k.To == abi.NoDomain) && t.guest(k.Gate, k.Time) == nil
+}
+
 // record translates what a filter says.
 func (t *translator) record(k *abi.Record) Record {
 	r := Record{Event: EventCall, Time: t.time(k.Time), From: t.domain(k.From), To: t.domain(k.To), Kind: kindNames[k.Kind]}

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ type lineWriter struct {
 	seq    uint64
 	buf    []byte // whole lines that are not written yet
 	lines  uint64 // in buf
+	told   uint64 // losses that the first line in buf tells of
 	failed uint64 // lines that could not be written
 	torn   bool   // the file does not end with a whole line
 	now    func() time.Time
@@ -21,10 +23,9 @@ type lineWriter struct {
 
 // add numbers a record and puts it into the buffer.
 func (w *lineWriter) add(r Record) {
-	if w.failed > 0 {
-		lost := w.failed
-		w.failed = 0
-		w.append(Record{Event: EventLost, Time: w.now(), Lost: lost, Detail: "could not be written to the audit file"})
+	if w.failed > 0 && w.lines == 0 {
+		w.told, w.failed = w.failed, 0
+		w.append(Record{Event: EventLost, Time: w.now(), Lost: w.told, Detail: "could not be written to the audit file"})
 	}
 	w.append(r)
 }
@@ -45,16 +46,22 @@ func (w *lineWriter) flush() {
 	if len(w.buf) == 0 {
 		return
 	}
+	var prefix int
 	if w.torn {
 		w.buf = append([]byte{'\n'}, w.buf...)
+		prefix = 1
 	}
 	n, err := w.out.Write(w.buf)
 	if err != nil {
 		// The numbers of what is lost stay used: the gap is visible, too.
-		w.failed += w.lines
+		whole := uint64(max(0, bytes.Count(w.buf[:n], []byte{'\n'})-prefix))
+		w.failed += w.lines - whole
+		if whole == 0 && w.told > 0 {
+			w.failed += w.told - 1
+		}
 		w.torn = n > 0 && w.buf[n-1] != '\n' || n == 0 && w.torn
 	} else {
 		w.torn = false
 	}
-	w.buf, w.lines = w.buf[:0], 0
+	w.buf, w.lines, w.told = w.buf[:0], 0, 0
 }

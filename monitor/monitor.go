@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -124,6 +125,9 @@ func (m *Monitor) Run(ctx context.Context) (status int, err error) {
 	m.end(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.orphaned && err == nil {
+		err = errors.New("the creator has ended unexpectedly, so the system stops")
+	}
 	if m.failed || err != nil {
 		status = 1
 	}
