@@ -120,6 +120,7 @@ type folder struct {
 	t       tuple
 	env     cedar.Env
 	dynamic bool
+	steps   int // comparisons made
 }
 
 // A value is a folded expression: exactly one of its parts is set.
@@ -309,13 +310,32 @@ func (f *folder) attributeOf(e *syntax.Expr) value {
 	return value{operand: &image.Operand{What: a.what, Path: path}, typ: a.typ}
 }
 
+// maxSteps bounds the comparisons that one condition unfolds to: an if within
+// a comparison, and a comparison of conditions, unfold to several.
+const maxSteps = 4 * image.MaxNodes
+
+func tooLarge(e *syntax.Expr) foldError {
+	return failure(e.Pos, "split the policy", "comparison of conditions that unfolds to more than %d terms", image.MaxNodes)
+}
+
+// bounded stops an expression that doubles with each level before it is too large.
+func (f *folder) bounded(x image.Expr, e *syntax.Expr) image.Expr {
+	if n, _ := size(&x); n > image.MaxNodes {
+		panic(tooLarge(e))
+	}
+	return x
+}
+
 // compare compares two values; op is Eq, Less or LessEq.
 func (f *folder) compare(op image.Op, l, r value, e *syntax.Expr) image.Expr {
+	if f.steps++; f.steps > maxSteps {
+		panic(tooLarge(e))
+	}
 	switch {
 	case l.branch != nil:
-		return choose(l.branch.cond, f.compare(op, l.branch.then, r, e), f.compare(op, l.branch.els, r, e))
+		return f.bounded(choose(l.branch.cond, f.compare(op, l.branch.then, r, e), f.compare(op, l.branch.els, r, e)), e)
 	case r.branch != nil:
-		return choose(r.branch.cond, f.compare(op, l, r.branch.then, e), f.compare(op, l, r.branch.els, e))
+		return f.bounded(choose(r.branch.cond, f.compare(op, l, r.branch.then, e), f.compare(op, l, r.branch.els, e)), e)
 	case l.constant != nil && r.constant != nil:
 		return f.constants(op, l.constant, r.constant, e)
 	case op == image.Eq && (l.user || l.userName):
@@ -324,7 +344,7 @@ func (f *folder) compare(op image.Op, l, r value, e *syntax.Expr) image.Expr {
 		return f.userIs(r, l, e)
 	case op == image.Eq && f.isBool(l) && f.isBool(r) && (l.operand == nil || r.operand == nil):
 		a, b := f.boolean(l), f.boolean(r)
-		return choose(a, b, not(b))
+		return f.bounded(choose(a, b, not(b)), e)
 	case op == image.Eq && l.constant != nil:
 		l, r = r, l
 	}

@@ -24,6 +24,7 @@ func TestHostileText(t *testing.T) {
 		{"deep if", scope + strings.Repeat("if true then ", 100_000) + "true };", "nested more than 64 levels"},
 		{"long chain", scope + strings.Repeat("true && ", 100_000) + "true };", "more than 8192 terms"},
 		{"many parameters", scope + strings.Repeat("context.count == 1 || ", 2047) + "context.wrap };", "split the policy"},
+		{"doubling", scope + strings.Repeat("(context.count > 1) == (", 60) + "context.wrap" + strings.Repeat(")", 60) + " };", "unfolds to more than"},
 		{"comment without end", "/* ", "a comment without its end"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -101,35 +101,43 @@ func size(e *image.Expr) (nodes, depth int) {
 	return nodes, depth + 1
 }
 
+// maxPossible bounds the terms of a condition on users.
+const maxPossible = 256
+
 // possible is what must hold of the user for e to be true of some message. It
 // has users and groups only, and may be true too often, never too seldom.
-func possible(e *image.Expr) image.Expr { return approximate(e, true) }
+func possible(e *image.Expr) image.Expr {
+	may, _ := approximate(e)
+	return may
+}
 
-// approximate replaces every test of a parameter by yes.
-func approximate(e *image.Expr, yes bool) image.Expr {
-	args := make([]image.Expr, len(e.Args))
+// approximate gives what holds of the user if e may be true of some message,
+// and what makes e true of every message.
+func approximate(e *image.Expr) (may, must image.Expr) {
+	mays, musts := make([]image.Expr, len(e.Args)), make([]image.Expr, len(e.Args))
 	for i := range e.Args {
-		want := yes
-		if e.Op == image.Not {
-			want = !yes
-		}
-		args[i] = approximate(&e.Args[i], want)
+		mays[i], musts[i] = approximate(&e.Args[i])
 	}
 	switch e.Op {
 	case image.True, image.False, image.User, image.Group:
-		return *e
+		return *e, *e
 	case image.And:
-		return all(args...)
+		may, must = all(mays...), all(musts...)
 	case image.Or:
-		return some(args...)
+		may, must = some(mays...), some(musts...)
 	case image.Not:
-		return not(args[0])
+		may, must = not(musts[0]), not(mays[0])
 	case image.If:
-		either := approximate(&e.Args[0], !yes)
-		if yes {
-			return some(all(args[0], args[1]), all(not(either), args[2]))
-		}
-		return all(some(not(either), args[1]), some(args[0], args[2]))
+		may = some(all(mays[0], mays[1]), all(not(musts[0]), mays[2]))
+		must = all(some(not(mays[0]), musts[1]), some(musts[0], musts[2]))
+	default:
+		return constExpr(true), constExpr(false)
 	}
-	return constExpr(yes)
+	if n, d := size(&may); n > maxPossible || d > image.MaxDepth/2 {
+		may = constExpr(true)
+	}
+	if n, d := size(&must); n > maxPossible || d > image.MaxDepth/2 {
+		must = constExpr(false)
+	}
+	return may, must
 }
