@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ward/bench/callbench"
+	"ward/bench/filterbench"
 	"ward/bench/spawnbench"
 )
 
@@ -23,7 +24,7 @@ this machine; compare the ratios, not the times of two runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchCall(), newBenchSpawn())
+	cmd.AddCommand(newBenchCall(), newBenchFilter(), newBenchSpawn())
 	return cmd
 }
 
@@ -54,6 +55,26 @@ func newBenchCall() *cobra.Command {
 	cmd.Flags().IntVar(&o.Rounds, "rounds", 5, "turns of each peer")
 	cmd.Flags().DurationVar(&o.Turn, "turn", 300*time.Millisecond, "how long one turn takes")
 	return cmd
+}
+
+func newBenchFilter() *cobra.Command {
+	return &cobra.Command{
+		Use:   "filter",
+		Short: "The filter of a gate: time and instructions against fields, bytes of strings and policies",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot("running filters in the kernel"); err != nil {
+				return err
+			}
+			var rows []filterbench.Row
+			if err := filterbench.Run(func(r filterbench.Row) { rows = append(rows, r) }); err != nil {
+				return failed("%w", err)
+			}
+			return printRows(cmd, rows, "FIELDS\tSTRING BYTES\tTEXT\tPOLICIES\tP50\tMIN\tINSTRUCTIONS", func(w io.Writer, r filterbench.Row) {
+				fmt.Fprintf(w, "%d\t%d\t%s\t%d\t%dns\t%dns\t%d\n", r.Fields, r.Size, r.Text, r.Policies, r.P50, r.Best, r.Instructions)
+			})
+		},
+	}
 }
 
 func newBenchSpawn() *cobra.Command {
