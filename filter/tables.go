@@ -85,6 +85,13 @@ const (
 	walkCheck   = walkPresent + 16
 )
 
+// WalkCaptures is the offset of the captures in struct walk, WalkSize a size
+// that holds all that generated code reads.
+const (
+	WalkCaptures = walkCap
+	WalkSize     = 512
+)
+
 // Nodes that every program has.
 const (
 	nodeMetadata = 0
