@@ -59,23 +59,12 @@ func (d *domain) peer() abi.Peer {
 	return abi.Peer{Domain: d.id, Name: d.def.Name, UID: d.process.UID, PID: uint32(d.process.PID), Ring: d.def.Ring.Level}
 }
 
-// start starts the domains: the name server, then who exports, then the rest.
+// start starts the domains: the name server, then each after those that it needs.
 func (m *Monitor) start(ctx context.Context) error {
 	if err := m.listenAdmin(); err != nil {
 		return err
 	}
-	order := slices.Clone(m.domains)
-	rank := func(d *domain) int {
-		switch {
-		case d.def.Names:
-			return 0
-		case len(d.def.Exports) > 0:
-			return 1
-		}
-		return 2
-	}
-	slices.SortStableFunc(order, func(a, b *domain) int { return rank(a) - rank(b) })
-	for _, d := range order {
+	for _, d := range m.order() {
 		select {
 		case <-m.stop:
 			return nil
@@ -86,6 +75,39 @@ func (m *Monitor) start(ctx context.Context) error {
 		}
 	}
 	return m.listenOutside()
+}
+
+// order is that in which domains are started. Where domains need each other in
+// a circle, one is first.
+func (m *Monitor) order() []*domain {
+	var order []*domain
+	seen := map[*domain]bool{}
+	var visit func(d *domain)
+	visit = func(d *domain) {
+		if d == nil || seen[d] {
+			return
+		}
+		seen[d] = true
+		for _, need := range d.def.Needs {
+			visit(m.byName[need])
+		}
+		order = append(order, d)
+	}
+	rank := func(d *domain) int {
+		switch {
+		case d.def.Names:
+			return 0
+		case len(d.def.Exports) > 0:
+			return 1
+		}
+		return 2
+	}
+	sorted := slices.Clone(m.domains)
+	slices.SortStableFunc(sorted, func(a, b *domain) int { return rank(a) - rank(b) })
+	for _, d := range sorted {
+		visit(d)
+	}
+	return order
 }
 
 func (m *Monitor) startDomain(ctx context.Context, d *domain) error {

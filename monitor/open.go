@@ -93,7 +93,7 @@ func (m *Monitor) try(o *opening, last bool) bool {
 	}
 	var best *domain
 	wait := false
-	reason, policy, asked := abi.ReasonDefault, abi.NoPolicy, abi.DomainID(event.None)
+	reason, policy, asked := abi.ReasonDefault, abi.NoPolicy, m.addressee(o)
 	for _, s := range m.domains {
 		if o.server != "" && o.server != s.def.Name {
 			continue
@@ -108,9 +108,7 @@ func (m *Monitor) try(o *opening, last bool) bool {
 			if verdict.Policy != abi.NoPolicy {
 				reason, policy = abi.ReasonForbid, verdict.Policy
 			}
-			if asked == event.None {
-				asked = s.id
-			}
+			asked = s.id
 		case s.serving[o.iface]:
 			if best == nil {
 				best = s
@@ -130,6 +128,23 @@ func (m *Monitor) try(o *opening, last bool) bool {
 	}
 	m.deny(o, asked, reason, policy, m.explain(o, reason, policy))
 	return true
+}
+
+// addressee is who was meant, for the record of a refusal: the named server, or
+// the one that exports the interface if there is only one.
+func (m *Monitor) addressee(o *opening) abi.DomainID {
+	found := abi.DomainID(event.None)
+	for _, s := range m.domains {
+		exports := slices.ContainsFunc(s.def.Exports, func(e image.Export) bool { return e.Interface == o.iface })
+		if !exports || o.server != "" && o.server != s.def.Name {
+			continue
+		}
+		if found != event.None {
+			return event.None
+		}
+		found = s.id
+	}
+	return found
 }
 
 func (m *Monitor) explain(o *opening, r abi.Reason, policy uint32) string {
