@@ -837,6 +837,8 @@ INLINE void verdict(struct walk *w, __u32 block)
 }
 
 // Gives each string among the parameters of a record SHARE bytes of its text.
+// The comparison is signed: from n != 0 Linux 6.1's verifier does not learn
+// that the length is at least 1.
 #define TEXTS(SHARE) do { \
 	_Pragma("unroll") \
 	for (__u32 k = 0; k < RECORD_TEXT / (SHARE); k++) { \
@@ -847,7 +849,7 @@ INLINE void verdict(struct walk *w, __u32 block)
 		__u32 o_ = w->cap[i] >> 32; \
 		r->params[i] = (__u64)(k * (SHARE)) << 32 | n_; \
 		asm volatile("if %0 <= %1 goto +1; %0 = %1" : "+r"(n_) : "i"(SHARE)); \
-		if (n_ && bpf_skb_load_bytes(skb, o_, r->text + k * (SHARE), n_) == 0) \
+		if ((__s64)n_ > 0 && bpf_skb_load_bytes(skb, o_, r->text + k * (SHARE), n_) == 0) \
 			r->textlen = k * (SHARE) + n_; \
 	} \
 	} while (0)
