@@ -45,7 +45,8 @@ const (
 //	128  text     64 bytes
 //
 // Parameters are those that the policy of the method looks at, in the order
-// of the program's capture slots.
+// of the program's capture slots. Strings share the text equally: one has all
+// 64 bytes, two 32 each, three or four 16, more 8 (filter.Text reads them).
 type Record struct {
 	Time      uint64
 	Seq       uint64

@@ -912,7 +912,7 @@ noinline int finish(struct __sk_buff *skb, struct walk *w)
 	if (!w || !count || !g)
 		return 0;
 	ok = w->reason == REASON_PERMIT || w->reason == REASON_ADMIT;
-	if (ok || (w->known == 2 && K_DIR)) {
+	if (ok || (w->known == 2 && K_DIR && w->kind != KIND_CREDIT)) {
 		// A denied last reply, too, ends its call: what the client gets is its header.
 		r = commit(skb, w);
 		if (r) {
