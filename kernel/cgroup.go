@@ -280,3 +280,27 @@ func removeCgroup(dir string) error {
 	}
 	return fmt.Errorf("cgroup: remove %s: %w", dir, err)
 }
+
+// CgroupControllers says for each mounted controller in which version of
+// cgroups a limit would be set: "v1" or "v2".
+func CgroupControllers() (map[string]string, error) {
+	v2, v1, err := cgroupMounts()
+	if err != nil {
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	out := map[string]string{}
+	for c := range v1 {
+		out[c] = "v1"
+	}
+	if v2 == "" {
+		return out, nil
+	}
+	text, err := os.ReadFile(filepath.Join(v2, "cgroup.controllers"))
+	if err != nil {
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	for _, c := range strings.Fields(string(text)) {
+		out[c] = "v2"
+	}
+	return out, nil
+}
