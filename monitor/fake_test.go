@@ -22,7 +22,7 @@ const wait = 10 * time.Second
 // fakeFabric makes gates without filters.
 type fakeFabric struct {
 	mu       sync.Mutex
-	next     uint32
+	next     int
 	open     int
 	loads    int
 	closed   int // gates
@@ -79,7 +79,7 @@ func (f *fakeFabric) Open(Route) (Gate, error) {
 	defer f.mu.Unlock()
 	f.next++
 	f.open++
-	return &fakeGate{f, f.next, os.NewFile(uintptr(fds[0]), "client"), os.NewFile(uintptr(fds[1]), "server")}, nil
+	return &fakeGate{f, uint32(f.next), os.NewFile(uintptr(fds[0]), "client"), os.NewFile(uintptr(fds[1]), "server")}, nil
 }
 
 func (g *fakeGate) Index() uint32                   { return g.index }
@@ -91,6 +91,13 @@ func (g *fakeGate) Close() error {
 	g.f.open--
 	g.f.closed++
 	return nil
+}
+
+// get reads one of the counters.
+func (f *fakeFabric) get(n *int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return *n
 }
 
 // fakeCreator gives the control channels of domains to the test.

@@ -56,8 +56,8 @@ func TestOpen(t *testing.T) {
 		t.Errorf("record: %+v", e)
 	}
 	// The second gate of a route needs no second load.
-	if got, _ := c.ask(open(3, "t.Echo")); got.Op != abi.OpGate || s.fabric.loads != 1 {
-		t.Errorf("second gate: %+v, %d loads", got, s.fabric.loads)
+	if got, _ := c.ask(open(3, "t.Echo")); got.Op != abi.OpGate || s.fabric.get(&s.fabric.loads) != 1 {
+		t.Errorf("second gate: %+v, %d loads", got, s.fabric.get(&s.fabric.loads))
 	}
 }
 
@@ -88,8 +88,8 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	if s.fabric.next != 0 {
-		t.Errorf("%d gates were made", s.fabric.next)
+	if s.fabric.get(&s.fabric.next) != 0 {
+		t.Errorf("%d gates were made", s.fabric.get(&s.fabric.next))
 	}
 }
 
@@ -160,8 +160,8 @@ func TestQuota(t *testing.T) {
 	if got, _ := c.ask(open(4, "t.Echo")); got.Op != abi.OpGate {
 		t.Errorf("after the others were closed: %+v", got)
 	}
-	if s.fabric.closed != 2 {
-		t.Errorf("%d gates were freed, want 2", s.fabric.closed)
+	if s.fabric.get(&s.fabric.closed) != 2 {
+		t.Errorf("%d gates were freed, want 2", s.fabric.get(&s.fabric.closed))
 	}
 }
 
@@ -271,14 +271,14 @@ func TestEnded(t *testing.T) {
 	if got, _ := c.ask(open(1, "t.Echo")); got.Op != abi.OpGate {
 		t.Fatal(got)
 	}
-	before := s.fabric.everyEnd
+	before := s.fabric.get(&s.fabric.everyEnd)
 	s.creator.Signal(context.Background(), server, syscall.SIGTERM)
 	if got, _ := c.ask(open(2, "t.Echo")); got.Op != abi.OpRefused || got.Reason != abi.ReasonNotRunning {
 		t.Errorf("a gate to a server that has ended: %+v", got)
 	}
 	s.m.mu.Lock()
-	if s.fabric.open != 1 {
-		t.Errorf("%d gates: what the server sent last must still be readable", s.fabric.open)
+	if s.fabric.get(&s.fabric.open) != 1 {
+		t.Errorf("%d gates: what the server sent last must still be readable", s.fabric.get(&s.fabric.open))
 	}
 	s.m.mu.Unlock()
 	s.creator.exits <- Exit{Domain: client, Status: 3 << 8}
@@ -286,8 +286,8 @@ func TestEnded(t *testing.T) {
 	if status := <-s.status; status != 1 || s.err != nil {
 		t.Errorf("status %d, %v; a `once` domain failed", status, s.err)
 	}
-	if s.fabric.open != 0 || s.fabric.everyEnd != 0 || before != 3 {
-		t.Errorf("left: %d gates, %d endpoints", s.fabric.open, s.fabric.everyEnd)
+	if s.fabric.get(&s.fabric.open) != 0 || s.fabric.get(&s.fabric.everyEnd) != 0 || before != 3 {
+		t.Errorf("left: %d gates, %d endpoints", s.fabric.get(&s.fabric.open), s.fabric.get(&s.fabric.everyEnd))
 	}
 	if e := s.audit.last(event.RingGone); e.Count != 7 {
 		t.Errorf("the last count: %+v", e)
@@ -347,8 +347,7 @@ func TestOrder(t *testing.T) {
 }
 
 func TestGatesFail(t *testing.T) {
-	s := startSystem(t, nil)
-	s.fabric.fail = errors.New("the verifier refuses")
+	s := startSystem(t, func(c *Config) { c.Fabric.(*fakeFabric).fail = errors.New("the verifier refuses") })
 	c, srv := s.domain(client), s.domain(server)
 	srv.ask(serve(1, "t.Echo"))
 	if got, _ := c.ask(open(1, "t.Echo")); got.Op != abi.OpRefused {

@@ -1,0 +1,81 @@
+package link
+
+import (
+	"errors"
+	"io"
+	"os"
+	"testing"
+	"time"
+)
+
+func pair(t *testing.T) (*Conn, *Conn) {
+	t.Helper()
+	a, file, err := Pair("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := New(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
+}
+
+func TestMessages(t *testing.T) {
+	a, b := pair(t)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if err := a.Tell(Keep, "two", null, null); err != nil {
+		t.Fatal(err)
+	}
+	kind, text, files, err := b.Hear()
+	if err != nil || kind != Keep || text != "two" || len(files) != 2 {
+		t.Errorf("%d %q %d descriptors, %v", kind, text, len(files), err)
+	}
+	CloseAll(files)
+	a.CloseSoon()
+	if _, _, _, err := b.Hear(); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
+	}
+}
+
+// What does not fit is an error, never a prefix; descriptors that nobody asked
+// for do not arrive.
+func TestTruncated(t *testing.T) {
+	a, b := pair(t)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for _, send := range []func() error{
+		func() error { return a.Try(make([]byte, 9)) },
+		func() error { return a.Try([]byte("x"), null) },
+	} {
+		if err := send(); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := b.Recv(make([]byte, 8), 0); !errors.Is(err, ErrTruncated) {
+			t.Errorf("received: %v", err)
+		}
+	}
+}
+
+// Nobody waits for a side that does not read, longer than it wants to.
+func TestFull(t *testing.T) {
+	a, _ := pair(t)
+	var err error
+	for n := 0; err == nil && n < 1<<16; n++ {
+		err = a.Try(make([]byte, 1024))
+	}
+	if !errors.Is(err, ErrFull) {
+		t.Errorf("Try: %v", err)
+	}
+	if err := a.Send([]byte("x"), 10*time.Millisecond); !errors.Is(err, ErrFull) {
+		t.Errorf("Send: %v", err)
+	}
+}
