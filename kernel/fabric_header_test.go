@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -473,5 +474,74 @@ func TestDescriptorsAreRefused(t *testing.T) {
 	}
 	if err := unix.Sendmsg(int(g.gate.Client.Fd()), msg, oob, nil, 0); err != unix.EPERM {
 		t.Errorf("sending a descriptor: %v, want EPERM", err)
+	}
+}
+
+// A slot is claimed by one of many callers, and freed by one of many answers.
+func TestOneOfManyWins(t *testing.T) {
+	g := newGateTest(t, echoImage(), FabricConfig{Gates: 2, Programs: 4})
+	const senders, rounds = 4, 300
+	for gen := range uint16(rounds) {
+		for _, dir := range []abi.Direction{abi.Request, abi.Reply} {
+			h, body, from := abi.Header{Kind: abi.KindCall, Gen: gen}, vint(1, 5), g.gate.Client
+			if dir == abi.Reply {
+				h.Kind, body, from = abi.KindReply, vint(1, 1), g.gate.Server
+			}
+			msg := message(h, body)
+			var wg sync.WaitGroup
+			start := make(chan struct{})
+			for range senders {
+				wg.Go(func() {
+					<-start
+					unix.Write(int(from.Fd()), msg)
+				})
+			}
+			close(start)
+			wg.Wait()
+			to := g.gate.Server
+			if dir == abi.Reply {
+				to = g.gate.Client
+			}
+			buf := make([]byte, 64)
+			n := 0
+			for {
+				if _, err := unix.Read(int(to.Fd()), buf); err != nil {
+					break
+				}
+				n++
+			}
+			if n != 1 {
+				t.Fatalf("generation %d: %d of %d messages of kind %d arrived, want 1", gen, n, senders, h.Kind)
+			}
+		}
+	}
+}
+
+func TestCredits(t *testing.T) {
+	g := newGateTest(t, streamImage(), FabricConfig{Gates: 4, Programs: 4})
+	credit := func(m uint32, slot uint16, body ...byte) []byte {
+		return message(abi.Header{Kind: abi.KindCredit, Method: m, Slot: slot, Gen: 1}, body)
+	}
+	call := func(m uint32, slot uint16) []byte {
+		return message(abi.Header{Kind: abi.KindCall, Method: m, Slot: slot, Gen: 1}, nil)
+	}
+	g.mustDeny(abi.Request, credit(mDown, 0), abi.ReasonNoCall)
+	for slot, m := range []uint32{mUnary, mUp, mDown, mBoth} {
+		slot := uint16(slot)
+		g.mustSend(abi.Request, call(m, slot))
+		if m == mDown || m == mBoth {
+			g.mustSend(abi.Request, credit(m, slot))
+			g.mustDeny(abi.Request, credit(m, slot, 0), abi.ReasonLength)
+		} else {
+			g.mustDeny(abi.Request, credit(m, slot), abi.ReasonKind)
+		}
+		if m == mUp || m == mBoth {
+			g.mustSend(abi.Reply, credit(m, slot))
+			g.mustDeny(abi.Reply, credit(m, slot, 0), abi.ReasonLength)
+		} else {
+			g.mustDeny(abi.Reply, credit(m, slot), abi.ReasonKind)
+		}
+		// A credit frees nothing.
+		g.mustDeny(abi.Request, call(m, slot), abi.ReasonSlotBusy)
 	}
 }
