@@ -5,7 +5,7 @@
 // What domains ask comes over their control channels and goes through one
 // table (dispatch.go): for each operation, when it is permitted and who
 // answers. Everything else is a hostile act, and the domain is killed
-// (docs/decisions/0011-malformed-control.md).
+// (docs/decisions/0031-malformed-control.md).
 //
 // Invariants:
 //   - the decision is the image's; the monitor only looks it up, and what the
