@@ -91,6 +91,8 @@ type world struct {
 	stop   bool
 }
 
+// newWorld runs a creator for domains, which may start unless their Start is
+// the default denial.
 func newWorld(t *testing.T, without kernel.Defence, domains ...image.Domain) *world {
 	t.Helper()
 	needRoot(t)
@@ -99,7 +101,7 @@ func newWorld(t *testing.T, without kernel.Defence, domains ...image.Domain) *wo
 		t.Fatal(err)
 	}
 	for i := range domains {
-		domains[i].Start.Allow = true
+		domains[i].Start.Allow = domains[i].Start.Policy != abi.NoPolicy
 		for j := range domains[i].Files {
 			domains[i].Files[j].Verdict.Allow = true
 		}

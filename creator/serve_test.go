@@ -20,7 +20,7 @@ import (
 
 func TestStartRefused(t *testing.T) {
 	w := newWorld(t, 0,
-		image.Domain{Name: "denied", Program: hostile},
+		image.Domain{Name: "denied", Program: hostile, Start: image.Verdict{Policy: abi.NoPolicy}},
 		image.Domain{Name: "missing", Program: "/nonexistent/program"},
 		image.Domain{Name: "notaprogram", Program: "/etc/passwd"},
 		image.Domain{Name: "badfile", Program: hostile, Files: []image.File{{Path: "/nonexistent/file", Access: image.Read}}},
@@ -28,7 +28,6 @@ func TestStartRefused(t *testing.T) {
 		image.Domain{Name: "tampered", Program: hostile, Digest: make([]byte, 32)},
 		image.Domain{Name: "twice", Program: hostile, Args: []string{"idle"}},
 	)
-	w.img.Domains[0].Start.Allow = false
 	for i, want := range []string{"policy does not allow", "/nonexistent/program: no such file", "execute /etc/passwd: permission denied", "/nonexistent/file: no such file", "connect:", kernel.ErrDigest.Error()} {
 		if _, err := w.start(i); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), w.img.Domains[i].Name) {
 			t.Errorf("%s: %v; expected %q", w.img.Domains[i].Name, err, want)
