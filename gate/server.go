@@ -40,12 +40,12 @@ type serverGate struct {
 	active   atomic.Bool // the watchdog looks at it
 	calls0   uint32      // of the watchdog: pool.calls at its last round
 	draining atomic.Bool
+	pending  atomic.Int32 // calls whose last message was not sent
 
 	mu        sync.Mutex
 	calls     [abi.Slots]*ServerCall
 	cancelled [abi.Slots]uint32 // generation + 1 of a cancel that was read before its call
-	pending   int
-	drained   chan struct{} // closed when draining and nothing is pending
+	drained   chan struct{}     // closed when draining and nothing is pending
 	err       error
 }
 
@@ -109,7 +109,7 @@ func (g *serverGate) drain() {
 	g.draining.Store(true)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.pending == 0 {
+	if g.pending.Load() == 0 {
 		g.closeDrained()
 	}
 }
@@ -181,7 +181,7 @@ func (g *serverGate) open(m *message, buf *buffer) (*ServerCall, error) {
 		return nil, fmt.Errorf("a call in slot %d, where one is pending", m.Slot)
 	}
 	g.calls[m.Slot] = c
-	g.pending++
+	g.pending.Add(1)
 	if g.cancelled[m.Slot] == uint32(m.Gen)+1 {
 		c.ctx.cancel(context.Canceled)
 	}
@@ -206,10 +206,9 @@ func (g *serverGate) forget(c *ServerCall) {
 
 // finished counts a call whose last message was sent.
 func (g *serverGate) finished() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.pending--
-	if g.pending == 0 && g.draining.Load() {
+	if g.pending.Add(-1) == 0 && g.draining.Load() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		g.closeDrained()
 	}
 }

@@ -103,7 +103,7 @@ func signalEvent(fd int) { unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 // that the other end is closed.
 func (l *link) send(ctx context.Context, b []byte) error {
 	for {
-		err := unix.Send(l.Socket, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		err := packet.Send(l.Socket, b)
 		switch err {
 		case nil:
 			return nil
@@ -141,7 +141,7 @@ func (l *link) submit(ctx context.Context, h *abi.Header, b []byte) (r abi.Reaso
 
 // try sends one packet if there is room for it.
 func (l *link) try(b []byte) bool {
-	return unix.Send(l.Socket, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == nil
+	return packet.Send(l.Socket, b) == nil
 }
 
 // sendable waits for room in the queue.
