@@ -837,8 +837,8 @@ INLINE void verdict(struct walk *w, __u32 block)
 }
 
 // Gives each string among the parameters of a record SHARE bytes of its text.
-// The comparison is signed: from n != 0 Linux 6.1's verifier does not learn
-// that the length is at least 1.
+// From n != 0 Linux 6.1's verifier does not learn that n is at least 1: hence
+// the mask and the 1 that is added, which change nothing.
 #define TEXTS(SHARE) do { \
 	_Pragma("unroll") \
 	for (__u32 k = 0; k < RECORD_TEXT / (SHARE); k++) { \
@@ -849,7 +849,9 @@ INLINE void verdict(struct walk *w, __u32 block)
 		__u32 o_ = w->cap[i] >> 32; \
 		r->params[i] = (__u64)(k * (SHARE)) << 32 | n_; \
 		asm volatile("if %0 <= %1 goto +1; %0 = %1" : "+r"(n_) : "i"(SHARE)); \
-		if ((__s64)n_ > 0 && bpf_skb_load_bytes(skb, o_, r->text + k * (SHARE), n_) == 0) \
+		__u64 l_ = n_ - 1; \
+		asm volatile("%0 &= %1; %0 += 1" : "+r"(l_) : "i"((SHARE) - 1)); \
+		if (n_ && bpf_skb_load_bytes(skb, o_, r->text + k * (SHARE), l_) == 0) \
 			r->textlen = k * (SHARE) + n_; \
 	} \
 	} while (0)
