@@ -8,6 +8,7 @@
 package callbench
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -180,7 +181,7 @@ func turn(ctx context.Context, c *caller, size, outstanding int, length time.Dur
 	start := time.Now()
 	for w := range outstanding {
 		wg.Go(func() {
-			payload := make([]byte, size)
+			payload := bytes.Repeat([]byte{'x'}, size)
 			times := make([]int64, 0, 1<<14)
 			var err error
 			for last := start; err == nil && last.Sub(start) < length; {

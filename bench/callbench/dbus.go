@@ -95,8 +95,9 @@ func dialDBus(ctx context.Context, _ *Options) (*caller, error) {
 	}
 	object := conn.Object(busName, busPath)
 	c.call = func(ctx context.Context, _ int, payload []byte) error {
-		var reply []byte
-		if err := object.CallWithContext(ctx, busMethod, 0, payload).Store(&reply); err != nil {
+		// As a string: the library encodes arrays of bytes one by one.
+		var reply string
+		if err := object.CallWithContext(ctx, busMethod, 0, string(payload)).Store(&reply); err != nil {
 			return err
 		}
 		if len(reply) != len(payload) {
@@ -110,7 +111,7 @@ func dialDBus(ctx context.Context, _ *Options) (*caller, error) {
 // busEcho is the object that the D-Bus server exports.
 type busEcho struct{}
 
-func (busEcho) Call(payload []byte) ([]byte, *dbus.Error) { return payload, nil }
+func (busEcho) Call(payload string) (string, *dbus.Error) { return payload, nil }
 
 func serveDBus(args []string) error {
 	conn, err := dbus.Connect(args[0])
