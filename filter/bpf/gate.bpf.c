@@ -127,6 +127,14 @@ noinline int check(struct __sk_buff *skb, struct walk *w)
 
 /* ---- the walk ---- */
 
+// n is 1 to WINDOW, and stays it; Linux 6.1's verifier learns it only like this.
+INLINE __u64 bounded(__u64 n)
+{
+	n--;
+	asm volatile("%0 &= %1; %0 += 1" : "+r"(n) : "i"(WINDOW - 1));
+	return n;
+}
+
 // Makes the window start at w->off. There is no window at the end of the packet.
 INLINE int refill(struct __sk_buff *skb, struct walk *w)
 {
@@ -137,7 +145,7 @@ INLINE int refill(struct __sk_buff *skb, struct walk *w)
 	if (n == 0)
 		return 0;
 	w->wbase = off;
-	return bpf_skb_load_bytes(skb, off, w->win, n) < 0;
+	return bpf_skb_load_bytes(skb, off, w->win, bounded(n)) < 0;
 }
 
 // Decodes a varint at b, of which left bytes belong to the message. Leaves the
@@ -719,7 +727,7 @@ noinline int header(struct __sk_buff *skb, struct walk *w)
 	if (len < WARD_HEADER)
 		return deny(w, REASON_SHORT);
 	n = len > WINDOW ? WINDOW : len;
-	if (bpf_skb_load_bytes(skb, 0, w->win, n) < 0)
+	if (bpf_skb_load_bytes(skb, 0, w->win, bounded(n)) < 0)
 		return deny(w, REASON_SHORT);
 	kind = w->win[1];
 	w->kind = kind;
