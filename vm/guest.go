@@ -48,12 +48,13 @@ func kernel(dir string) (string, error) {
 }
 
 // boot runs the guest until it powers off. Every line of its console is
-// passed to line. KVM is used where there is one, else software emulation.
+// passed to line. The processor is emulated: KVM inside a virtual machine is
+// not reliable enough for a test (seen: "KVM internal error" on cmpxchg16b).
 func boot(kernel, disk string, limit time.Duration, line func(string)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-M", "q35", "-accel", "kvm", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2048",
+		"-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2048",
 		"-nographic", "-nic", "none", "-no-reboot", "-kernel", kernel, "-initrd", disk,
 		"-append", "console=ttyS0 quiet panic=-1")
 	cmd.Stderr = os.Stderr

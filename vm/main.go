@@ -116,7 +116,8 @@ func (r *results) line(s string) {
 	if r.verbose {
 		fmt.Println(s)
 	}
-	event, own := strings.CutPrefix(s, plan.Mark)
+	// The firmware leaves control characters on the first line.
+	_, event, own := strings.Cut(s, plan.Mark)
 	switch {
 	case !own:
 		r.output(s)

@@ -2,8 +2,10 @@ package probe
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -15,6 +17,9 @@ var update = flag.Bool("update", false, "write docs/kernel.md anew")
 func TestDocs(t *testing.T) {
 	const path, head = "../../docs/kernel.md", "|---|---|---|---|\n"
 	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("needs the repository: compares docs/kernel.md")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
