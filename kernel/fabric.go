@@ -23,8 +23,9 @@ type FabricConfig struct {
 // A Fabric is the kernel side of one running system: the maps and programs
 // that judge every message on its gates.
 //
-// Locking: mu guards everything; an Endpoint's, Route's or Gate's methods take
-// it. Nothing else is locked while it is held.
+// Locking: mu guards everything but the tables, which have a lock of their own
+// (tableCache); an Endpoint's, Route's or Gate's methods take it. Load verifies
+// programs without it: object, cfg and the maps do not change.
 type Fabric struct {
 	mu       sync.Mutex
 	cfg      FabricConfig

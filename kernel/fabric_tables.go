@@ -3,13 +3,18 @@ package kernel
 import (
 	"crypto/sha256"
 	"fmt"
+	"sync"
 
 	"github.com/cilium/ebpf"
 )
 
 // A tableCache shares read-only maps of equal content between programs: both
 // directions of a route and the routes to one server often walk the same messages.
+//
+// Locking: it has a lock of its own, taken after Fabric.mu or without it, and
+// held for system calls on maps only.
 type tableCache struct {
+	mu     sync.Mutex
 	byHash map[[sha256.Size]byte]*table
 }
 
@@ -21,6 +26,8 @@ type table struct {
 
 // get returns the map with the rows of content, each of size bytes.
 func (c *tableCache) get(name string, content []byte, size int) (*table, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	key := sha256.Sum256(append([]byte(name+"\x00"), content...))
 	if t := c.byHash[key]; t != nil {
 		t.uses++
@@ -50,6 +57,8 @@ func (c *tableCache) get(name string, content []byte, size int) (*table, error) 
 }
 
 func (c *tableCache) put(t *table) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if t.uses--; t.uses == 0 {
 		delete(c.byHash, t.key)
 		t.m.Close()
@@ -57,6 +66,8 @@ func (c *tableCache) put(t *table) {
 }
 
 func (c *tableCache) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for k, t := range c.byHash {
 		t.m.Close()
 		delete(c.byHash, k)
