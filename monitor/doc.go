@@ -18,6 +18,7 @@
 //   - it works on fixed binary messages and the checked image; of texts it reads the
 //     two tables of users, once (users.go).
 //
-// Locks: Monitor.mu guards all state; nothing waits while it is held, except
-// for the kernel to load a program (milliseconds, once a route).
+// Locks: Monitor.mu guards all state; nothing waits while it is held.
+// Monitor.loader is held while the kernel verifies the programs of a route, and
+// taken without mu.
 package monitor

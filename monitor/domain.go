@@ -39,6 +39,7 @@ type domain struct {
 	ends     int             // gate ends that it holds
 	pending  int             // gates that it waits for
 	limit    int             // of ends
+	loads    int             // of routes, that use its endpoint
 	last     Counters        // when its endpoint was closed
 }
 
@@ -53,6 +54,14 @@ func newDomain(img *image.Image, id abi.DomainID) *domain {
 		d.limit = serverGates
 	}
 	return d
+}
+
+// ring is the size of its ring buffer, in bytes: servers send most.
+func (d *domain) ring() int {
+	if len(d.def.Exports) > 0 {
+		return serverRing
+	}
+	return clientRing
 }
 
 func (d *domain) peer() abi.Peer {
@@ -170,7 +179,7 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 // equip makes the domain's endpoint and greets it.
 func (m *Monitor) equip(d *domain) error {
 	var err error
-	if d.endpoint, err = m.Fabric.Endpoint(d.id, d.process.Cgroup, uint32(blocksPerEnd*d.limit), domainRing); err != nil {
+	if d.endpoint, err = m.Fabric.Endpoint(d.id, d.process.Cgroup, uint32(blocksPerEnd*d.limit), d.ring()); err != nil {
 		return err
 	}
 	if err := m.sendRing(d.endpoint, uint32(d.id), d.id, 0, ""); err != nil {
@@ -273,7 +282,7 @@ func exitStatus(s syscall.WaitStatus) int {
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) retire(d *domain) {
-	if d.state != stateEnded || d.endpoint == nil {
+	if d.state != stateEnded || d.endpoint == nil || d.loads > 0 {
 		return
 	}
 	for g := range m.gates {

@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -22,17 +21,10 @@ type gate struct {
 	live           [2]bool
 }
 
-// makeGate loads the route if it is not loaded and opens a gate on it.
+// makeGate opens a gate on a loaded route.
 //
 // Preconditions: m.mu is held.
-func (m *Monitor) makeGate(o *opening, s *domain, route uint32) (*gate, error) {
-	if s.endpoint == nil {
-		return nil, fmt.Errorf("%s has no endpoint", s.def.Name)
-	}
-	r, err := m.load(o, s, route)
-	if err != nil {
-		return nil, err
-	}
+func (m *Monitor) makeGate(o *opening, s *domain, route uint32, r Route) (*gate, error) {
 	made, err := m.Fabric.Open(r)
 	if err != nil {
 		return nil, err
@@ -53,22 +45,6 @@ func (m *Monitor) makeGate(o *opening, s *domain, route uint32) (*gate, error) {
 		o.client.ends++
 	}
 	return g, nil
-}
-
-func (m *Monitor) load(o *opening, s *domain, route uint32) (Route, error) {
-	if o.user != nil {
-		r, err := m.Fabric.Load(route, o.user.atoms, o.user.endpoint, s.endpoint)
-		o.user.route = r
-		return r, err
-	}
-	if r, ok := m.loaded[route]; ok {
-		return r, nil
-	}
-	r, err := m.Fabric.Load(route, NoAtoms, o.client.endpoint, s.endpoint)
-	if err == nil {
-		m.loaded[route] = r
-	}
-	return r, err
 }
 
 func inode(f *os.File) (uint64, error) {

@@ -37,12 +37,13 @@ const (
 	defaultGates  = 64  // gate ends of a domain that exports nothing
 	serverGates   = 512 // of one that does
 	maxGates      = 4096
-	blocksPerEnd  = 2 // blocks of the verdict page: a closed end keeps its until the other is closed
-	maxPending    = 8 // gates that a domain may wait for
+	blocksPerEnd  = 2  // blocks of the verdict page: a closed end keeps its until the other is closed
+	maxPending    = 32 // gates that a domain may wait for
 	openWait      = 5 * time.Second
-	controlRate   = 200 // control messages a second …
-	controlBurst  = 100 // … after this many at once
-	domainRing    = 64 << 10
+	controlRate   = 200      // control messages a second …
+	controlBurst  = 100      // … after this many at once
+	serverRing    = 64 << 10 // bytes; 200 a record. The audit writer has all of it mapped, twice
+	clientRing    = 32 << 10
 	userRing      = 4 << 10
 	sweepInterval = time.Second
 	defaultGrace  = 2 * time.Second
@@ -53,12 +54,14 @@ type Monitor struct {
 	Config
 	users *users
 
+	loader   sync.Mutex // held while a route is loaded; taken without mu
 	mu       sync.Mutex
 	domains  []*domain           // by abi.DomainID
 	byName   map[string]*domain  // the same
 	ifaces   map[string]uint32   // by name
 	routes   map[routeKey]uint32 // index in the image
 	loaded   map[uint32]Route    // routes between domains, by index in the image
+	loads    map[loadKey]*loading
 	gates    map[*gate]struct{}
 	pending  []*opening
 	outside  outside
@@ -80,7 +83,7 @@ type routeKey struct {
 // New makes a monitor; nothing is started.
 func New(cfg Config) (*Monitor, error) {
 	m := &Monitor{Config: cfg, byName: map[string]*domain{}, ifaces: map[string]uint32{}, routes: map[routeKey]uint32{},
-		loaded: map[uint32]Route{}, gates: map[*gate]struct{}{}, stop: make(chan struct{}), changed: make(chan struct{}, 1)}
+		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, stop: make(chan struct{}), changed: make(chan struct{}, 1)}
 	if m.Grace == 0 {
 		m.Grace = defaultGrace
 	}

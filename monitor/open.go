@@ -53,12 +53,24 @@ func (m *Monitor) request(o *opening) {
 	}
 	if o.client != nil {
 		if o.client.pending >= maxPending {
-			m.deny(o, event.None, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("the domain waits for %d gates already", maxPending))
+			m.tooMany(o, event.None)
 			return
 		}
 		o.client.pending++
 	}
 	m.pending = append(m.pending, o)
+}
+
+func (m *Monitor) tooMany(o *opening, server abi.DomainID) {
+	m.deny(o, server, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("the domain waits for %d gates already", maxPending))
+}
+
+// waits reports whether somebody waits for the answer.
+func (o *opening) waits() bool {
+	if o.user != nil {
+		return !o.user.gone
+	}
+	return o.client.state == stateRunning
 }
 
 // retry tries again what waits: a server has come or gone.
@@ -88,8 +100,8 @@ func (m *Monitor) settle(done func(*opening) bool) {
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) try(o *opening, last bool) bool {
-	if o.client != nil && o.client.state != stateRunning || o.user != nil && o.user.gone {
-		return true // nobody waits for the answer
+	if !o.waits() {
+		return true
 	}
 	var best *domain
 	wait := false
@@ -190,8 +202,9 @@ func (m *Monitor) deny(o *opening, server abi.DomainID, r abi.Reason, policy uin
 	}
 }
 
-// open makes the gate that the policy allows, and hands it over: the server
-// gets its end first, so that the client's first call finds it.
+// open makes the gate that the policy allows, when its route is loaded, and
+// hands it over: the server gets its end first, so that the client's first call
+// finds it.
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) open(o *opening, s *domain) {
@@ -203,7 +216,12 @@ func (m *Monitor) open(o *opening, s *domain) {
 		m.deny(o, s.id, abi.ReasonQuota, abi.NoPolicy, "no more gates: the quota of the client or the server is used up")
 		return
 	}
-	g, err := m.makeGate(o, s, i)
+	r := m.routeOf(o, i)
+	if r == nil {
+		m.awaitRoute(o, s, i)
+		return
+	}
+	g, err := m.makeGate(o, s, i, r)
 	if err != nil {
 		m.notice(s.id, "cannot make a gate: %v", err)
 		m.deny(o, s.id, abi.ReasonQuota, abi.NoPolicy, "the gate could not be made; the audit log says why")

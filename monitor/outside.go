@@ -34,6 +34,7 @@ type user struct {
 	endpoint    Endpoint
 	id          uint32 // of the endpoint
 	route       Route
+	loads       int  // 1 while its route is loaded
 	gone        bool // its connection is closed
 }
 
@@ -175,7 +176,7 @@ func (m *Monitor) retireUser(u *user) {
 			return
 		}
 	}
-	if !u.gone || u.conn == nil {
+	if !u.gone || u.conn == nil || u.loads > 0 {
 		return
 	}
 	if u.route != nil {

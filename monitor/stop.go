@@ -52,7 +52,7 @@ func (m *Monitor) end(ctx context.Context) {
 	defer m.mu.Unlock()
 	m.sweep()
 	for _, d := range m.domains { // of those that could not be ended, too: their last records count
-		if d.endpoint != nil {
+		if d.endpoint != nil && d.loads == 0 {
 			d.last = m.closeEndpoint(d.endpoint, uint32(d.id))
 			d.endpoint = nil
 		}

@@ -52,7 +52,7 @@ const (
 )
 
 // memory is the size at which the collector of each process works harder, in bytes.
-const memory = 10 << 20
+const memory = 32 << 20
 
 func init() {
 	// Children die with the thread that started them (PR_SET_PDEATHSIG), and

@@ -31,6 +31,8 @@ func main() {
 	case "idle":
 		_, err = gate.Self()
 		<-ctx.Done()
+	case "greet":
+		err = greet(ctx)
 	case "once":
 		_, err = gate.Self()
 		if len(os.Args) > 2 {
@@ -107,6 +109,24 @@ func client(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+	return nil
+}
+
+// greet calls once and keeps its gate.
+func greet(ctx context.Context) error {
+	d, err := gate.Self()
+	if err != nil {
+		return err
+	}
+	c, err := d.Open(ctx, iface, gate.Wait())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := say(ctx, c, "greeting"); err != nil {
+		return err
+	}
+	<-ctx.Done()
 	return nil
 }
 
