@@ -23,10 +23,12 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, _, ok := strings.Cut(string(text), head)
+	before, rest, ok := strings.Cut(string(text), head)
 	if !ok {
 		t.Fatalf("%s has no table", path)
 	}
+	// The table ends at the first empty line; what follows is kept.
+	_, after, more := strings.Cut(rest, "\n\n")
 	var want bytes.Buffer
 	want.WriteString(before + head)
 	for _, m := range mechanisms {
@@ -35,6 +37,9 @@ func TestDocs(t *testing.T) {
 			without = "*needed*"
 		}
 		fmt.Fprintf(&want, "| %s | %s | %s | %s |\n", m.Name, m.Since, m.Use, without)
+	}
+	if more {
+		want.WriteString("\n" + after)
 	}
 	if *update {
 		if err := os.WriteFile(path, want.Bytes(), 0o644); err != nil {
