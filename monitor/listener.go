@@ -26,8 +26,8 @@ type listener struct {
 
 const backlog = 64
 
-// listenAt binds a socket at path, with the given permissions from the first
-// moment. A socket that is there and answers nobody is replaced; anything
+// listenAt binds a socket at path, with the given permissions, less the umask,
+// from the first moment. A socket that is there and answers nobody is replaced; anything
 // else that is there is an error.
 func listenAt(path string, kind int, mode fs.FileMode) (*listener, error) {
 	if err := removeStale(path, kind); err != nil {
@@ -38,14 +38,12 @@ func listenAt(path string, kind int, mode fs.FileMode) (*listener, error) {
 		return nil, err
 	}
 	file := os.NewFile(uintptr(fd), path)
-	// The mode of the new name is that of the socket's inode (unix(7)), so
-	// that there is no moment with another one.
+	// The mode of the new name is that of the socket's inode, less the umask
+	// (unix_bind_bsd, net/unix/af_unix.c). A chmod of the name afterwards would
+	// follow a link that somebody put there.
 	err = unix.Fchmod(fd, uint32(mode))
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
-	}
-	if err == nil {
-		err = unix.Chmod(path, uint32(mode)) // the umask does not count
 	}
 	if err == nil {
 		err = unix.Listen(fd, backlog)

@@ -83,6 +83,7 @@ func runMonitor(o *options) int {
 		return status
 	}
 	ignoreSignals()
+	unix.Umask(0) // it makes sockets that all users may connect to, and nothing else without saying how
 	toHolder := monitor.HolderLink{Conn: conn}
 	if status, err = monitorSystem(o, toHolder); err != nil {
 		toHolder.Tell(link.Fatal, err.Error())
