@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"ward/vm/internal/plan"
 )
 
 // kernelPackage is Debian's package that depends on the newest cloud kernel.
@@ -45,6 +47,23 @@ func kernel(dir string) (string, error) {
 		return "", fmt.Errorf("package %s holds no boot/vmlinuz-6.1*", name)
 	}
 	return found[0], nil
+}
+
+// modules are those that a running Debian loads by itself when they are asked
+// for; init loads them in this order.
+var modules = []string{"unix_diag"}
+
+// moduleFiles finds the modules of a kernel that was unpacked into dir.
+func moduleFiles(dir string) ([]file, error) {
+	var files []file
+	for _, name := range modules {
+		found, _ := filepath.Glob(filepath.Join(dir, "kernel/lib/modules/*/kernel/net/*", name+".ko"))
+		if len(found) == 0 {
+			return nil, fmt.Errorf("no module %s.ko below %s/kernel", name, dir)
+		}
+		files = append(files, file{path: plan.Modules + "/" + name + ".ko", source: found[0], mode: 0o444})
+	}
+	return files, nil
 }
 
 // boot runs the guest until it powers off. Every line of its console is

@@ -41,8 +41,12 @@ func test(image string, limit time.Duration, verbose bool) error {
 			return err
 		}
 	}
+	var drivers []file
 	if image == "" {
 		if image, err = kernel(out); err != nil {
+			return err
+		}
+		if drivers, err = moduleFiles(out); err != nil {
 			return err
 		}
 	}
@@ -50,6 +54,7 @@ func test(image string, limit time.Duration, verbose bool) error {
 	if err != nil {
 		return err
 	}
+	files = append(files, drivers...)
 	text, err := json.MarshalIndent(steps, "", "\t")
 	if err != nil {
 		return err

@@ -42,6 +42,9 @@ func guest() (failed int, err error) {
 	if err := errors.Join(unix.Sethostname([]byte("guest")), loopback()); err != nil {
 		return 0, err
 	}
+	if err := loadModules(); err != nil {
+		return 0, err
+	}
 	text, err := os.ReadFile(plan.Path)
 	if err != nil {
 		return 0, err
@@ -170,4 +173,24 @@ func loopback() error {
 	}
 	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, request)
+}
+
+// loadModules loads the modules that came along.
+func loadModules() error {
+	found, err := filepath.Glob(plan.Modules + "/*.ko")
+	if err != nil {
+		return err
+	}
+	for _, path := range found {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		err = unix.FinitModule(int(f.Fd()), "", 0)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("load %s: %w", path, err)
+		}
+	}
+	return nil
 }
