@@ -74,7 +74,9 @@ func (b *builder) build() error {
 		b.mounts(root, rules)
 	}
 	if b.has(WithLimits) {
-		b.limits()
+		if err := b.limits(); err != nil {
+			return err
+		}
 	}
 	if b.has(WithIdentity) {
 		b.identity()
@@ -173,8 +175,11 @@ func (b *builder) submount(top int, name string, attr unix.MountAttr) {
 	p.do("mount /"+name, unix.SYS_MOVE_MOUNT, t, "", top, name, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-// limits sets soft and hard limits alike.
-func (b *builder) limits() {
+// limits sets soft and hard limits alike. A limit above the creator's own hard
+// one (sudo leaves a core limit of 0) is lowered to it, and then raised if the
+// creator may: that takes CAP_SYS_RESOURCE, which root in a container or a
+// small guest may lack.
+func (b *builder) limits() error {
 	or := func(v, d uint64) uint64 {
 		if v == 0 {
 			return d
@@ -199,9 +204,17 @@ func (b *builder) limits() {
 		{"RTPRIO", unix.RLIMIT_RTPRIO, 0},
 		{"NICE", unix.RLIMIT_NICE, 0},
 	} {
-		v := &unix.Rlimit{Cur: r.value, Max: r.value}
-		b.program.do("rlimit "+r.name, unix.SYS_PRLIMIT64, 0, r.which, unsafe.Pointer(v), 0)
+		var own unix.Rlimit
+		if err := unix.Getrlimit(r.which, &own); err != nil {
+			return fmt.Errorf("getrlimit %s: %w", r.name, err)
+		}
+		low := min(r.value, own.Max)
+		b.program.do("rlimit "+r.name, unix.SYS_PRLIMIT64, 0, r.which, unsafe.Pointer(&unix.Rlimit{Cur: low, Max: low}), 0)
+		if low < r.value {
+			b.program.try("raise rlimit "+r.name, unix.SYS_PRLIMIT64, 0, r.which, unsafe.Pointer(&unix.Rlimit{Cur: r.value, Max: r.value}), 0)
+		}
 	}
+	return nil
 }
 
 // secureBits: root is nothing special, ambient capabilities cannot be raised,

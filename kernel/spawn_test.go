@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,6 +57,49 @@ func run(t *testing.T, s *Sandbox) (string, unix.WaitStatus) {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(b)), status
+}
+
+// TestLowLimits: a creator whose own hard limits are low (sudo leaves a core
+// limit of 0), with and without the capability to raise them, starts programs
+// all the same. In a process of its own: hard limits do not come back.
+func TestLowLimits(t *testing.T) {
+	needHost(t)
+	const env = "WARD_TEST_LOW_LIMITS"
+	if os.Getenv(env) == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run", "^TestLowLimits$", "-test.v")
+		cmd.Env = append(os.Environ(), env+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	const files = 64
+	for which, max := range map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_NOFILE: files} {
+		if err := unix.Setrlimit(which, &unix.Rlimit{Cur: max, Max: max}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	with, _ := run(t, shell(nil, "ulimit -Hn; ulimit -Sn"))
+	// Dropped on this thread only, which is the one that starts the sandbox.
+	runtime.LockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		t.Fatal(err)
+	}
+	able := caps[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
+	caps[0].Effective &^= 1 << unix.CAP_SYS_RESOURCE
+	caps[0].Permitted &^= 1 << unix.CAP_SYS_RESOURCE
+	if err := unix.Capset(&header, &caps[0]); err != nil {
+		t.Fatal(err)
+	}
+	without, _ := run(t, shell(nil, "ulimit -Hn; ulimit -Sn"))
+	if low := "64\n64"; without != low || (!able && with != low) {
+		t.Errorf("limits of open files: %q, without CAP_SYS_RESOURCE %q; the creator's is %d", with, without, files)
+	}
+	if high := "1024\n1024"; able && with != high {
+		t.Errorf("limits of open files: %q, want %q: the creator may raise them", with, high)
+	}
 }
 
 // TestStepErrors: an error says which step failed and why, and leaves no process.
