@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,6 +93,15 @@ func allImage() *image.Image {
 		}
 		img.Messages = append(img.Messages, m)
 	}
+	// A message whose rows are searched, within one whose rows are, and one without fields.
+	n := uint32(len(img.Messages))
+	img.Messages = append(img.Messages, image.Message{Name: "test.v1.Sparse", Fields: []image.Field{
+		{Number: 300, Name: "a", Type: image.Bool},
+		{Number: 5000, Name: "b", Type: image.Nested, Card: image.Optional, Message: n + 1, MaxLen: 100},
+	}}, image.Message{Name: "test.v1.Empty"})
+	all0 := &img.Messages[0]
+	all0.Fields = slices.Insert(all0.Fields, len(all0.Fields)-1,
+		image.Field{Number: 28, Name: "sparse_message", Type: image.Nested, Card: image.Optional, Message: n, MaxLen: 100})
 	img.Interfaces[0].Methods = []image.Method{{Name: "All", Request: 0, Reply: 0}}
 	img.Routes[0].Methods = []image.MethodPolicy{all}
 	return img
@@ -212,7 +222,7 @@ var bodyCases = []struct {
 	{"many: no member of a required oneof", lend(27, string(vint(3, 1))), abi.ReasonRequired, 0},
 	{"many: zero out of bounds", lend(27, string(vint(1, 1))), abi.ReasonBounds, 3},
 	{"far field", vint(5000, 1), 0, 0},
-	{"unknown field", vint(28, 1), abi.ReasonUnknownField, 28},
+	{"unknown field", vint(29, 1), abi.ReasonUnknownField, 29},
 	{"unknown far field", vint(4999, 1), abi.ReasonUnknownField, 4999},
 	{"field 0", []byte{0, 1}, abi.ReasonUnknownField, 0},
 	{"group", []byte{1<<3 | 3, 1<<3 | 4}, abi.ReasonWireType, 1},
@@ -229,6 +239,9 @@ var bodyCases = []struct {
 	{"no value", f(2, protowire.VarintType), abi.ReasonTruncated, 2},
 	{"truncated string", f(16, protowire.BytesType, 5, 'a'), abi.ReasonTruncated, 16},
 	{"length of 2^63", f(16, protowire.BytesType, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1), abi.ReasonTruncated, 16},
+	{"sparse message", lend(28, string(cat(vint(300, 1), lend(5000, "")))), 0, 0},
+	{"sparse message: number of the message around it", lend(28, string(lend(28, ""))), abi.ReasonUnknownField, 28},
+	{"message without fields", lend(28, string(lend(5000, string(vint(300, 1))))), abi.ReasonUnknownField, 300},
 	{"trailing bytes", cat(vint(3, 1), []byte{0x80}), abi.ReasonTruncated, 0},
 }
 

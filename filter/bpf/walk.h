@@ -152,6 +152,9 @@ INLINE struct field *find(struct walk *w, __u32 num)
 	} else {
 		__u32 lo = 0, hi = count;
 
+		if (!count)
+			return 0;
+		w->row = base; // of a number below the lowest: never the row of an earlier field
 		for (int i = 0; i < 8; i++) { // at most 64 rows
 			__u32 mid = (lo + hi) >> 1;
 			struct field *f;
