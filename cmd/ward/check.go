@@ -96,7 +96,7 @@ func checkText(out io.Writer, dir string, c *compiled, img *image.Image, policie
 		fmt.Fprintf(out, "%s: default: %s has no bound of its own: %s\n", at(b.Pos), b.Field, b.Bound)
 	}
 	for _, u := range c.Unenforced {
-		fmt.Fprintf(out, "%s: library: %s of %s is checked by the receiving library, not by the kernel\n", at(u.Pos), u.Rule, u.Field)
+		fmt.Fprintf(out, "%s: library: %s of %s is not checked by the kernel; the receiving program does with gate/grpcgate/validate\n", at(u.Pos), u.Rule, u.Field)
 	}
 	if policies {
 		for _, p := range c.Generated {
