@@ -9,8 +9,13 @@ import (
 const Version = 1
 
 // HeaderSize is the number of bytes before the body of a message. A denied
-// reply is delivered as exactly this many bytes.
+// reply is delivered as exactly this many bytes, so that its length is wrong.
 const HeaderSize = 24
+
+// DeniedSize is the number of bytes that are delivered of a denied reply
+// without a body, which its header alone would not tell from an admitted one:
+// the header without the deadline, which a reply does not have.
+const DeniedSize = 16
 
 // MaxMessage is the largest packet that a gate carries, header included, in
 // bytes. It stays below the kernel's default socket send buffer (212,992

@@ -37,7 +37,7 @@ func defines(t *testing.T) map[string]uint64 {
 
 func TestHeaderMirrorsABI(t *testing.T) {
 	want := map[string]uint64{
-		"WARD_VERSION": abi.Version, "WARD_HEADER": abi.HeaderSize, "WARD_MAX_MESSAGE": abi.MaxMessage, "WARD_SLOTS": abi.Slots,
+		"WARD_VERSION": abi.Version, "WARD_HEADER": abi.HeaderSize, "WARD_DENIED": abi.DeniedSize, "WARD_MAX_MESSAGE": abi.MaxMessage, "WARD_SLOTS": abi.Slots,
 		"KIND_CALL": uint64(abi.KindCall), "KIND_REPLY": uint64(abi.KindReply), "KIND_ERROR": uint64(abi.KindError),
 		"KIND_ITEM": uint64(abi.KindStreamItem), "KIND_END": uint64(abi.KindStreamEnd), "KIND_CANCEL": uint64(abi.KindCancel), "KIND_CREDIT": uint64(abi.KindCredit),
 		"FLAG_METADATA": uint64(abi.FlagMetadata), "SLOT_BUSY": abi.SlotBusy, "SLOT_CLIENT_DONE": abi.SlotClientDone, "SLOT_CANCELLED": abi.SlotCancelled,

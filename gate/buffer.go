@@ -47,8 +47,14 @@ type message struct {
 
 // parse checks what the filter would have let pass. The buffer still belongs to the caller.
 func parse(b []byte) (message, error) {
+	var whole [abi.HeaderSize]byte
+	bare := len(b) == abi.DeniedSize // denied, and had no body
+	if bare {
+		copy(whole[:], b)
+		b = whole[:]
+	}
 	h, err := abi.ParseHeader(b)
-	m := message{Header: h, n: len(b)}
+	m := message{Header: h, n: len(b), denied: bare}
 	if err != nil {
 		return m, err
 	}

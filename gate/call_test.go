@@ -427,26 +427,29 @@ func TestSmuggledDescriptor(t *testing.T) {
 	}
 }
 
-// A denied reply arrives as a bare header whose length disagrees.
+// A denied reply arrives as a bare header whose length disagrees, or as less
+// than a header if it had no body.
 func TestDeniedReply(t *testing.T) {
-	ce, se := gatetest.Pair(t)
-	c, err := gate.NewClient(ce)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	defer unix.Close(se.Socket)
-	b := make([]byte, abi.HeaderSize)
-	(&abi.Header{Kind: abi.KindReply, Gen: 1, Length: 100}).Put(b)
-	if err := unix.Send(se.Socket, b, 0); err != nil {
-		t.Fatal(err)
-	}
-	_, err = c.Invoke(t.Context(), "Unary", nil, nil)
-	if e := wantCode(t, err, gate.PermissionDenied); !e.Denied() || !e.ReplyDenied {
-		t.Errorf("got %+v", e)
-	}
-	if c.Broken() {
-		t.Error("the gate is broken")
+	for length, size := range map[uint32]int{100: abi.HeaderSize, 0: abi.DeniedSize} {
+		ce, se := gatetest.Pair(t)
+		c, err := gate.NewClient(ce)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		defer unix.Close(se.Socket)
+		b := make([]byte, abi.HeaderSize)
+		(&abi.Header{Kind: abi.KindReply, Gen: 1, Length: length}).Put(b)
+		if err := unix.Send(se.Socket, b[:size], 0); err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Invoke(t.Context(), "Unary", nil, nil)
+		if e := wantCode(t, err, gate.PermissionDenied); !e.Denied() || !e.ReplyDenied {
+			t.Errorf("got %+v", e)
+		}
+		if c.Broken() {
+			t.Error("the gate is broken")
+		}
 	}
 }
 

@@ -118,10 +118,11 @@ noinline int header(struct __sk_buff *skb, struct walk *w)
 	// Header and slot are right. From here on a denied reply is an answer.
 	w->known = 2;
 	body = WARD_HEADER;
-	w->root = kind == KIND_ERROR ? NODE_STATUS : m->node;
 	// An opening of a client's stream, an end, a cancel and a credit have no body.
 	__u32 empty = kind == KIND_END || kind == KIND_CANCEL || kind == KIND_CREDIT || (kind == KIND_CALL && (m->flags & M_CLIENT_STREAM));
 
+	// After metadata no body is walked as a message that may be empty: the metadata's own.
+	w->root = kind == KIND_ERROR ? NODE_STATUS : empty ? NODE_METADATA : m->node;
 	if (flags) {
 		__u32 size = *(__u16 *)(w->win + WARD_HEADER);
 
@@ -269,7 +270,8 @@ noinline int finish(struct __sk_buff *skb, struct walk *w)
 			}
 			ok = 0;
 		} else {
-			ret = ok ? -1 : WARD_HEADER;
+			// Of a message without a body the header is all, and would pass for an answer.
+			ret = ok ? -1 : skb->len > WARD_HEADER ? WARD_HEADER : WARD_DENIED;
 		}
 	}
 	verdict(w, g->block[K_DIR & 1]);

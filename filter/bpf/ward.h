@@ -12,6 +12,7 @@
 /* abi/wire.go */
 #define WARD_VERSION 1
 #define WARD_HEADER 24
+#define WARD_DENIED 16
 #define WARD_MAX_MESSAGE (128 << 10)
 #define WARD_SLOTS 64
 #define KIND_CALL 1
