@@ -42,7 +42,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-o", dir, "ward/cmd/wardd", "ward/cmd/ward-names", "ward/cmd/wardd/testdata/probe")
+	cmd := exec.Command("go", "build", "-o", dir, "ward/cmd/wardd", "ward/cmd/ward-names", "ward/cmd/wardd/testdata/probe", "ward/cmd/wardd/testdata/hostile")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -75,19 +75,29 @@ type running struct {
 // slots keeps the user IDs of these systems away from those of others.
 const testSlot = 4000
 
-// compiled makes the image of the test system with the given domains.
-func compiled(t *testing.T, bin, name, domains string) *image.Image {
+// plainSystem is what most tests run.
+var plainSystem = []string{"testdata/system/echo.proto", "testdata/system/policy.cedar"}
+
+// compiled makes the image of a test system of these files, with the given domains.
+func compiled(t *testing.T, bin, name string, files []string, domains string) *image.Image {
 	t.Helper()
-	fsys := fstest.MapFS{"system.yaml": {Data: []byte(fmt.Sprintf(
-		"ward: 1\nname: %s\ninterfaces: [echo.proto]\npolicy: [policy.cedar]\naudit: all\ndomains:\n%s",
-		name, strings.ReplaceAll(domains, "PROBE", filepath.Join(bin, "probe"))))}}
-	for _, f := range []string{"echo.proto", "policy.cedar"} {
-		b, err := os.ReadFile(filepath.Join("testdata/system", f))
+	fsys := fstest.MapFS{}
+	var protos, policies []string
+	for _, f := range files {
+		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		fsys[f] = &fstest.MapFile{Data: b}
+		fsys[filepath.Base(f)] = &fstest.MapFile{Data: b}
+		if filepath.Ext(f) == ".proto" {
+			protos = append(protos, filepath.Base(f))
+		} else {
+			policies = append(policies, filepath.Base(f))
+		}
 	}
+	fsys["system.yaml"] = &fstest.MapFile{Data: []byte(fmt.Sprintf("ward: 1\nname: %s\ninterfaces: [%s]\npolicy: [%s]\naudit: all\ndomains:\n%s",
+		name, strings.Join(protos, ", "), strings.Join(policies, ", "),
+		strings.NewReplacer("PROBE", filepath.Join(bin, "probe"), "HOSTILE", filepath.Join(bin, "hostile")).Replace(domains)))}
 	r, findings := compile.Dir(fsys)
 	if r.Image == nil {
 		t.Fatalf("the test system does not compile: %v", findings)
@@ -95,8 +105,14 @@ func compiled(t *testing.T, bin, name, domains string) *image.Image {
 	return r.Image
 }
 
-// up starts a system.
+// up starts a plain system.
 func up(t *testing.T, domains string, flags ...string) *running {
+	t.Helper()
+	return upOf(t, plainSystem, domains, flags...)
+}
+
+// upOf starts a system of these files.
+func upOf(t *testing.T, files []string, domains string, flags ...string) *running {
 	t.Helper()
 	needsRoot(t)
 	bin, err := programs()
@@ -114,7 +130,7 @@ func up(t *testing.T, domains string, flags ...string) *running {
 			t.Fatal(err)
 		}
 	}
-	img := compiled(t, bin, name, strings.ReplaceAll(domains, "RUN", r.dir))
+	img := compiled(t, bin, name, files, strings.ReplaceAll(domains, "RUN", r.dir))
 	sealed, err := holder.Seal(image.Encode(img))
 	if err != nil {
 		t.Fatal(err)

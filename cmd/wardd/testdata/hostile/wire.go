@@ -1,0 +1,297 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"ward/abi"
+	"ward/kernel/page"
+)
+
+const own = "test.v1.Hostile"
+
+// An end is one end of a gate.
+type end struct {
+	fd    int
+	block *page.Block
+}
+
+var domain struct {
+	mu      sync.Mutex
+	seq     uint32
+	page    int
+	answers map[uint32]chan answer
+	ends    []end // by the number that orders use
+}
+
+type answer struct {
+	abi.Control
+	fds []int
+}
+
+func readControl() (answer, error) {
+	b, oob := make([]byte, abi.MaxControl), make([]byte, unix.CmsgSpace(16))
+	n, oobn, _, _, err := unix.Recvmsg(abi.ControlFD, b, oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil || n == 0 {
+		return answer{}, fmt.Errorf("the control channel has ended: %v", err)
+	}
+	var a answer
+	if a.Control, err = abi.ParseControl(b[:n]); err != nil {
+		return a, err
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	for i := range messages {
+		fds, _ := unix.ParseUnixRights(&messages[i])
+		a.fds = append(a.fds, fds...)
+	}
+	return a, err
+}
+
+func serve() error {
+	hello, err := readControl()
+	if err != nil || len(hello.fds) != 1 {
+		return fmt.Errorf("greeting: %v", err)
+	}
+	domain.page, domain.answers = hello.fds[0], map[uint32]chan answer{}
+	go func() {
+		if a, err := ask(abi.Control{Op: abi.OpServe, Interface: own}); err != nil || a.Op != abi.OpOK {
+			fmt.Println("serve:", a.Text, err)
+		}
+	}()
+	for {
+		a, err := readControl()
+		if err != nil {
+			return err
+		}
+		if a.Op == abi.OpGate && a.Seq == 0 {
+			e, err := newEnd(&a)
+			if err != nil {
+				return err
+			}
+			if a.Interface == own {
+				go takeOrders(e.fd)
+				continue
+			}
+			domain.mu.Lock()
+			domain.ends = append(domain.ends, e)
+			domain.mu.Unlock()
+			continue
+		}
+		domain.mu.Lock()
+		ch := domain.answers[a.Seq]
+		delete(domain.answers, a.Seq)
+		domain.mu.Unlock()
+		if ch != nil {
+			ch <- a
+		}
+	}
+}
+
+func newEnd(a *answer) (end, error) {
+	if len(a.fds) != 1 {
+		return end{}, fmt.Errorf("a gate with %d descriptors", len(a.fds))
+	}
+	block, err := page.Map(domain.page, a.Block)
+	return end{a.fds[0], block}, err
+}
+
+func ask(c abi.Control) (answer, error) {
+	ch := make(chan answer, 1)
+	domain.mu.Lock()
+	domain.seq++
+	c.Seq = domain.seq
+	domain.answers[c.Seq] = ch
+	domain.mu.Unlock()
+	b, err := c.AppendTo(nil)
+	if err == nil {
+		_, err = unix.Write(abi.ControlFD, b)
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	return <-ch, nil
+}
+
+// takeOrders serves test.v1.Hostile on a gate.
+func takeOrders(fd int) {
+	b := make([]byte, abi.MaxMessage)
+	for {
+		n, err := unix.Read(fd, b)
+		if err != nil || n < abi.HeaderSize {
+			unix.Close(fd)
+			return
+		}
+		h, err := abi.ParseHeader(b[:n])
+		if err != nil || h.Kind != abi.KindCall || n < abi.HeaderSize+2 {
+			continue
+		}
+		_, _, skip := protowire.ConsumeTag(b[abi.HeaderSize:n])
+		text, _ := protowire.ConsumeString(b[abi.HeaderSize+skip : n])
+		body := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), obey(text))
+		unix.Write(fd, packet(abi.Header{Kind: abi.KindReply, Method: h.Method, Slot: h.Slot, Gen: h.Gen}, body))
+	}
+}
+
+func packet(h abi.Header, body []byte) []byte {
+	h.Length = uint32(len(body))
+	b := make([]byte, abi.HeaderSize, abi.HeaderSize+len(body))
+	h.Put(b)
+	return append(b, body...)
+}
+
+func nth(s string) (end, error) {
+	domain.mu.Lock()
+	defer domain.mu.Unlock()
+	if n := number(s); n >= 0 && n < len(domain.ends) {
+		return domain.ends[n], nil
+	}
+	return end{}, errors.New("no such end")
+}
+
+func granted(a answer, err error) error {
+	if err == nil && a.Op == abi.OpRefused {
+		return fmt.Errorf("the monitor: %v: %s", a.Reason, a.Text)
+	}
+	return err
+}
+
+func init() {
+	// open INTERFACE [SERVER]: "done NUMBER DESCRIPTOR".
+	orders["open"] = func(args []string) (string, error) {
+		c := abi.Control{Op: abi.OpOpen, Interface: args[0]}
+		if len(args) > 1 {
+			c.Name = args[1]
+		}
+		a, err := ask(c)
+		if err := granted(a, err); err != nil {
+			return "", err
+		}
+		e, err := newEnd(&a)
+		if err != nil {
+			return "", err
+		}
+		domain.mu.Lock()
+		defer domain.mu.Unlock()
+		domain.ends = append(domain.ends, e)
+		return fmt.Sprint(len(domain.ends)-1, " ", e.fd), nil
+	}
+	orders["serve"] = func(args []string) (string, error) {
+		return "", granted(ask(abi.Control{Op: abi.OpServe, Interface: args[0]}))
+	}
+	// send END HEX: the reason of the kernel's verdict, as a number.
+	orders["send"] = func(args []string) (string, error) {
+		e, err := nth(args[0])
+		if err != nil {
+			return "", err
+		}
+		b, err := hex.DecodeString(args[1])
+		if err != nil {
+			return "", err
+		}
+		short := e.block.Load(1)
+		if err := unix.Send(e.fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); err != nil {
+			return "", err
+		}
+		if n := e.block.Load(1) - short; n != 0 {
+			return "", errors.New("not a message")
+		}
+		h, err := abi.ParseHeader(b)
+		if err != nil {
+			return "", err
+		}
+		v := abi.VerdictWord(e.block.Load(abi.PageSlots + int(h.Slot)))
+		if v.Gen() != h.Gen || !v.Reason().Allowed() {
+			return "", fmt.Errorf("the kernel: %v", v.Reason())
+		}
+		return fmt.Sprint(v.Reason()), nil
+	}
+	// receive END: one packet, if there is one.
+	orders["receive"] = func(args []string) (string, error) {
+		e, err := nth(args[0])
+		if err != nil {
+			return "", err
+		}
+		b := make([]byte, abi.MaxMessage)
+		n, _, err := unix.Recvfrom(e.fd, b, unix.MSG_DONTWAIT)
+		return hex.EncodeToString(b[:max(0, min(n, 4096))]), err
+	}
+	// ends: how many there are.
+	orders["ends"] = func([]string) (string, error) {
+		domain.mu.Lock()
+		defer domain.mu.Unlock()
+		return fmt.Sprint(len(domain.ends)), nil
+	}
+	// flood END SIZE COUNT: calls of the largest kind in slot after slot, until
+	// the queue is full. "done SENT".
+	orders["flood"] = func(args []string) (string, error) {
+		e, err := nth(args[0])
+		if err != nil {
+			return "", err
+		}
+		load := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), make([]byte, number(args[1])))
+		sent := 0
+		for ; sent < number(args[2]); sent++ {
+			b := packet(abi.Header{Kind: abi.KindCall, Slot: uint16(sent % abi.Slots), Gen: uint16(sent/abi.Slots + 1)}, load)
+			if err = unix.Send(e.fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); err != nil {
+				break
+			}
+		}
+		return fmt.Sprint(sent, " ", err), nil
+	}
+	// chatter END COUNT: packets that are no messages.
+	orders["chatter"] = func(args []string) (string, error) {
+		e, err := nth(args[0])
+		if err != nil {
+			return "", err
+		}
+		for range number(args[1]) {
+			if err := unix.Send(e.fd, []byte("x"), unix.MSG_NOSIGNAL); err != nil {
+				return "", err
+			}
+		}
+		return "", nil
+	}
+	orders["detach"] = func(args []string) (string, error) {
+		e, err := nth(args[0])
+		if err != nil {
+			return "", err
+		}
+		return "", unix.SetsockoptInt(e.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+	}
+	orders["sendbuffer"] = func(args []string) (string, error) {
+		e, err := nth(args[0])
+		if err != nil {
+			return "", err
+		}
+		return "", unix.SetsockoptInt(e.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<20)
+	}
+	orders["bind"] = func(args []string) (string, error) {
+		e, err := nth(args[0])
+		if err != nil {
+			return "", err
+		}
+		return "", unix.Bind(e.fd, &unix.SockaddrUnix{Name: args[1]})
+	}
+	orders["smuggle"] = func(args []string) (string, error) {
+		e, err := nth(args[0])
+		if err != nil {
+			return "", err
+		}
+		return "", unix.Sendmsg(e.fd, []byte("x"), unix.UnixRights(0), nil, 0)
+	}
+	// exhaust INTERFACE SERVER: gates until one is refused. "done COUNT WHY".
+	orders["exhaust"] = func(args []string) (string, error) {
+		for n := 0; ; n++ {
+			if _, err := orders["open"](args); err != nil {
+				return fmt.Sprint(n, " ", err), nil
+			}
+		}
+	}
+}
