@@ -11,14 +11,14 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write docs/kernel.md anew")
+var update = flag.Bool("update", false, "write docs/kernel-support.md anew")
 
-// docs/kernel.md holds the table of mechanisms, made from them.
+// docs/kernel-support.md holds the table of mechanisms, made from them.
 func TestDocs(t *testing.T) {
-	const path, head = "../../docs/kernel.md", "|---|---|---|---|\n"
+	const path, head = "../../docs/kernel-support.md", "|---|---|---|---|\n"
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("needs the repository: compares docs/kernel.md")
+		t.Skip("needs the repository: compares docs/kernel-support.md")
 	}
 	if err != nil {
 		t.Fatal(err)
