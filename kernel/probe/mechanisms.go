@@ -25,7 +25,7 @@ var mechanisms = []Mechanism{
 	{Name: "BPF JIT compiler", Since: "3.16", Use: "filters at machine speed", Without: "filters are interpreted: correct, and several times slower", probe: jit},
 	{Name: "cgroup of the sender", Since: "6.10", Use: "binds each end of a gate to its domain", Without: "a descriptor of a gate that leaks can be used by whoever has it", probe: helper(asm.FnGetCurrentCgroupId)},
 	{Name: "SO_PEERGROUPS", Since: "4.13", Needed: true, Use: "groups of a client outside Ward", probe: peerGroups},
-	{Name: "SO_PEERPIDFD", Since: "6.5", Use: "a client outside Ward is held by descriptor, not by a number", Without: "pidfd_open by SO_PEERCRED, checked again after opening", probe: socketOption(unix.SO_PEERPIDFD)},
+	{Name: "SO_PEERPIDFD", Since: "6.5", Use: "a client outside Ward is held by descriptor, not by a number", Without: "known by user and groups all the same; its PID in the audit log may be used again", probe: socketOption(unix.SO_PEERPIDFD)},
 	{Name: "SO_PASSRIGHTS", Since: "6.16", Use: "a gate refuses descriptors itself", Without: "the system-call filter alone keeps domains from sending descriptors", probe: socketOption(unix.SO_PASSRIGHTS)},
 	{Name: "Landlock", Since: "5.13", Needed: true, Use: "files that a domain may reach, besides its root", probe: landlockABI},
 	{Name: "Landlock scopes", Since: "6.12", Use: "no signals and no abstract sockets across domains", Without: "PID and network namespaces and user IDs keep them apart", probe: landlockScopes},
