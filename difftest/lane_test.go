@@ -1,0 +1,463 @@
+package difftest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"github.com/cedar-policy/cedar-go/types"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"ward/abi"
+	"ward/filter"
+	"ward/image"
+	"ward/kernel"
+	"ward/policy/eval"
+)
+
+// maxPacket is the largest packet that a test run takes: less than a page with
+// room for what the kernel keeps there.
+const maxPacket = 3500
+
+// A lane is a loaded route with an open gate, both of its ends in this process.
+type lane struct {
+	b         *built
+	index     int    // of the route
+	who       string // the user, on a route of users
+	auditAll  bool
+	validator protovalidate.Validator // nil: not asked
+	r         *rand.Rand
+	stats     *stats
+
+	spec    *filter.Spec
+	fabric  *kernel.Fabric
+	closers []func() error
+	gate    *kernel.Gate
+	runs    [2]*kernel.Runner
+	pages   [2][]byte
+	rings   [2]*kernel.Ring
+	records [2]uint64 // that must have been written
+	opening map[int][]byte
+	buf     []byte
+}
+
+func (l *lane) route() *image.Route     { return &l.b.img.Routes[l.index] }
+func (l *lane) iface() *image.Interface { return &l.b.img.Interfaces[l.route().Interface] }
+func (l *lane) names() bool             { return l.b.img.Domains[l.route().Server].Names }
+
+// principal is the client as Cedar names it.
+func (l *lane) principal() types.EntityUID {
+	if l.route().Client == abi.NoDomain {
+		return uid("User", l.who)
+	}
+	return uid("Domain", l.b.img.Domains[l.route().Client].Name)
+}
+
+// open loads a route and opens a gate on it.
+func (l *lane) open() (err error) {
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	img := l.b.wrong
+	atoms := filter.Atoms{User: slices.Index(img.Users, l.who)}
+	for i, g := range img.Groups {
+		if slices.Contains(userGroups[l.who], g) {
+			atoms.Groups = append(atoms.Groups, i)
+		}
+	}
+	if l.spec, err = filter.Build(img, uint32(l.index), atoms); err != nil {
+		return err
+	}
+	l.opening, l.buf = map[int][]byte{}, make([]byte, abi.MaxMessage)
+	var ends [2]*kernel.Endpoint
+	for i, id := range []abi.DomainID{l.route().Client, l.route().Server} {
+		if ends[i], err = l.fabric.AddEndpoint(id, 0, 1, 64<<10); err != nil {
+			return err
+		}
+		l.closers = append(l.closers, ends[i].Close)
+		if l.pages[i], err = unix.Mmap(int(ends[i].Page().Fd()), 0, abi.PageBlock*8, unix.PROT_READ, unix.MAP_SHARED); err != nil {
+			return err
+		}
+		l.closers = append(l.closers, func() error { return unix.Munmap(l.pages[i]) })
+		if l.rings[i], err = kernel.OpenRing(ends[i].Ring()); err != nil {
+			return err
+		}
+		l.closers = append(l.closers, l.rings[i].Close)
+	}
+	route, err := l.fabric.Load(l.spec, ends[0], ends[1])
+	if err != nil {
+		return err
+	}
+	l.closers = append(l.closers, route.Close)
+	if l.gate, err = l.fabric.Open(route); err != nil {
+		return err
+	}
+	for _, f := range []*os.File{l.gate.Client, l.gate.Server} {
+		l.closers = append(l.closers, f.Close)
+		if err := unix.SetNonblock(int(f.Fd()), true); err != nil {
+			return err
+		}
+	}
+	l.closers = append(l.closers, l.gate.Close)
+	for dir := range l.runs {
+		if l.runs[dir], err = l.gate.Runner(abi.Direction(dir)); err != nil {
+			return err
+		}
+		l.closers = append(l.closers, l.runs[dir].Close)
+	}
+	return nil
+}
+
+func (l *lane) close() error {
+	var errs error
+	for _, c := range slices.Backward(l.closers) {
+		errs = errors.Join(errs, c())
+	}
+	l.closers = nil
+	return errs
+}
+
+// A packet is a message whose header is right.
+type packet struct {
+	dir       abi.Direction
+	kind      abi.Kind
+	method    int
+	slot, gen uint16
+	section   []byte // of metadata; nil: none
+	body      []byte
+}
+
+func (p *packet) bytes() []byte {
+	h := abi.Header{Kind: p.kind, Method: uint32(p.method), Slot: p.slot, Gen: p.gen}
+	b := make([]byte, abi.HeaderSize, abi.HeaderSize+2+len(p.section)+len(p.body))
+	if p.section != nil {
+		h.Flags = abi.FlagMetadata
+		b = append(binary.LittleEndian.AppendUint16(b, uint16(len(p.section))), p.section...)
+	}
+	b = append(b, p.body...)
+	h.Length = uint32(len(b) - abi.HeaderSize)
+	h.Put(b)
+	return b
+}
+
+// decided is a verdict.
+type decided struct {
+	reason abi.Reason
+	detail uint32
+	policy string // its ID, if one decided
+	audit  bool   // a record is asked for
+}
+
+func (d decided) String() string {
+	if d.policy != "" {
+		return fmt.Sprintf("reason %d by %q", d.reason, d.policy)
+	}
+	return fmt.Sprintf("reason %d, detail %d", int(d.reason), int32(d.detail))
+}
+
+// expect is what the Go side says of a packet; msg is the message if its
+// policy was asked, w the check of its body.
+func (l *lane) expect(p *packet) (want decided, msg *dynamicpb.Message, w *walk, err error) {
+	img := l.b.img
+	m := &l.iface().Methods[p.method]
+	w = &walk{img: img}
+	if p.section != nil && !w.message(metadata(img), p.section, 0) {
+		return decided{reason: abi.ReasonMetadata, audit: true}, nil, w, nil
+	}
+	rules := &l.route().Methods[p.method]
+	none := decided{reason: abi.ReasonAdmit, detail: abi.NoPolicy}
+	d, index := &rules.Request, m.Request
+	if p.dir == abi.Reply {
+		d, index = &rules.Reply, m.Reply
+	}
+	switch {
+	case p.kind == abi.KindError || p.kind == abi.KindStreamEnd:
+		return none, nil, w, nil
+	case p.kind == abi.KindCall && m.ClientStream:
+		if !slices.ContainsFunc(d.Permit, func(r image.Rule) bool { return l.possible(&r.When) != no }) {
+			none.reason, none.audit = abi.ReasonDefault, true
+		}
+		return none, nil, w, nil
+	}
+	if !w.message(&img.Messages[index], p.body, 0) {
+		return decided{reason: w.reason, detail: w.field, audit: true}, nil, w, nil
+	}
+	msg = dynamicpb.NewMessage(l.b.res.Set.MessageTypes[index])
+	if err := proto.Unmarshal(p.body, msg); err != nil {
+		return want, nil, w, fmt.Errorf("the check accepts it, Go's decoder does not: %w", err)
+	}
+	if hidden(msg) {
+		return want, nil, w, errors.New("the check accepts it, Go's decoder finds unknown fields")
+	}
+	v, audit := eval.Decide(d, eval.Message(msg), l.client())
+	want = decided{reason: abi.ReasonDefault, detail: v.Policy, audit: audit}
+	if v.Policy != abi.NoPolicy {
+		want.policy = img.Policies[v.Policy].ID
+		want.reason = abi.ReasonForbid
+		if v.Allow {
+			want.reason = abi.ReasonPermit
+		}
+	}
+	return want, msg, w, nil
+}
+
+// client tells eval who the user is.
+func (l *lane) client() eval.Client {
+	if l.who == "" {
+		return eval.Client{}
+	}
+	return eval.Client{
+		User:   func(a uint32) bool { return l.b.img.Users[a] == l.who },
+		Member: func(a uint32) bool { return slices.Contains(userGroups[l.who], l.b.img.Groups[a]) },
+	}
+}
+
+// What can be said of a condition before there is a message.
+type truth uint8
+
+const (
+	no truth = iota
+	maybe
+	yes
+)
+
+// possible evaluates a condition of which only the user is known.
+func (l *lane) possible(e *image.Expr) truth {
+	of := func(v bool) truth {
+		if v {
+			return yes
+		}
+		return no
+	}
+	constant := func(o image.Operand) bool { return o.What == image.Constant }
+	switch e.Op {
+	case image.True, image.False, image.User, image.Group:
+		return of(eval.Holds(e, nil, l.client()))
+	case image.Not:
+		return yes - l.possible(&e.Args[0])
+	case image.And, image.Or:
+		res := yes
+		if e.Op == image.Or {
+			res = no
+		}
+		for i := range e.Args {
+			if t := l.possible(&e.Args[i]); e.Op == image.And {
+				res = min(res, t)
+			} else {
+				res = max(res, t)
+			}
+		}
+		return res
+	case image.If:
+		a, b := l.possible(&e.Args[1]), l.possible(&e.Args[2])
+		switch c := l.possible(&e.Args[0]); {
+		case c == yes || c == maybe && a == b:
+			return a
+		case c == no:
+			return b
+		}
+		return maybe
+	case image.Eq, image.Less, image.LessEq:
+		if constant(e.Left) && constant(e.Right) {
+			return of(eval.Holds(e, nil, eval.Client{}))
+		}
+	}
+	return maybe
+}
+
+func hidden(m protoreflect.Message) bool {
+	found := len(m.GetUnknown()) > 0
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case fd.Message() == nil:
+		case fd.IsList():
+			for i := range v.List().Len() {
+				found = found || hidden(v.List().Get(i).Message())
+			}
+		default:
+			found = found || hidden(v.Message())
+		}
+		return !found
+	})
+	return found
+}
+
+// judge has a packet judged by all, really sent or not. It returns whether the
+// filter admitted it, and what differs.
+func (l *lane) judge(p *packet, send bool) (bool, error) {
+	want, msg, w, err := l.expect(p)
+	if err != nil {
+		return false, l.differs(p, err.Error(), want, nil, nil)
+	}
+	raw := p.bytes()
+	ret, err := l.pass(p, raw, send)
+	if err != nil {
+		return false, l.differs(p, err.Error(), want, nil, nil)
+	}
+	block := []uint32{l.gate.ClientBlock, l.gate.ServerBlock}[p.dir]
+	word := abi.VerdictWord(binary.LittleEndian.Uint64(l.pages[p.dir][(int(block)*abi.PageBlock+abi.PageSlots+int(p.slot))*8:]))
+	got := decided{reason: word.Reason(), detail: word.Detail()}
+	if (got.reason == abi.ReasonPermit || got.reason == abi.ReasonForbid) && int(got.detail) < len(l.b.img.Policies) {
+		got.policy = l.b.img.Policies[got.detail].ID
+	}
+	if w.also != 0 && got.reason == w.also {
+		want.reason = w.also
+	}
+	expected := int32(0)
+	switch {
+	case want.reason.Allowed():
+		expected = -1
+	case p.dir == abi.Reply && len(raw) > abi.HeaderSize:
+		expected = abi.HeaderSize
+	case p.dir == abi.Reply: // an answer without a body is cut below its header
+		expected = abi.DeniedSize
+	}
+	l.stats.count(p, want, send)
+	if word != abi.MakeVerdictWord(p.gen, want.reason, p.kind, want.detail) || ret != expected {
+		return false, l.differs(p, fmt.Sprintf("the filter returned %d, not %d, and wrote %x", ret, expected, uint64(word)), want, &got, nil)
+	}
+	if want.audit || l.auditAll {
+		l.records[p.dir]++
+		if err := l.record(p, want, msg); err != nil {
+			return false, l.differs(p, err.Error(), want, &got, nil)
+		}
+	}
+	if msg != nil {
+		if wrong, r := l.b.oracle.agrees(l, p.method, p.dir == abi.Reply, msg, want); wrong != "" {
+			return false, l.differs(p, wrong, want, &got, &r)
+		}
+		l.stats.cedar++
+	}
+	if err := l.validate(p, msg, w); err != nil {
+		return false, l.differs(p, err.Error(), want, &got, nil)
+	}
+	return want.reason.Allowed(), nil
+}
+
+// pass gives a packet to the filter and returns what it returned.
+func (l *lane) pass(p *packet, raw []byte, send bool) (int32, error) {
+	if !send {
+		ret, _, err := l.runs[p.dir].Run(raw, 1)
+		return ret, err
+	}
+	from, to := l.gate.Client, l.gate.Server
+	if p.dir == abi.Reply {
+		from, to = to, from
+	}
+	if _, err := unix.Write(int(from.Fd()), raw); err != nil {
+		return 0, fmt.Errorf("write: %w", err)
+	}
+	n, err := unix.Read(int(to.Fd()), l.buf)
+	if errors.Is(err, unix.EAGAIN) {
+		return 0, nil
+	}
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("read: %w", err)
+	case !slices.Equal(l.buf[:n], raw[:min(n, len(raw))]):
+		return 0, fmt.Errorf("received %x", l.buf[:n])
+	case n == len(raw):
+		return -1, nil
+	}
+	return int32(n), nil
+}
+
+// record reads the record of a packet and compares it.
+func (l *lane) record(p *packet, want decided, msg *dynamicpb.Message) error {
+	l.rings[p.dir].SetDeadline(time.Now().Add(10 * time.Second))
+	r, err := l.rings[p.dir].Read()
+	if err != nil {
+		return fmt.Errorf("no audit record: %w", err)
+	}
+	from, to := l.route().Client, l.route().Server
+	if p.dir == abi.Reply {
+		from, to = to, from
+	}
+	ok := r.Seq == l.records[p.dir] && r.Gate == l.gate.Index && r.From == from && r.To == to && r.Route == uint32(l.index) &&
+		r.Method == uint32(p.method) && r.Slot == p.slot && r.Gen == p.gen && r.Kind == p.kind && r.Dir == p.dir &&
+		r.Reason == want.reason && r.Detail == want.detail && r.Length == uint32(len(p.bytes()))
+	if !ok {
+		return fmt.Errorf("audit record %+v", r)
+	}
+	l.stats.records++
+	if msg == nil {
+		return nil
+	}
+	params, args := l.spec.Programs[p.dir].Params[p.method], eval.Message(msg)
+	for i, v := range r.Params {
+		x := params[i]
+		switch {
+		case x.Count:
+			ok = int64(v) == args.Long(x.Path, image.Count)
+		case x.Type == image.Bytes:
+			ok = int64(uint32(v)) == args.Long(x.Path, image.Size)
+		case x.Text:
+			s := args.Text(x.Path)
+			text, size := filter.Text(params, &r, i)
+			ok = size == len(s) && strings.HasPrefix(s, string(text)) && len(text) >= min(len(s), abi.RecordText/8)
+		case x.Type == image.Nested || x.Type == image.Float || x.Type == image.Double:
+			ok = args.Has(x.Path) == (r.Present>>i&1 == 1)
+		default:
+			ok = int64(v) == args.Long(x.Path, image.Scalar)
+		}
+		if !ok {
+			return fmt.Errorf("audit record: parameter %s is %x, text %q", x.Name, v, r.Text)
+		}
+	}
+	return nil
+}
+
+// validate compares a body's check with protovalidate.
+func (l *lane) validate(p *packet, msg *dynamicpb.Message, w *walk) error {
+	if l.validator == nil || len(l.b.res.Set.Unenforced) > 0 || msg == nil && w.soft {
+		return nil
+	}
+	if msg == nil {
+		if w.reason != abi.ReasonBounds && w.reason != abi.ReasonRequired || p.section != nil {
+			return nil
+		}
+		m := &l.iface().Methods[p.method]
+		index := m.Request
+		if p.dir == abi.Reply {
+			index = m.Reply
+		}
+		msg = dynamicpb.NewMessage(l.b.res.Set.MessageTypes[index])
+		if proto.Unmarshal(p.body, msg) != nil {
+			return nil
+		}
+	}
+	l.stats.validated++
+	err := l.validator.Validate(msg)
+	var invalid *protovalidate.ValidationError
+	switch {
+	case err != nil && !errors.As(err, &invalid):
+		return fmt.Errorf("protovalidate: %w", err)
+	case (err == nil) != (w.reason == abi.ReasonNone):
+		return fmt.Errorf("protovalidate says %v", err)
+	}
+	return nil
+}
+
+// settle compares the counters of a lane with what it did.
+func (l *lane) settle() error {
+	for dir, ring := range l.rings {
+		if err := ring.Drain(); err != nil {
+			return err
+		}
+		if r, err := ring.Read(); err == nil {
+			return fmt.Errorf("a record of direction %d that nothing asked for: %+v", dir, r)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,316 @@
+package difftest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"ward/abi"
+	"ward/image"
+	"ward/kernel"
+)
+
+// perRoute is the number of messages for each loaded route, at least.
+const perRoute = 140
+
+type stats struct {
+	systems, programs, messages, sent, records, cedar, validated int
+	permits, forbids, defaults, bodies, refused                  int
+}
+
+func (s *stats) count(p *packet, d decided, send bool) {
+	s.messages++
+	if send {
+		s.sent++
+	}
+	switch d.reason {
+	case abi.ReasonPermit, abi.ReasonAdmit:
+		s.permits++
+	case abi.ReasonForbid:
+		s.forbids++
+	case abi.ReasonDefault:
+		s.defaults++
+	default:
+		s.bodies++
+	}
+}
+
+func (s *stats) String() string {
+	return fmt.Sprintf("%d messages (%d admitted, %d forbidden, %d by default, %d for their form or bounds), %d programs, %d systems; "+
+		"%d really sent, %d audit records, %d decisions by Cedar, %d by protovalidate; %d policies refused",
+		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.programs, s.systems, s.sent, s.records, s.cedar, s.validated, s.refused)
+}
+
+// A mismatch is what this test looks for. It holds what repeats it.
+type mismatch struct {
+	src      *source
+	lane     *lane
+	packet   packet
+	opening  []byte
+	what     string
+	verdicts string
+}
+
+func (m *mismatch) Error() string {
+	img, f := m.lane.b.img, m.lane.iface()
+	client := m.lane.who
+	if client == "" {
+		client = img.Domains[m.lane.route().Client].Name
+	}
+	direction := "request"
+	if m.packet.dir == abi.Reply {
+		direction = "reply"
+	}
+	return fmt.Sprintf("%s\n%s of %s/%s between %s and %s, kind %d, metadata %x, body %x\n%s\n%s%v", m.what, direction, f.Name, f.Methods[m.packet.method].Name,
+		client, img.Domains[m.lane.route().Server].Name, m.packet.kind, m.packet.section, m.packet.body, m.text(), m.verdicts, m.src)
+}
+
+// text is the message for people.
+func (m *mismatch) text() string {
+	method := m.lane.iface().Methods[m.packet.method]
+	index := method.Request
+	if m.packet.dir == abi.Reply {
+		index = method.Reply
+	}
+	msg := dynamicpb.NewMessage(m.lane.b.res.Set.MessageTypes[index])
+	if err := proto.Unmarshal(m.packet.body, msg); err != nil {
+		return "message: " + err.Error()
+	}
+	return fmt.Sprintf("message %s {%v}", msg.Descriptor().Name(), msg)
+}
+
+func (l *lane) differs(p *packet, what string, want decided, got *decided, r *ruling) error {
+	m := &mismatch{src: l.b.src, lane: l, packet: *p, opening: l.opening[p.method], what: what}
+	m.verdicts = fmt.Sprintf("Go: %v\n", want)
+	if got != nil {
+		m.verdicts += fmt.Sprintf("kernel: %v\n", *got)
+	}
+	if r != nil {
+		m.verdicts += fmt.Sprintf("Cedar: %v\n", *r)
+	}
+	return m
+}
+
+// A runner makes random systems and has random messages judged.
+type runner struct {
+	stats     stats
+	validator protovalidate.Validator
+	spoil     func(*image.Image)
+	load      func(*built, int) bool // nil: every route
+}
+
+// system makes and runs system i of a seed, with at most limit messages.
+func (x *runner) system(seed, i uint64, limit int) error {
+	r := rand.New(rand.NewPCG(seed, i))
+	b, err := x.generate(&generator{r: r})
+	if err != nil {
+		return err
+	}
+	return x.run(b, r, i, limit)
+}
+
+// generate makes a system that compiles.
+func (x *runner) generate(g *generator) (*built, error) {
+	src := &source{domains: g.system()}
+	var b *built
+	var err error
+	for try := 0; b == nil; try++ {
+		// Bounds that no value satisfies, or messages that no gate carries, are refused.
+		if src.proto = g.schema(); try == 30 {
+			return nil, fmt.Errorf("no schema in %d is accepted: %w\n%v", try, err, src)
+		}
+		b, err = build(src, nil)
+	}
+	author := newAuthor(g, b.res.Set)
+	n := 6 + g.r.IntN(14)
+	for i := range n {
+		src.policies = append(src.policies, author.policy(i))
+	}
+	// Many permits, so that most messages get to a decision.
+	for i, a := range author.acts {
+		if !a.reply && g.chance(2) {
+			src.policies = append(src.policies, fmt.Sprintf(`@id("q%d") permit (principal, action == %s, resource)%s;`, i, a.action,
+				pick(g.r, "", " when { "+author.aboutField(a.message, "context")+" }", " unless { "+author.aboutField(a.message, "context")+" }")))
+		}
+	}
+	for try := 0; try < 10; try++ {
+		if x.accepted(src, b) {
+			break
+		}
+	}
+	return build(src, x.spoil)
+}
+
+// run loads the routes of a system one by one.
+func (x *runner) run(b *built, r *rand.Rand, i uint64, limit int) (err error) {
+	x.stats.systems++
+	auditAll := r.IntN(2) == 0
+	fabric, err := kernel.NewFabric(kernel.FabricConfig{Gates: 1, Programs: 2, AuditAll: auditAll})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, fabric.Close()) }()
+	for k := range b.img.Routes {
+		if x.stats.messages >= limit {
+			break
+		}
+		l := &lane{b: b, index: k, fabric: fabric, auditAll: auditAll, r: r, stats: &x.stats}
+		if i%4 == 0 {
+			l.validator = x.validator
+		}
+		if l.route().Client == abi.NoDomain {
+			l.who = pick(r, users...)
+		}
+		if err := l.open(); err != nil {
+			return fmt.Errorf("route %d: %w\n%v", k, err, b.src)
+		}
+		x.stats.programs += 2
+		err := l.exercise(perRoute)
+		if err == nil {
+			err = l.settle()
+		}
+		if err := errors.Join(err, l.close()); err != nil {
+			return err
+		}
+	}
+	return x.closed(b, r)
+}
+
+// exercise sends messages of all methods both ways until there were n of them.
+func (l *lane) exercise(n int) error {
+	end := l.stats.messages + n
+	for l.stats.messages < end {
+		if err := l.call(l.r.IntN(len(l.iface().Methods))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// call makes one call and ends it.
+func (l *lane) call(method int) error {
+	m := &l.iface().Methods[method]
+	p := packet{kind: abi.KindCall, method: method, slot: uint16(l.r.IntN(abi.Slots)), gen: uint16(l.r.Uint32())}
+	opened := false
+	for try := 0; !opened && try < 4; try++ {
+		p.section, p.body = l.section(), nil
+		if !m.ClientStream {
+			if p.body = l.body(m.Request); try == 3 && l.opening[method] != nil {
+				p.section, p.body = nil, l.opening[method] // so that there are replies
+			}
+		}
+		var err error
+		if opened, err = l.judge(&p, l.real()); err != nil {
+			return err
+		}
+	}
+	if !opened {
+		return nil
+	}
+	if p.section == nil && p.body != nil {
+		l.opening[method] = p.body
+	}
+	if m.ClientStream {
+		p.kind = abi.KindStreamItem
+		for range 1 + l.r.IntN(6) {
+			p.section, p.body = l.section(), l.body(m.Request)
+			if _, err := l.judge(&p, l.real()); err != nil {
+				return err
+			}
+		}
+	}
+	return l.answer(m, p)
+}
+
+// answer has the server answer the call of p, and end it.
+func (l *lane) answer(m *image.Method, p packet) error {
+	p.dir, p.kind = abi.Reply, abi.KindReply
+	if m.ServerStream {
+		p.kind = abi.KindStreamItem
+		for range 1 + l.r.IntN(5) {
+			p.section, p.body = l.section(), l.body(m.Reply)
+			if _, err := l.judge(&p, l.real()); err != nil {
+				return err
+			}
+		}
+		p.kind, p.section, p.body = pick(l.r, abi.KindStreamEnd, abi.KindError), nil, nil
+	} else {
+		p.section, p.body = l.section(), l.body(m.Reply)
+	}
+	_, err := l.judge(&p, l.real())
+	return err
+}
+
+// real says whether a message is really sent: one in eight.
+func (l *lane) real() bool { return l.r.IntN(8) == 0 }
+
+func (l *lane) body(message uint32) []byte {
+	s := &sampler{r: l.r, img: l.b.img}
+	if l.names() && l.r.IntN(3) > 0 {
+		name := pick(l.r, "z.v1.A", "z.v1.B", "ward.v1.Names", "z.v1.AB", "z.v1.")
+		return append([]byte{0x0a, byte(len(name))}, name...)
+	}
+	for {
+		if b := s.body(message, l.b.res.Set.MessageTypes[message]); len(b) <= maxPacket {
+			return b
+		}
+	}
+}
+
+// section is a metadata section, most often none.
+func (l *lane) section() []byte {
+	if len(l.b.img.Metadata) == 0 || l.r.IntN(12) > 0 {
+		return nil
+	}
+	b := []byte{}
+	for i, k := range l.b.img.Metadata {
+		if l.r.IntN(2) == 0 {
+			n := pick(l.r, 0, 1, int(min(k.Max, 60)))
+			b = append(append(b, byte(i+1)<<3|2, byte(n)), strings.Repeat("t", n)...)
+		}
+	}
+	if l.r.IntN(4) == 0 {
+		b = (&sampler{r: l.r}).mutate(b)
+	}
+	return b
+}
+
+// closed asks Cedar about pairs that have no route: it must permit nothing.
+func (x *runner) closed(b *built, r *rand.Rand) error {
+	img := b.img
+	for c := range img.Domains {
+		for s := range img.Domains {
+			for _, e := range img.Domains[s].Exports {
+				has := false
+				for _, route := range img.Routes {
+					has = has || int(route.Client) == c && int(route.Server) == s && route.Interface == e.Interface
+				}
+				if has || c == s || img.Domains[c].Names || img.Domains[s].Names {
+					continue
+				}
+				route := image.Route{Client: abi.DomainID(c), Server: abi.DomainID(s), Interface: e.Interface}
+				with := *b
+				with.img = new(image.Image)
+				*with.img = *img
+				with.img.Routes = []image.Route{route}
+				l := &lane{b: &with, r: r}
+				for m, method := range l.iface().Methods {
+					for range 4 {
+						msg := dynamicpb.NewMessage(b.res.Set.MessageTypes[method.Request])
+						(&sampler{r: r, img: img}).fill(msg, method.Request)
+						if got := b.oracle.ask(l, m, false, msg); got.allow {
+							return fmt.Errorf("no route from %s to %s over %s, but Cedar says %v of {%v}\n%v", img.Domains[c].Name, img.Domains[s].Name, l.iface().Name, got, msg, b.src)
+						}
+						x.stats.cedar++
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
