@@ -239,25 +239,30 @@ func (t *translator) values(k *abi.Record, atoms filter.Atoms) map[string]any {
 		if values == nil {
 			values = map[string]any{}
 		}
-		values[p.Name] = value(&p, k.Params[i], k.Text)
+		if p.Text && p.Type != image.Bytes {
+			values[p.Name] = text(params, k, i)
+			continue
+		}
+		values[p.Name] = value(&p, k.Params[i])
 	}
 	return values
 }
 
-func value(p *filter.Param, v uint64, text []byte) any {
+// text is what the filter remembered of string i, marked if it is not the whole.
+func text(params []filter.Param, k *abi.Record, i int) string {
+	start, size := filter.Text(params, k, i)
+	if len(start) < size {
+		return string(start) + "…"
+	}
+	return string(start)
+}
+
+func value(p *filter.Param, v uint64) any {
 	switch {
 	case p.Count:
 		return map[string]uint64{"count": v}
 	case p.Type == image.Bytes:
 		return map[string]uint64{"size": v & 0xffffffff}
-	case p.Text:
-		from, size := int(v>>32), int(uint32(v))
-		from = min(from, len(text))
-		s := string(text[from:min(from+size, len(text))])
-		if len(s) < size {
-			s += "…"
-		}
-		return s
 	case p.Type == image.Bool:
 		return v != 0
 	case p.Type == image.Uint64 || p.Type == image.Fixed64:
