@@ -80,7 +80,7 @@ func (a *author) policy(n int) string {
 	}
 	s := fmt.Sprintf("%s%s (principal%s, action%s, resource%s)", head, effect, principal, action, resource)
 	for range a.r.IntN(3) {
-		s += " " + pick(a.r, "when", "when", "unless") + " { " + a.condition(t, user, 3) + " }"
+		s += " " + pick(a.r, "when", "when", "unless") + " { " + a.condition(t, user, a.r.IntN(4)) + " }"
 	}
 	return s + ";"
 }
@@ -174,7 +174,7 @@ func (a *author) test(m *image.Message, f *image.Field, path string) string {
 	case image.Bytes:
 		return path + ".size" + a.order() + pick(r, "0", "1", "3", "4")
 	case image.String:
-		return pick(r, path+" == "+a.word(), path+" != "+a.word(), path+` like "a*"`, path+` like "*é"`, path+` like "*b"`, path+` like "*"`, path+` like "a\*"`, path+` like ""`,
+		return pick(r, path+" == "+a.word(), path+" != "+a.word(), path+` like "a*"`, path+` like "a*"`, path+` like "ab*"`, path+` like "*é"`, path+` like "*b"`, path+` like "*"`, path+` like "a\*"`, path+` like ""`,
 			"["+a.word()+", "+a.word()+", \"x\"].contains("+path+")", "["+path+", \"x\"].containsAny(["+a.word()+", "+a.word()+"])",
 			"["+path+"].containsAll(["+a.word()+"])", a.word()+" == "+path, "(if "+path+` == "a" then "b" else "a") == `+a.word(), path+` like "aaaa*"`)
 	case image.Enum:

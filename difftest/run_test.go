@@ -15,8 +15,12 @@ import (
 	"ward/kernel"
 )
 
-// perRoute is the number of messages for each loaded route, at least.
-const perRoute = 140
+// Messages for each loaded route, at least: of the comparison, and of the
+// positive controls, for which other systems are worth more than other messages.
+const (
+	perRoute        = 140
+	perRouteControl = 40
+)
 
 type stats struct {
 	systems, programs, messages, sent, records, cedar, validated int
@@ -100,8 +104,15 @@ func (l *lane) differs(p *packet, what string, want decided, got *decided, r *ru
 type runner struct {
 	stats     stats
 	validator protovalidate.Validator
-	spoil     func(*image.Image)
-	load      func(*built, int) bool // nil: every route
+	each      int  // messages for each loaded route
+	always    bool // ask the validator in every system, not in one of four
+	damage    damage
+}
+
+// A damage is what a positive control does to images.
+type damage struct {
+	filter  func(*image.Image) // to that of the filters, nil: nothing
+	compile func(*image.Image) // to what the compiler makes
 }
 
 // system makes and runs system i of a seed, with at most limit messages.
@@ -124,7 +135,7 @@ func (x *runner) generate(g *generator) (*built, error) {
 		if src.proto = g.schema(); try == 30 {
 			return nil, fmt.Errorf("no schema in %d is accepted: %w\n%v", try, err, src)
 		}
-		b, err = build(src, nil)
+		b, err = build(src, damage{})
 	}
 	author := newAuthor(g, b.res.Set)
 	n := 6 + g.r.IntN(14)
@@ -143,7 +154,7 @@ func (x *runner) generate(g *generator) (*built, error) {
 			break
 		}
 	}
-	return build(src, x.spoil)
+	return build(src, x.damage)
 }
 
 // run loads the routes of a system one by one.
@@ -159,26 +170,35 @@ func (x *runner) run(b *built, r *rand.Rand, i uint64, limit int) (err error) {
 		if x.stats.messages >= limit {
 			break
 		}
-		l := &lane{b: b, index: k, fabric: fabric, auditAll: auditAll, r: r, stats: &x.stats}
-		if i%4 == 0 {
-			l.validator = x.validator
+		who := []string{""}
+		if b.img.Routes[k].Client == abi.NoDomain {
+			at := r.IntN(len(users))
+			who = []string{users[at], users[(at+1)%len(users)]}
 		}
-		if l.route().Client == abi.NoDomain {
-			l.who = pick(r, users...)
-		}
-		if err := l.open(); err != nil {
-			return fmt.Errorf("route %d: %w\n%v", k, err, b.src)
-		}
-		x.stats.programs += 2
-		err := l.exercise(perRoute)
-		if err == nil {
-			err = l.settle()
-		}
-		if err := errors.Join(err, l.close()); err != nil {
-			return err
+		for _, u := range who {
+			l := &lane{b: b, index: k, who: u, fabric: fabric, auditAll: auditAll, r: r, stats: &x.stats}
+			if x.always || i%4 == 0 {
+				l.validator = x.validator
+			}
+			if err := x.lane(l); err != nil {
+				return err
+			}
 		}
 	}
 	return x.closed(b, r)
+}
+
+// lane loads one route and has its messages judged.
+func (x *runner) lane(l *lane) error {
+	if err := l.open(); err != nil {
+		return fmt.Errorf("route %d: %w\n%v", l.index, err, l.b.src)
+	}
+	x.stats.programs += 2
+	err := l.exercise(x.each)
+	if err == nil {
+		err = l.settle()
+	}
+	return errors.Join(err, l.close())
 }
 
 // exercise sends messages of all methods both ways until there were n of them.

@@ -23,15 +23,15 @@ const maxTries = 400
 // the interfaces and the domains, and fields and bytes of the message, as long
 // as the three still disagree.
 type shrinker struct {
-	spoil     func(*image.Image)
+	damage    damage
 	validator protovalidate.Validator
 	best      *mismatch
 	tries     int
 }
 
 // shrink returns the smallest mismatch that it finds.
-func shrink(m *mismatch, spoil func(*image.Image), v protovalidate.Validator) *mismatch {
-	s := &shrinker{spoil: spoil, best: m}
+func shrink(m *mismatch, d damage, v protovalidate.Validator) *mismatch {
+	s := &shrinker{damage: d, best: m}
 	if m.lane.validator != nil {
 		s.validator = v
 	}
@@ -143,7 +143,7 @@ func (s *shrinker) try(src *source, body, section []byte) bool {
 // interface, method and direction.
 func (s *shrinker) repeat(src *source, body, section []byte) *mismatch {
 	old := s.best
-	b, err := build(src, s.spoil)
+	b, err := build(src, s.damage)
 	if err != nil {
 		return nil
 	}

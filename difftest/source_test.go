@@ -57,11 +57,14 @@ type built struct {
 	oracle *oracle
 }
 
-// build compiles a source. spoil, if not nil, damages the image of the filters.
-func build(src *source, spoil func(*image.Image)) (*built, error) {
+// build compiles a source.
+func build(src *source, d damage) (*built, error) {
 	res, l := compile.Dir(src.files())
 	if res.Image == nil {
 		return nil, l
+	}
+	if d.compile != nil {
+		d.compile(res.Image)
 	}
 	encoded := image.Encode(res.Image)
 	b := &built{src: src, res: res}
@@ -72,8 +75,8 @@ func build(src *source, spoil func(*image.Image)) (*built, error) {
 	if b.wrong, err = image.Decode(encoded); err != nil {
 		return nil, err
 	}
-	if spoil != nil {
-		spoil(b.wrong)
+	if d.filter != nil {
+		d.filter(b.wrong)
 	}
 	b.oracle, err = newOracle(b)
 	return b, err
