@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ward/diag"
+	"ward/internal/yamltext"
 )
 
 // maxFindings is the number of findings of one file that are kept.
@@ -21,8 +22,8 @@ func Load(fsys fs.FS) (*System, diag.List) {
 	if !ok {
 		return sys, out
 	}
-	src := newSource(FileName, data)
-	if root := parse(src, data, &out); root != nil {
+	src := yamltext.NewSource(FileName, data)
+	if root := yamltext.Parse(src, data, "a system", "`ward: 1` and `name:`", &out); root != nil {
 		c := &checker{src, &out}
 		start := diag.Pos{File: FileName, Line: 1, Column: 1}
 		b := &builder{sys: sys, out: &out}

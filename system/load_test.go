@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ward/diag"
+	"ward/internal/yamltext"
 )
 
 var update = flag.Bool("update", false, "write the golden files and the generated documents")
@@ -57,10 +58,10 @@ func TestBad(t *testing.T) {
 // inside checks that every finding has a place in the file.
 func inside(t *testing.T, data []byte, findings diag.List) {
 	t.Helper()
-	src := newSource(FileName, data)
+	src := yamltext.NewSource(FileName, data)
 	for _, f := range findings {
 		p := f.Pos
-		if p.File != FileName || p.Line < 1 || p.Line > len(src.lines) || p.Column < 1 || p.Column > src.lines[p.Line-1]+1 {
+		if p.File != FileName || p.Line < 1 || p.Line > len(src.Lines) || p.Column < 1 || p.Column > src.Lines[p.Line-1]+1 {
 			t.Errorf("finding outside the file: %v", f)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"ward/diag"
+	"ward/internal/yamltext"
 )
 
 // A value is a part of the file that fits its shape. Parts that do not fit
@@ -72,7 +73,7 @@ func (v *value) number(name string) uint64 {
 
 // checker fits syntax trees to shapes.
 type checker struct {
-	source
+	yamltext.Source
 	out *diag.List
 }
 
@@ -82,7 +83,7 @@ func (c *checker) fit(n ast.Node, s *shape, what string, at diag.Pos) *value {
 	switch n.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode, *ast.SequenceNode, *ast.NullNode:
 	default:
-		at = c.at(n.GetToken())
+		at = c.At(n.GetToken())
 	}
 	v := &value{pos: at, shape: s}
 	ok := false
@@ -136,7 +137,7 @@ func boolOf(n ast.Node) (bool, bool) {
 }
 
 func (c *checker) mismatch(n ast.Node, s *shape, what string, at diag.Pos) {
-	_, raw, is := scalar(n)
+	_, raw, is := yamltext.Scalar(n)
 	fix := ""
 	if s.kind == text && raw != "" {
 		fix = "put it in quotes: " + strconv.Quote(raw)
@@ -145,7 +146,7 @@ func (c *checker) mismatch(n ast.Node, s *shape, what string, at diag.Pos) {
 }
 
 func (c *checker) text(n ast.Node, s *shape, what string, v *value) bool {
-	x, _, _ := scalar(n)
+	x, _, _ := yamltext.Scalar(n)
 	t, ok := x.(string)
 	if !ok {
 		c.mismatch(n, s, what, v.pos)
@@ -186,7 +187,7 @@ func short(t string) string {
 }
 
 func (c *checker) number(n ast.Node, s *shape, what string, v *value) bool {
-	x, _, _ := scalar(n)
+	x, _, _ := yamltext.Scalar(n)
 	switch x := x.(type) {
 	case uint64:
 		v.num = x
@@ -240,10 +241,10 @@ func (c *checker) list(n ast.Node, s *shape, what string, v *value) bool {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
 		fix := ""
-		if _, raw, _ := scalar(n); raw != "" && s.elem.kind == text {
+		if _, raw, _ := yamltext.Scalar(n); raw != "" && s.elem.kind == text {
 			fix = "write [" + raw + "]"
 		}
-		c.out.Errorf(v.pos, fix, "%s is %s, not a list", what, third(scalar(n)))
+		c.out.Errorf(v.pos, fix, "%s is %s, not a list", what, third(yamltext.Scalar(n)))
 		return false
 	}
 	if uint64(len(seq.Values)) > s.most {
@@ -261,29 +262,18 @@ func (c *checker) list(n ast.Node, s *shape, what string, v *value) bool {
 // start returns the place where an entry of a list starts.
 func (c *checker) start(n ast.Node) diag.Pos {
 	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
-		return c.at(m.Values[0].Key.GetToken())
+		return c.At(m.Values[0].Key.GetToken())
 	}
 	if m, ok := n.(*ast.MappingValueNode); ok {
-		return c.at(m.Key.GetToken())
+		return c.At(m.Key.GetToken())
 	}
-	return c.at(n.GetToken())
+	return c.At(n.GetToken())
 }
 
 func third(_ any, _, is string) string { return is }
 
-// entries returns the pairs of a mapping node in the order of the file.
-func entries(n ast.Node) ([]*ast.MappingValueNode, bool) {
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		return n.Values, true
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{n}, true
-	}
-	return nil, false
-}
-
 func (c *checker) mapping(n ast.Node, s *shape, what string, v *value) bool {
-	nodes, ok := entries(n)
+	nodes, ok := yamltext.Entries(n)
 	if !ok {
 		c.mismatch(n, s, what, v.pos)
 		return false
@@ -294,8 +284,8 @@ func (c *checker) mapping(n ast.Node, s *shape, what string, v *value) bool {
 	}
 	seen := map[string]diag.Pos{}
 	for _, e := range nodes {
-		at := c.at(e.Key.GetToken())
-		name := String{keyText(e.Key), at}
+		at := c.At(e.Key.GetToken())
+		name := String{yamltext.KeyText(e.Key), at}
 		if first, twice := seen[name.Value]; twice {
 			c.out.Errorf(at, "", "%s: %q is there twice, first on line %d", what, short(name.Value), first.Line)
 			continue
@@ -339,12 +329,4 @@ func (c *checker) entry(s *shape, name String, what string) (*shape, string, boo
 		return k.shape, name.Value, true
 	}
 	return k.shape, what + "." + name.Value, true
-}
-
-// keyText returns the text of a mapping's key.
-func keyText(n ast.MapKeyNode) string {
-	if s, ok := n.(*ast.StringNode); ok {
-		return s.Value
-	}
-	return n.GetToken().Value
 }
