@@ -115,12 +115,27 @@ func newBucket(rate, burst float64) *bucket {
 	return &bucket{rate, burst, burst, time.Now()}
 }
 
-// wait takes a token, and waits for one if it must: at most 1/rate seconds.
-func (b *bucket) wait() {
+// fill adds what has come since the last time.
+func (b *bucket) fill() {
 	now := time.Now()
 	b.tokens = min(b.burst, b.tokens+b.rate*now.Sub(b.last).Seconds())
 	b.last = now
+}
+
+// wait takes a token, and waits for one if it must: at most 1/rate seconds.
+func (b *bucket) wait() {
+	b.fill()
 	if b.tokens--; b.tokens < 0 {
 		<-time.After(time.Duration(-b.tokens / b.rate * float64(time.Second)))
 	}
+}
+
+// take takes a token if there is one.
+func (b *bucket) take() bool {
+	b.fill()
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
 }

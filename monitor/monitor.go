@@ -154,6 +154,7 @@ func (m *Monitor) sweepUntil(ctx context.Context) {
 			m.mu.Lock()
 			m.sweep()
 			m.expire(time.Now())
+			m.tellArrivals()
 			m.mu.Unlock()
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ward/abi"
+	"ward/audit/event"
 	"ward/holder/link"
 )
 
@@ -23,6 +24,8 @@ const (
 	maxUsers   = 512 // connections in all
 	maxPerUser = 16  // of one user ID
 	maxChatter = 64  // messages of a client, which nobody reads
+	userRate   = 10  // connections of one user ID a second: each costs the loading of a route …
+	userBurst  = 40  // … after this many at once
 )
 
 // A user is one connection of a program outside Ward.
@@ -40,15 +43,54 @@ type user struct {
 
 // outside is what the monitor knows of users, guarded by Monitor.mu.
 type outside struct {
-	perUID map[uint32]int
-	all    int
-	next   uint32 // endpoint ID
+	perUID   map[uint32]int
+	all      int
+	next     uint32 // endpoint ID
+	arrivals map[uint32]*arrivals
+}
+
+// arrivals are the connections of one user ID of late.
+type arrivals struct {
+	*bucket
+	refused uint64 // that nothing was said of yet
 }
 
 // firstUser is the first endpoint ID of users; below are domains.
 const firstUser = 1 << 16
 
-func (o *outside) init() { o.perUID, o.next = map[uint32]int{}, firstUser }
+func (o *outside) init() {
+	o.perUID, o.next, o.arrivals = map[uint32]int{}, firstUser, map[uint32]*arrivals{}
+}
+
+// arrives reports whether a user may connect once more now.
+func (o *outside) arrives(uid uint32) bool {
+	a := o.arrivals[uid]
+	if a == nil {
+		a = &arrivals{bucket: newBucket(userRate, userBurst)}
+		o.arrivals[uid] = a
+	}
+	if !a.take() {
+		a.refused++
+		return false
+	}
+	return true
+}
+
+// tellArrivals tells the audit log of the connections that were refused because
+// they came too fast, once for many, and forgets users that have not come of late.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) tellArrivals() {
+	for uid, a := range m.outside.arrivals {
+		if a.refused > 0 {
+			m.notice(event.None, "%d connections of user %d were refused: more than %d a second", a.refused, uid, userRate)
+			a.refused = 0
+		}
+		if a.fill(); a.tokens == a.burst {
+			delete(m.outside.arrivals, uid)
+		}
+	}
+}
 
 // listenOutside binds the sockets of all exports.
 func (m *Monitor) listenOutside() error {
@@ -95,6 +137,12 @@ func (m *Monitor) welcome(fd int, server *domain, iface uint32) {
 	u := &user{credentials: c, conn: conn, peer: m.users.peer(&c), atoms: m.users.atoms(&c)}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.outside.arrives(c.UID) {
+		m.answerUser(u, &abi.Control{Op: abi.OpRefused, Reason: abi.ReasonQuota, Detail: abi.NoPolicy,
+			Text: fmt.Sprintf("too many connections: at most %d a second for a user", userRate)})
+		u.release()
+		return
+	}
 	o := &opening{user: u, iface: iface, server: server.def.Name, until: time.Now().Add(openWait)}
 	if m.outside.all >= maxUsers || m.outside.perUID[c.UID] >= maxPerUser || m.stopping {
 		m.deny(o, server.id, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("too many connections: at most %d for a user", maxPerUser))

@@ -31,6 +31,7 @@ func (m *Monitor) end(ctx context.Context) {
 	}
 	m.closers = nil
 	m.retry()
+	m.tellArrivals()
 	m.mu.Unlock()
 	for _, step := range []struct {
 		sig  syscall.Signal

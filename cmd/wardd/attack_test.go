@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,16 +125,28 @@ func packet(h abi.Header, body []byte) string {
 // plainly runs an order outside, as root.
 func (r *running) plainly(order ...any) string {
 	r.t.Helper()
-	args := strings.Fields(fmt.Sprintln(order...))
-	out, _ := exec.Command(filepath.Join(r.bin, "hostile"), append([]string{"once"}, args...)...).CombinedOutput()
-	return string(out)
+	return r.hostile(0, order...).end()
 }
 
 // victim is a process outside Ward that is there to be attacked.
 func (r *running) victim(order ...any) int {
 	r.t.Helper()
-	args := strings.Fields(fmt.Sprintln(order...))
-	cmd := exec.Command(filepath.Join(r.bin, "hostile"), append([]string{"once"}, args...)...)
+	return r.hostile(0, order...).ready().cmd.Process.Pid
+}
+
+// A lone is the hostile program as a process outside Ward.
+type lone struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	in  io.Closer
+	out *bufio.Reader
+}
+
+// hostile starts the hostile program outside Ward, as a user.
+func (r *running) hostile(uid uint32, order ...any) *lone {
+	r.t.Helper()
+	cmd := exec.Command(filepath.Join(r.bin, "hostile"), append([]string{"once"}, strings.Fields(fmt.Sprintln(order...))...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		r.t.Fatal(err)
@@ -145,11 +158,30 @@ func (r *running) victim(order ...any) int {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() { in.Close(); cmd.Wait() })
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		r.t.Fatalf("the victim says %q, %v", line, err)
+	l := &lone{r.t, cmd, in, bufio.NewReader(out)}
+	r.t.Cleanup(func() { l.in.Close(); l.cmd.Wait() })
+	return l
+}
+
+// ready waits until it has begun.
+func (l *lone) ready() *lone {
+	l.t.Helper()
+	if line, err := l.out.ReadString('\n'); err != nil || line != "ready\n" {
+		l.t.Fatalf("%v says %q, %v", l.cmd.Args, line, err)
 	}
-	return cmd.Process.Pid
+	return l
+}
+
+// end ends it and returns the outcome.
+func (l *lone) end() string {
+	l.t.Helper()
+	l.in.Close()
+	out, err := io.ReadAll(l.out)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.cmd.Wait()
+	return strings.TrimSpace(string(out))
 }
 
 // domainPID is the process of a domain.
@@ -426,6 +458,17 @@ func TestAttackNames(t *testing.T) {
 	mallory.done("send", end, send(lookup, text("test.v1.Echo")))
 }
 
+// stops ends the system in order, so that all records are written.
+func (r *running) stops() {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		r.t.Fatal(err)
+	}
+	if status := r.wait(); status != 0 {
+		r.t.Errorf("exit status %d: %s", status, r.stderr)
+	}
+}
+
 // TestAttackAudit: a domain that floods the audit loses its own records, which
 // are counted to the last, and no others.
 func TestAttackAudit(t *testing.T) {
@@ -434,12 +477,7 @@ func TestAttackAudit(t *testing.T) {
 	const flood = 100000
 	mallory.done("chatter", end, flood)
 	r.await(time.Now(), "a denied call of the client", isCall(audit.Deny, "secret"))
-	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if status := r.wait(); status != 0 {
-		t.Errorf("exit status %d: %s", status, r.stderr)
-	}
+	r.stops()
 	const sent = flood + 2 // and the outcomes of two orders
 	var recorded, lost uint64
 	for _, rec := range r.records() {

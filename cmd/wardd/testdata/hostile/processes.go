@@ -87,12 +87,9 @@ func init() {
 		}
 		return orders[args[0]](args[1:])
 	}
-	// connect connects to a socket, and dies in the middle of it.
+	// connect PATH, and die.
 	orders["connect"] = func(args []string) (string, error) {
-		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)
-		if err == nil {
-			err = unix.Connect(fd, &unix.SockaddrUnix{Name: args[0]})
-		}
+		_, err := dial(args[0])
 		return "", err
 	}
 }
