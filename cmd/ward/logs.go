@@ -28,11 +28,15 @@ func newLogs() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var out io.Writer = cmd.OutOrStdout()
+			if isTerminal(out) {
+				out = plainWriter{out}
+			}
 			name := filepath.Base(args[0])
 			path := filepath.Join(dir, audit.LogDir, name)
 			older, err := os.Open(path + ".1")
 			if err == nil {
-				_, err = io.Copy(cmd.OutOrStdout(), older)
+				_, err = io.Copy(out, older)
 				older.Close()
 			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -46,7 +50,7 @@ func newLogs() *cobra.Command {
 				return failed("%w", err)
 			}
 			defer log.Close()
-			if err := copyLog(cmd.Context(), cmd.OutOrStdout(), log, follow, filepath.Join(dir, admin.Socket)); err != nil {
+			if err := copyLog(cmd.Context(), out, log, follow, filepath.Join(dir, admin.Socket)); err != nil {
 				return failed("%w", err)
 			}
 			return nil

@@ -43,13 +43,24 @@ func newTeller(out io.Writer, json bool) *teller {
 func (t *teller) tell(r *audit.Record) {
 	t.tally.add(r)
 	if t.json {
-		t.keep(json.NewEncoder(t.out).Encode(r))
+		t.keep(jsonLines(t.out).Encode(r))
 		return
 	}
-	if line := t.line(r); line != "" {
+	if line := t.line(visible(r)); line != "" {
 		_, err := fmt.Fprintf(t.out, "%s  %s\n", t.style.dim(r.Time.Local().Format("15:04:05.000")), line)
 		t.keep(err)
 	}
+}
+
+// visible is r for people: what domains chose themselves (the name of an
+// interface that there is none of) and what others worded must not reach a
+// terminal as control sequences. params and policies are quoted anyway.
+func visible(r *audit.Record) *audit.Record {
+	v := *r
+	for _, s := range []*string{&v.System, &v.Domain, &v.From, &v.To, &v.Interface, &v.Method, &v.Kind, &v.Reason, &v.Detail} {
+		*s = printable(*s)
+	}
+	return &v
 }
 
 func (t *teller) keep(err error) { t.fault = cmp.Or(t.fault, err) }

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"ward/audit"
+)
+
+// A domain may ask for an interface of any name. The story shows it without
+// letting it move the cursor, end the line, or hide what stands before it.
+func TestStoryHasNoControlSequences(t *testing.T) {
+	for _, evil := range []string{"\x1b[2K\rno denial", "two\nlines", "c1\u009b2J", "bidi\u202e", "bad\xff"} {
+		var out bytes.Buffer
+		tell := newTeller(&out, false)
+		tell.tell(&audit.Record{Event: audit.EventGate, Time: time.Now(), From: "client", Interface: evil, Verdict: audit.Deny, Reason: evil, Detail: evil,
+			Params: map[string]any{"p": evil}})
+		line, rest, _ := strings.Cut(out.String(), "\n")
+		if rest != "" || strings.ContainsAny(line, "\x1b\r\u009b\u202e") || !utf8.ValidString(line) {
+			t.Errorf("%q is told as %q", evil, out.String())
+		}
+		if !strings.Contains(line, "DENIED") {
+			t.Errorf("%q: the verdict is not in %q", evil, line)
+		}
+	}
+	if s := printable("größe/ü 1"); s != "größe/ü 1" {
+		t.Errorf("a harmless name became %q", s)
+	}
+}
+
+func TestLogOnATerminal(t *testing.T) {
+	var out bytes.Buffer
+	in := "grün\tok\n\x1b[2J\u009bx\x7f\r\n"
+	if n, err := (plainWriter{&out}).Write([]byte(in)); n != len(in) || err != nil {
+		t.Fatal(n, err)
+	}
+	if want := "grün\tok\n" + `\x1b[2J\x9bx\x7f\x0d` + "\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+}
