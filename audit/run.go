@@ -51,7 +51,9 @@ type writer struct {
 	rings map[uint32]*ring // by endpoint
 	open  int              // rings that may still give records
 	end   *event.Event     // Stopped: written last
-	late  []item           // to be looked at again with the next batch
+	// budgets are those of senders, by label: a user may have many rings, one after another.
+	budgets map[string]*budget
+	late    []item // to be looked at again with the next batch
 	// gapped: numbers are missing whose records may come yet.
 	gapped bool
 	wait   sync.WaitGroup
@@ -78,6 +80,7 @@ type ring struct {
 	label   string // of the sender
 	user    bool
 	gaps    gaps
+	denials *budget
 	total   uint64 // records in all, once the sender has sent its last
 	ended   bool
 	counted bool // total is known
@@ -101,7 +104,7 @@ func Run(cfg Config) error {
 	}
 	defer file.Close()
 	w := &writer{cfg: cfg, t: newTranslator(cfg.Image), lines: lineWriter{out: file, now: time.Now}, logs: logs{dir: filepath.Join(cfg.RunDir, LogDir)},
-		in: make(chan item, 256), rings: map[uint32]*ring{}}
+		in: make(chan item, 256), rings: map[uint32]*ring{}, budgets: map[string]*budget{}}
 	go w.readEvents()
 	w.loop()
 	return nil
@@ -268,7 +271,7 @@ func (w *writer) addRing(e *event.Event, files []*os.File) {
 		w.lines.add(Record{Event: EventNotice, Time: w.t.time(e.Time), Detail: fmt.Sprintf("the records of %s cannot be read: %v", label, err)})
 		return
 	}
-	r := &ring{source: source, label: label, user: e.Domain == abi.NoDomain, gaps: gaps{next: 1}}
+	r := &ring{source: source, label: label, user: e.Domain == abi.NoDomain, gaps: gaps{next: 1}, denials: w.budget(label)}
 	w.rings[e.Endpoint] = r
 	w.open++
 	go w.readRing(r)
@@ -276,7 +279,11 @@ func (w *writer) addRing(e *event.Event, files []*os.File) {
 
 // record writes a record of a filter.
 func (w *writer) record(r *ring, k *abi.Record) {
-	w.missing(r, r.gaps.see(k.Seq, time.Now()))
+	now := time.Now()
+	w.missing(r, r.gaps.see(k.Seq, now))
+	if !k.Reason.Allowed() && !r.denials.spend(now) {
+		return
+	}
 	line := w.t.record(k)
 	if r.user && line.From == "user" {
 		line.From = r.label
@@ -290,13 +297,37 @@ func (w *writer) missing(r *ring, n uint64) {
 	}
 }
 
+// maxBudgets bounds what is remembered of senders that have gone.
+const maxBudgets = 4096
+
+func (w *writer) budget(label string) *budget {
+	b := w.budgets[label]
+	if b == nil {
+		if len(w.budgets) >= maxBudgets {
+			clear(w.budgets) // rings keep theirs
+		}
+		b = new(budget)
+		w.budgets[label] = b
+	}
+	return b
+}
+
+// withheld tells of records that came and were not written.
+func (w *writer) withheld(r *ring, n uint64) {
+	if n > 0 {
+		w.lines.add(Record{Event: EventLost, Time: w.t.time(event.Now()), From: r.label, Lost: n,
+			Detail: fmt.Sprintf("records of denied messages beyond %d at once and %d a second", denialBurst, denialRate)})
+	}
+}
+
 // expire reports what has been missing for too long, and whether something
 // else is missing.
 func (w *writer) expire() (more bool) {
 	now := time.Now()
 	for _, r := range w.rings {
 		w.missing(r, r.gaps.expire(now))
-		more = more || len(r.gaps.open) > 0
+		w.withheld(r, r.denials.due(now))
+		more = more || len(r.gaps.open) > 0 || r.denials.over > 0
 	}
 	return more
 }
@@ -306,6 +337,7 @@ func (w *writer) settle(r *ring) {
 	if r.ended && r.counted {
 		r.source.Close()
 		w.missing(r, r.gaps.finish(r.total))
+		w.withheld(r, r.denials.rest())
 	}
 }
 
@@ -322,6 +354,7 @@ func (w *writer) finish() {
 	}
 	for _, r := range w.rings { // of senders whose total nobody told: the monitor has died
 		w.missing(r, r.gaps.finish(0))
+		w.withheld(r, r.denials.rest())
 	}
 	if w.end != nil {
 		if r, ok := w.t.event(w.end); ok {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -496,9 +495,8 @@ func TestAttackAudit(t *testing.T) {
 	if recorded+lost != sent {
 		t.Errorf("%d records and %d lost ones of %d messages", recorded, lost, sent)
 	}
-	st, err := os.Stat(filepath.Join(r.dir, audit.File))
-	if err != nil {
-		t.Fatal(err)
+	if recorded > flood/2 {
+		t.Errorf("%d records of one flooder", recorded)
 	}
-	t.Logf("%d recorded, %d lost; the audit file has %d bytes", recorded, lost, st.Size())
+	t.Logf("%d recorded, %d lost", recorded, lost)
 }
