@@ -21,7 +21,9 @@ func TestMetadataWithoutBody(t *testing.T) {
 	img.Messages[0].Fields[0].Required = true
 	img.Messages[1].Fields[0].Required = true
 	g := newGateTest(t, img, FabricConfig{Gates: 2, Programs: 4})
-	h := func(k abi.Kind) abi.Header { return abi.Header{Kind: k, Method: mBoth, Gen: 1, Flags: abi.FlagMetadata} }
+	h := func(k abi.Kind) abi.Header {
+		return abi.Header{Kind: k, Method: mBoth, Gen: 1, Flags: abi.FlagMetadata}
+	}
 	g.mustSend(abi.Request, message(h(abi.KindCall), withMetadata("00-1")))
 	g.mustDeny(abi.Request, message(h(abi.KindStreamItem), withMetadata("00-1")), abi.ReasonRequired)
 	g.mustSend(abi.Request, message(h(abi.KindStreamEnd), withMetadata("00-1")))

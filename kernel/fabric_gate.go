@@ -182,7 +182,8 @@ func (g *Gate) close() error {
 	err := g.revoke()
 	f := g.r.f
 	// Incarnation 0 matches no stub: whoever still holds an end is told nothing but by the record.
-	err = errors.Join(err, f.gates.Put(g.Index, gateBytes([2]uint32{noProgram, noProgram}, [2]uint64{}, [2]uint32{}, 0, g.r.spec)))
+	// The blocks stay: a filter that is about to write its verdict must not write it on another gate's.
+	err = errors.Join(err, f.gates.Put(g.Index, gateBytes([2]uint32{noProgram, noProgram}, [2]uint64{}, [2]uint32{g.ClientBlock, g.ServerBlock}, 0, g.r.spec)))
 	f.rows.put(g.Index)
 	g.r.ends[0].blocks.put(g.ClientBlock)
 	g.r.ends[1].blocks.put(g.ServerBlock)

@@ -350,6 +350,32 @@ func TestBlocksAreCleared(t *testing.T) {
 	}
 }
 
+// A filter that runs while its gate is closed writes its verdict where the
+// gate's blocks were, until a grace period has passed, and not on block 0.
+func TestClosedRowKeepsItsBlocks(t *testing.T) {
+	g := newGateTest(t, echoImage(), FabricConfig{Gates: 2, Programs: 4})
+	g.open() // the second gate: its blocks are not 0
+	row := func() []byte {
+		b, err := g.f.gates.LookupBytes(g.gate.Index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	const blocks, incarnation = 24, 32 // struct gate
+	open := row()
+	if err := g.gate.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closed := row()
+	if !bytes.Equal(open[blocks:incarnation], closed[blocks:incarnation]) || g.gate.ClientBlock == 0 {
+		t.Errorf("blocks %x became %x", open[blocks:incarnation], closed[blocks:incarnation])
+	}
+	if binary.LittleEndian.Uint32(closed[incarnation:]) != 0 || binary.LittleEndian.Uint64(closed) != 1<<64-1 {
+		t.Errorf("the row of a closed gate: %x", closed)
+	}
+}
+
 func TestLostRecordsAreCounted(t *testing.T) {
 	g := newGateTest(t, echoImage(), FabricConfig{Gates: 2, Programs: 4})
 	const n = 2000

@@ -43,7 +43,7 @@ func newTeller(out io.Writer, json bool) *teller {
 func (t *teller) tell(r *audit.Record) {
 	t.tally.add(r)
 	if t.json {
-		t.keep(jsonLines(t.out).Encode(r))
+		t.keep(json.NewEncoder(t.out).Encode(r))
 		return
 	}
 	if line := t.line(visible(r)); line != "" {
