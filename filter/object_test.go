@@ -68,7 +68,7 @@ func TestLayouts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, size := range map[string]uint32{"method": MethodRow, "node": NodeRow, "field": FieldRow, "dfa": UTF8Size, "gate": 40, "counters": 32, "status": 8} {
+	for name, size := range map[string]uint32{"method": MethodRow, "node": NodeRow, "field": FieldRow, "dfa": UTF8Size, "gate": 48, "counters": 32, "status": 8} {
 		if _, got := layout(t, spec, name); got != size {
 			t.Errorf("struct %s has %d bytes, Go says %d", name, got, size)
 		}

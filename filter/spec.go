@@ -27,6 +27,7 @@ type Spec struct {
 type Program struct {
 	NMethods                       uint32
 	Methods, Nodes, Fields, Values []byte // contents of the tables; none is empty
+	Uses                           uint64 // the constant ConstUses
 	Decide, Check                  asm.Instructions
 	Params                         [][]Param // by method, in the order of an audit record's parameters
 }
@@ -71,6 +72,7 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 	iface := &img.Interfaces[r.Interface]
 	p := &Program{NMethods: uint32(len(iface.Methods))}
 	var decisions []method
+	var rows []methodRow
 	for i := range iface.Methods {
 		m := &iface.Methods[i]
 		root, d := m.Request, r.Methods[i].Request
@@ -102,6 +104,7 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 				row.nstrs++
 			}
 		}
+		rows = append(rows, row)
 		p.Methods = row.append(p.Methods)
 		p.Params = append(p.Params, caps.params)
 		decisions = append(decisions, method{d, caps})
@@ -110,6 +113,7 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		p.Methods = make([]byte, MethodRow)
 	}
 	p.Nodes, p.Fields, p.Values = t.tables()
+	p.Uses = t.uses(rows)
 	var err error
 	if p.Decide, err = decide(decisions); err != nil {
 		return nil, err

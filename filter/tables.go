@@ -48,6 +48,7 @@ const (
 	ConstIndex
 	ConstIncarnation
 	ConstCgroup
+	ConstUses
 
 	// ConstMagic is the upper half of a placeholder's value; the lower is its number.
 	ConstMagic = 0x57415244
@@ -74,6 +75,19 @@ const (
 	flagSet      = 4
 	flagClass    = 8
 	flagNonzero  = 16
+)
+
+// What a program's tables ask of its code: the constant ConstUses. The
+// verifier does not look at what no bit asks for, which is most of its work;
+// a message that would need it is denied.
+const (
+	usesClass = 1 << iota
+	usesSet
+	usesSparse
+	usesText1
+	usesText2
+	usesText4
+	usesText8
 )
 
 // Offsets in struct walk that generated code reads.

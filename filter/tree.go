@@ -208,6 +208,37 @@ func wire(t image.Type) uint8 {
 	return 0
 }
 
+// uses returns what the tables and the methods ask of the program.
+func (t *tree) uses(methods []methodRow) (u uint64) {
+	for i := range t.nodes {
+		if n := &t.nodes[i]; n.dense == 0 && n.count > 0 {
+			u |= usesSparse
+		}
+	}
+	for i := range t.rows {
+		if t.rows[i].flags&flagClass != 0 {
+			u |= usesClass
+		}
+		if t.rows[i].flags&flagSet != 0 {
+			u |= usesSet
+		}
+	}
+	for i := range methods {
+		switch n := methods[i].nstrs; {
+		case n == 0:
+		case n == 1:
+			u |= usesText1
+		case n == 2:
+			u |= usesText2
+		case n <= 4:
+			u |= usesText4
+		default:
+			u |= usesText8
+		}
+	}
+	return u
+}
+
 // tables returns the contents of the maps nodes, fields and values.
 func (t *tree) tables() (nodes, fields, values []byte) {
 	for i := range t.nodes {

@@ -35,6 +35,7 @@ type Fabric struct {
 	utf8     *ebpf.Map
 	object   *object
 	tables   *tableCache
+	shared   *programCache
 	slots    pool // of programs
 	rows     pool // of gates and calls
 	// incarnation is that of the last gate. A stub whose gate is gone does not match the row's next one.
@@ -46,7 +47,7 @@ type Fabric struct {
 
 // Sizes of rows, bytes: the structs of filter/bpf/ward.h.
 const (
-	gateRow     = 40
+	gateRow     = 48
 	callsRow    = abi.Slots * 8
 	countersRow = 32
 )
@@ -68,7 +69,7 @@ func NewFabric(cfg FabricConfig) (*Fabric, error) {
 		return nil, err
 	}
 	f := &Fabric{cfg: cfg, object: obj, slots: newPool(cfg.Programs), rows: newPool(cfg.Gates)}
-	f.tables = &tableCache{}
+	f.tables, f.shared = &tableCache{}, &programCache{}
 	switch err := haveSenderCgroup(); {
 	case err == nil:
 		f.cgroups = true

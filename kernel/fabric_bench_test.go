@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"ward/abi"
+	"ward/filter"
 	"ward/image"
 )
 
@@ -64,9 +65,18 @@ func BenchmarkFilter(b *testing.B) {
 func BenchmarkLoad(b *testing.B) {
 	img := echoImage()
 	g := newGateTest(b, img, FabricConfig{Gates: 2, Programs: 4})
-	spec := g.route.spec
-	for b.Loop() {
-		if err := g.route.Replace(spec); err != nil {
+	// Equal programs would be shared, not loaded: each names another policy than the last.
+	img.Policies = append(img.Policies, image.Policy{ID: "other"})
+	specs := [2]*filter.Spec{g.route.spec}
+	for _, d := range []*image.Decision{&img.Routes[0].Methods[0].Request, &img.Routes[0].Methods[0].Reply} {
+		d.Permit[0].Policy = 2
+	}
+	var err error
+	if specs[1], err = filter.Build(img, 0, filter.Atoms{User: -1}); err != nil {
+		b.Fatal(err)
+	}
+	for i := 1; b.Loop(); i++ {
+		if err := g.route.Replace(specs[i%2]); err != nil {
 			b.Fatal(err)
 		}
 	}

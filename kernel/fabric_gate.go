@@ -134,7 +134,7 @@ func (g *Gate) stub(dir abi.Direction) (*ebpf.Program, error) {
 // record writes the gate's row.
 func (g *Gate) record(progs [2]uint32) error {
 	r := g.r
-	row := gateBytes(progs, [2]uint64{r.ends[0].cgroup, r.ends[1].cgroup}, [2]uint32{g.ClientBlock, g.ServerBlock}, g.incarnation)
+	row := gateBytes(progs, [2]uint64{r.ends[0].cgroup, r.ends[1].cgroup}, [2]uint32{g.ClientBlock, g.ServerBlock}, g.incarnation, r.spec)
 	if err := r.f.gates.Put(g.Index, row); err != nil {
 		return fmt.Errorf("row of gate %d: %w", g.Index, err)
 	}
@@ -183,7 +183,7 @@ func (g *Gate) close() error {
 	f := g.r.f
 	// Incarnation 0 matches no stub: whoever still holds an end is told nothing but by the record.
 	// The blocks stay: a filter that is about to write its verdict must not write it on another gate's.
-	err = errors.Join(err, f.gates.Put(g.Index, gateBytes([2]uint32{noProgram, noProgram}, [2]uint64{}, [2]uint32{g.ClientBlock, g.ServerBlock}, 0)))
+	err = errors.Join(err, f.gates.Put(g.Index, gateBytes([2]uint32{noProgram, noProgram}, [2]uint64{}, [2]uint32{g.ClientBlock, g.ServerBlock}, 0, g.r.spec)))
 	f.rows.put(g.Index)
 	g.r.ends[0].blocks.put(g.ClientBlock)
 	g.r.ends[1].blocks.put(g.ServerBlock)

@@ -26,6 +26,12 @@ var loadObject = sync.OnceValues(func() (*object, error) {
 		return nil, fmt.Errorf("compiled filter: %w", err)
 	}
 	o := &object{programs: cs.Programs, maps: map[string]bool{}}
+	for _, p := range cs.Programs {
+		for i := range p.Instructions {
+			// Lines of source would be checked, moved and kept by the kernel for each program.
+			p.Instructions[i] = p.Instructions[i].WithSource(nil)
+		}
+	}
 	for name := range cs.Maps {
 		o.maps[name] = true
 	}
@@ -78,8 +84,7 @@ func replaceFunctions(ins asm.Instructions, funcs map[string]asm.Instructions) (
 		if fn != nil {
 			if repl, ok := funcs[fn.Name]; ok {
 				body = slices.Clone(repl)
-				// The kernel wants a line for the start of each function.
-				body[0] = btf.WithFuncMetadata(body[0], fn).WithSource(ins[i].Source())
+				body[0] = btf.WithFuncMetadata(body[0], fn)
 				done++
 			}
 		}

@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
+	"sync"
 
 	"ward/abi"
 	"ward/filter"
@@ -22,12 +20,6 @@ type Route struct {
 	programs [2]*loaded
 	gates    map[*Gate]bool
 	closed   bool
-}
-
-// A loaded is a verified program and the tables that it shares.
-type loaded struct {
-	program *ebpf.Program
-	tables  []*table
 }
 
 // Load verifies the programs of a route and puts them in the program array.
@@ -138,69 +130,31 @@ func (r *Route) Close() error {
 	return errors.Join(errs...)
 }
 
+// loadPair loads both programs at the same time: the kernel verifies without a lock.
 func (f *Fabric) loadPair(r *Route, spec *filter.Spec) (progs [2]*loaded, err error) {
+	var errs [2]error
+	var wg sync.WaitGroup
 	for dir := range progs {
-		if progs[dir], err = f.loadProgram(spec, abi.Direction(dir), r.ends[dir]); err != nil {
-			f.unloadPair(progs)
-			return progs, fmt.Errorf("route %d: %w", spec.Route, err)
-		}
+		wg.Go(func() { progs[dir], errs[dir] = f.loadProgram(spec, abi.Direction(dir), r.ends[dir]) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		f.unloadPair(progs)
+		return progs, fmt.Errorf("route %d: %w", spec.Route, err)
 	}
 	return progs, nil
 }
 
 func (f *Fabric) unloadPair(progs [2]*loaded) {
 	for _, p := range progs {
-		if p == nil {
-			continue
-		}
-		if p.program != nil {
-			p.program.Close()
-		}
-		for _, t := range p.tables {
-			f.tables.put(t)
+		if p != nil {
+			f.shared.put(p, f.tables)
 		}
 	}
-}
-
-// loadProgram makes the program that judges what sender sends.
-func (f *Fabric) loadProgram(spec *filter.Spec, dir abi.Direction, sender *Endpoint) (*loaded, error) {
-	p := &spec.Programs[dir]
-	maps := map[string]*ebpf.Map{"gates": f.gates, "calls": f.calls, "utf8": f.utf8,
-		"page": sender.page, "ring": sender.ring, "counters": sender.counters}
-	l := &loaded{}
-	for _, t := range []struct {
-		name    string
-		content []byte
-		size    int
-	}{{"methods", p.Methods, filter.MethodRow}, {"nodes", p.Nodes, filter.NodeRow}, {"fields", p.Fields, filter.FieldRow}, {"values", p.Values, 8}} {
-		tab, err := f.tables.get(t.name, t.content, t.size)
-		if err != nil {
-			f.unloadPair([2]*loaded{l})
-			return nil, err
-		}
-		l.tables = append(l.tables, tab)
-		maps[t.name] = tab.m
-	}
-	from, to := spec.Client, spec.Server
-	if dir == abi.Reply {
-		from, to = to, from
-	}
-	consts := map[int]uint64{filter.ConstDir: uint64(dir), filter.ConstMethods: uint64(p.NMethods),
-		filter.ConstFrom: uint64(from), filter.ConstTo: uint64(to), filter.ConstRoute: uint64(spec.Route)}
-	if f.cfg.AuditAll {
-		consts[filter.ConstAudit] = 1
-	}
-	prog, err := f.object.load("gate", consts, map[string]asm.Instructions{"decide": p.Decide, "check": p.Check}, maps)
-	if err != nil {
-		f.unloadPair([2]*loaded{l})
-		return nil, err
-	}
-	l.program = prog
-	return l, nil
 }
 
 // gateBytes is a row of the map gates.
-func gateBytes(progs [2]uint32, cgroups [2]uint64, blocks [2]uint32, incarnation uint32) []byte {
+func gateBytes(progs [2]uint32, cgroups [2]uint64, blocks [2]uint32, incarnation uint32, spec *filter.Spec) []byte {
 	le := binary.LittleEndian
 	b := make([]byte, 0, gateRow)
 	b = le.AppendUint32(b, progs[0])
@@ -210,5 +164,7 @@ func gateBytes(progs [2]uint32, cgroups [2]uint64, blocks [2]uint32, incarnation
 	b = le.AppendUint32(b, blocks[0])
 	b = le.AppendUint32(b, blocks[1])
 	b = le.AppendUint32(b, incarnation)
-	return le.AppendUint32(b, 0)
+	b = le.AppendUint32(b, spec.Route)
+	b = le.AppendUint32(b, uint32(spec.Server))
+	return le.AppendUint32(b, uint32(spec.Client))
 }

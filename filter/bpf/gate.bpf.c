@@ -32,12 +32,13 @@ char LICENSE[] SEC("license") = "GPL";
 #define K_DIR K(0)        // abi.Direction
 #define K_METHODS K(1)    // number of methods
 #define K_FROM K(2)       // DomainID of the sender
-#define K_TO K(3)         // DomainID of the receiver
-#define K_ROUTE K(4)
+#define K_TO K(3)         // stub: DomainID of the receiver
+#define K_ROUTE K(4)      // stub
 #define K_AUDIT K(5)      // 1: record admitted messages, too
 #define K_INDEX K(6)      // stub: row in gates
 #define K_INCARNATION K(7)
 #define K_CGROUP K(8)     // stub: 1 if the kernel tells socket filters the sender's cgroup
+#define K_USES K(9)       // U_*: what the program's tables ask for; the verifier skips the rest
 
 // A constant that is loaded where it is used: one hoisted out of a loop would cost stack.
 #define CONST(v) ({ __u64 c_; asm volatile("%0 = %1 ll" : "=r"(c_) : "i"(v)); c_; })

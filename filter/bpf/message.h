@@ -205,8 +205,13 @@ INLINE void verdict(struct walk *w, __u32 block)
 // Writes the sender's record of a message, or counts it as lost.
 INLINE void record(struct __sk_buff *skb, struct walk *w, struct counters *count, int params)
 {
+	// Routes may share a program that judges what one domain sends: whom to is in the row.
+	struct gate *g = params ? row(&gates, skb->cb[0]) : 0;
 	struct method *m = 0;
 	struct record *r;
+
+	if (params && !g)
+		return;
 	__u64 seq = __sync_fetch_and_add(&count->seq, 1) + 1;
 
 	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
@@ -219,8 +224,8 @@ INLINE void record(struct __sk_buff *skb, struct walk *w, struct counters *count
 	r->seq = seq;
 	r->gate = skb->cb[0];
 	r->from = K_FROM;
-	r->to = K_TO;
-	r->route = K_ROUTE;
+	r->to = g ? g->receiver[K_DIR & 1] : K_TO;
+	r->route = g ? g->route : K_ROUTE;
 	r->method = w->method;
 	r->slot = w->slot;
 	r->gen = w->gen;
@@ -238,14 +243,18 @@ INLINE void record(struct __sk_buff *skb, struct walk *w, struct counters *count
 #pragma unroll
 		for (__u32 i = 0; i < RECORD_PARAMS; i++)
 			r->params[i] = i < m->ncap ? w->cap[i] : 0;
-		if (m->strings == 1)
-			TEXTS(64);
-		else if (m->strings == 2)
-			TEXTS(32);
-		else if (m->strings <= 4)
-			TEXTS(16);
-		else
+		if (m->strings == 1) {
+			if (K_USES & U_TEXT1)
+				TEXTS(64);
+		} else if (m->strings == 2) {
+			if (K_USES & U_TEXT2)
+				TEXTS(32);
+		} else if (m->strings <= 4) {
+			if (K_USES & U_TEXT4)
+				TEXTS(16);
+		} else if (K_USES & U_TEXT8) {
 			TEXTS(8);
+		}
 	}
 	bpf_ringbuf_submit(r, 0);
 }

@@ -152,7 +152,7 @@ INLINE struct field *find(struct walk *w, __u32 num)
 	} else {
 		__u32 lo = 0, hi = count;
 
-		if (!count)
+		if (!count || !(K_USES & U_SPARSE))
 			return 0;
 		w->row = base; // of a number below the lowest: never the row of an earlier field
 		for (int i = 0; i < 8; i++) { // at most 64 rows
@@ -240,6 +240,8 @@ INLINE int scalar(struct walk *w, struct field *f)
 		if ((f->flags & F_BITS) && !(f->bits >> ((key - f->lo) & 63) & 1))
 			return fail(w, reason, f->number);
 		if (f->flags & F_SET) {
+			if (!(K_USES & U_SET))
+				return fail(w, reason, f->number);
 			__u32 lo = f->set, hi = lo + f->nset, found = 0;
 
 			for (int i = 0; i < 16; i++) {
@@ -465,6 +467,16 @@ INLINE int ended(struct walk *w, struct field *f)
 	return GO;
 }
 
+// The lesser of n and 8, without a branch: the verifier would follow both ways
+// through the rest of a stretch. n is below 2^31.
+INLINE __u32 least8(__u32 n)
+{
+	__u32 d = n - 8, below = (__s32)d >> 31;
+
+	IN_ORDER(below);
+	return (d & below) + 8;
+}
+
 // Checks the next stretch of a string, at most a window of it. Returns as tag.
 noinline int utf8_stretch(struct __sk_buff *skb, struct walk *w)
 {
@@ -482,24 +494,22 @@ noinline int utf8_stretch(struct __sk_buff *skb, struct walk *w)
 		return fail(w, REASON_UNKNOWN_FIELD, 0);
 #pragma unroll
 	for (int i = 0; i < WINDOW / 8; i++) {
-		__u64 x, high;
+		__u64 x, high, any;
 
 		FORGET();
 		p = w->off - w->wbase;
-		n = w->send - w->off;
-		if (n > 8)
-			n = 8;
+		n = least8(w->send - w->off);
 		if (p > WINDOW || p + n > WINDOW)
 			return GO;
 		if (n == 0)
 			break;
-		x = *(__u64 *)(w->win + p);
-		if (n < 8)
-			x &= (1ULL << (8 * n)) - 1;
+		x = *(__u64 *)(w->win + p) & ~0ULL >> (64 - 8 * n & 63);
 		high = x & CONST(0x8080808080808080ULL);
 		w->off += n;
 		w->runes += n;
-		if (high || w->state) {
+		any = high | w->state;
+		IN_ORDER(any);
+		if (any) {
 			w->state = utf8_next(t, w->state, x);
 			if (w->state == UTF8_REJECT)
 				return fail(w, REASON_UTF8, f->number);
@@ -518,25 +528,38 @@ noinline int class_stretch(struct __sk_buff *skb, struct walk *w)
 
 	if (!w)
 		return STOP;
+	// The verifier's costliest function is not there for those without such strings.
+	if (!(K_USES & U_CLASS))
+		return fail(w, REASON_BOUNDS, 0);
 	if (ahead(skb, w))
 		return STOP;
 	f = row(&fields, w->row);
 	if (!f)
 		return fail(w, REASON_UNKNOWN_FIELD, 0);
 #pragma nounroll
-	for (int i = 0; i < WINDOW; i++) {
-		__u32 p = w->off - w->wbase, c;
+	for (int i = 0; i < WINDOW / 8; i++) {
+		__u32 p, n;
+		__u64 x, in = 0;
 
-		if (w->off >= w->send)
-			break;
-		if (p >= WINDOW)
-			return GO;
-		c = w->win[p];
-		if (c > 127 || !((c < 64 ? f->class[0] : f->class[1]) >> (c & 63) & 1))
-			return fail(w, REASON_BOUNDS, f->number);
-		w->off++;
-		w->runes++;
 		FORGET();
+		p = w->off - w->wbase;
+		n = least8(w->send - w->off);
+		if (p > WINDOW || p + n > WINDOW)
+			return GO;
+		if (n == 0)
+			break;
+		x = *(__u64 *)(w->win + p);
+#pragma unroll
+		for (int j = 0; j < 8; j++) {
+			in |= (f->class[x >> 6 & 1] >> (x & 63) & ~(x >> 7) & 1) << j;
+			IN_ORDER(in);
+			x >>= 8;
+			IN_ORDER(x);
+		}
+		if (~in & ((1ULL << n) - 1))
+			return fail(w, REASON_BOUNDS, f->number);
+		w->off += n;
+		w->runes += n;
 	}
 	return ended(w, f);
 }

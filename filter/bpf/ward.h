@@ -156,13 +156,23 @@ struct field {
 #define F_CLASS 8
 #define F_NONZERO 16 /* required and without presence: a zero value counts as absent */
 
+/* Bits of K_USES: code that a program needs. What is not there denies. */
+#define U_CLASS 1   /* F_CLASS in a field's flags */
+#define U_SET 2     /* F_SET */
+#define U_SPARSE 4  /* a node that is not dense */
+#define U_TEXT1 8   /* a method with one string in its records, */
+#define U_TEXT2 16  /* with two, */
+#define U_TEXT4 32  /* with three or four, */
+#define U_TEXT8 64  /* with more */
+
 /* kernel/fabric.go: a row for each gate */
 struct gate {
 	__u32 prog[2];     /* slot of the program array, by direction */
 	__u64 cgroup[2];   /* of client and server; 0: not checked */
 	__u32 block[2];    /* on the verdict page of client and server */
 	__u32 incarnation; /* of this row; a stub of an earlier gate does not match it */
-	__u32 pad;
+	__u32 route;
+	__u32 receiver[2]; /* abi.DomainID, by direction */
 };
 
 struct calls {
