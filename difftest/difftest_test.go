@@ -270,10 +270,10 @@ func TestOraclesCatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range wrongs {
+		if c.form {
+			continue // they see nothing of the wire form
+		}
 		t.Run(c.name, func(t *testing.T) {
-			if c.form {
-				t.Skip("a matter of the wire form, of which they see nothing")
-			}
 			m := catches(t, damage{compile: c.spoil}, validator)
 			if strings.HasPrefix(m.what, "the filter") {
 				t.Errorf("the filter and Go do not agree: %v", m)

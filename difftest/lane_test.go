@@ -25,8 +25,12 @@ import (
 )
 
 // maxPacket is the largest packet that a test run takes: less than a page with
-// room for what the kernel keeps there.
-const maxPacket = 3500
+// room for what the kernel keeps there. Larger ones are really sent. maxBody
+// keeps those within what the filter walks: see abi.MaxSteps.
+const (
+	maxPacket = 3500
+	maxBody   = 60_000
+)
 
 // A lane is a loaded route with an open gate, both of its ends in this process.
 type lane struct {
@@ -39,15 +43,65 @@ type lane struct {
 	stats     *stats
 
 	spec    *filter.Spec
-	fabric  *kernel.Fabric
+	sides   [2]*side // by direction: who sends
 	closers []func() error
 	gate    *kernel.Gate
 	runs    [2]*kernel.Runner
-	pages   [2][]byte
-	rings   [2]*kernel.Ring
-	records [2]uint64 // that must have been written
-	opening map[int][]byte
+	opening map[int][]byte // by method: a request that was admitted
 	buf     []byte
+}
+
+// blocks is the number of gate ends of a side.
+const blocks = 64
+
+// A side is a domain, or a user, as the fabric knows it.
+type side struct {
+	end     *kernel.Endpoint
+	page    []byte
+	ring    *kernel.Ring
+	records uint64 // that must have been written
+}
+
+func newSide(f *kernel.Fabric, id abi.DomainID) (*side, error) {
+	e, err := f.AddEndpoint(id, 0, blocks, 64<<10)
+	if err != nil {
+		return nil, err
+	}
+	s := &side{end: e}
+	if s.page, err = unix.Mmap(int(e.Page().Fd()), 0, blocks*abi.PageBlock*8, unix.PROT_READ, unix.MAP_SHARED); err == nil {
+		s.ring, err = kernel.OpenRing(e.Ring())
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *side) close() error {
+	var err error
+	if s.ring != nil {
+		err = s.ring.Close()
+	}
+	if s.page != nil {
+		err = errors.Join(err, unix.Munmap(s.page))
+	}
+	return errors.Join(err, s.end.Close())
+}
+
+// settle makes sure that there are no records but those that were asked for.
+func (s *side) settle() error {
+	if err := s.ring.Drain(); err != nil {
+		return err
+	}
+	if r, err := s.ring.Read(); err == nil {
+		return fmt.Errorf("a record that nothing asked for: %+v", r)
+	}
+	c, err := s.end.Counters()
+	if err == nil && (c.Records != s.records || c.Lost != 0) {
+		err = fmt.Errorf("counters %+v, but %d records", c, s.records)
+	}
+	return err
 }
 
 func (l *lane) route() *image.Route     { return &l.b.img.Routes[l.index] }
@@ -62,8 +116,8 @@ func (l *lane) principal() types.EntityUID {
 	return uid("Domain", l.b.img.Domains[l.route().Client].Name)
 }
 
-// open loads a route and opens a gate on it.
-func (l *lane) open() (err error) {
+// open loads a route between two sides and opens a gate on it.
+func (l *lane) open(f *kernel.Fabric, client, server *side) (err error) {
 	defer func() {
 		if err != nil {
 			l.close()
@@ -79,28 +133,13 @@ func (l *lane) open() (err error) {
 	if l.spec, err = filter.Build(img, uint32(l.index), atoms); err != nil {
 		return err
 	}
-	l.opening, l.buf = map[int][]byte{}, make([]byte, abi.MaxMessage)
-	var ends [2]*kernel.Endpoint
-	for i, id := range []abi.DomainID{l.route().Client, l.route().Server} {
-		if ends[i], err = l.fabric.AddEndpoint(id, 0, 1, 64<<10); err != nil {
-			return err
-		}
-		l.closers = append(l.closers, ends[i].Close)
-		if l.pages[i], err = unix.Mmap(int(ends[i].Page().Fd()), 0, abi.PageBlock*8, unix.PROT_READ, unix.MAP_SHARED); err != nil {
-			return err
-		}
-		l.closers = append(l.closers, func() error { return unix.Munmap(l.pages[i]) })
-		if l.rings[i], err = kernel.OpenRing(ends[i].Ring()); err != nil {
-			return err
-		}
-		l.closers = append(l.closers, l.rings[i].Close)
-	}
-	route, err := l.fabric.Load(l.spec, ends[0], ends[1])
+	l.opening, l.buf, l.sides = map[int][]byte{}, make([]byte, abi.MaxMessage), [2]*side{client, server}
+	route, err := f.Load(l.spec, client.end, server.end)
 	if err != nil {
 		return err
 	}
 	l.closers = append(l.closers, route.Close)
-	if l.gate, err = l.fabric.Open(route); err != nil {
+	if l.gate, err = f.Open(route); err != nil {
 		return err
 	}
 	for _, f := range []*os.File{l.gate.Client, l.gate.Server} {
@@ -301,12 +340,13 @@ func (l *lane) judge(p *packet, send bool) (bool, error) {
 		return false, l.differs(p, err.Error(), want, nil, nil)
 	}
 	raw := p.bytes()
+	send = send || len(raw) > maxPacket
 	ret, err := l.pass(p, raw, send)
 	if err != nil {
 		return false, l.differs(p, err.Error(), want, nil, nil)
 	}
 	block := []uint32{l.gate.ClientBlock, l.gate.ServerBlock}[p.dir]
-	word := abi.VerdictWord(binary.LittleEndian.Uint64(l.pages[p.dir][(int(block)*abi.PageBlock+abi.PageSlots+int(p.slot))*8:]))
+	word := abi.VerdictWord(binary.LittleEndian.Uint64(l.sides[p.dir].page[(int(block)*abi.PageBlock+abi.PageSlots+int(p.slot))*8:]))
 	got := decided{reason: word.Reason(), detail: word.Detail()}
 	if (got.reason == abi.ReasonPermit || got.reason == abi.ReasonForbid) && int(got.detail) < len(l.b.img.Policies) {
 		got.policy = l.b.img.Policies[got.detail].ID
@@ -328,7 +368,7 @@ func (l *lane) judge(p *packet, send bool) (bool, error) {
 		return false, l.differs(p, fmt.Sprintf("the filter returned %d, not %d, and wrote %x", ret, expected, uint64(word)), want, &got, nil)
 	}
 	if want.audit || l.auditAll {
-		l.records[p.dir]++
+		l.sides[p.dir].records++
 		if err := l.record(p, want, msg); err != nil {
 			return false, l.differs(p, err.Error(), want, &got, nil)
 		}
@@ -375,8 +415,8 @@ func (l *lane) pass(p *packet, raw []byte, send bool) (int32, error) {
 
 // record reads the record of a packet and compares it.
 func (l *lane) record(p *packet, want decided, msg *dynamicpb.Message) error {
-	l.rings[p.dir].SetDeadline(time.Now().Add(10 * time.Second))
-	r, err := l.rings[p.dir].Read()
+	l.sides[p.dir].ring.SetDeadline(time.Now().Add(10 * time.Second))
+	r, err := l.sides[p.dir].ring.Read()
 	if err != nil {
 		return fmt.Errorf("no audit record: %w", err)
 	}
@@ -384,7 +424,7 @@ func (l *lane) record(p *packet, want decided, msg *dynamicpb.Message) error {
 	if p.dir == abi.Reply {
 		from, to = to, from
 	}
-	ok := r.Seq == l.records[p.dir] && r.Gate == l.gate.Index && r.From == from && r.To == to && r.Route == uint32(l.index) &&
+	ok := r.Seq == l.sides[p.dir].records && r.Gate == l.gate.Index && r.From == from && r.To == to && r.Route == uint32(l.index) &&
 		r.Method == uint32(p.method) && r.Slot == p.slot && r.Gen == p.gen && r.Kind == p.kind && r.Dir == p.dir &&
 		r.Reason == want.reason && r.Detail == want.detail && r.Length == uint32(len(p.bytes()))
 	if !ok {
@@ -445,19 +485,6 @@ func (l *lane) validate(p *packet, msg *dynamicpb.Message, w *walk) error {
 		return fmt.Errorf("protovalidate: %w", err)
 	case (err == nil) != (w.reason == abi.ReasonNone):
 		return fmt.Errorf("protovalidate says %v", err)
-	}
-	return nil
-}
-
-// settle compares the counters of a lane with what it did.
-func (l *lane) settle() error {
-	for dir, ring := range l.rings {
-		if err := ring.Drain(); err != nil {
-			return err
-		}
-		if r, err := ring.Read(); err == nil {
-			return fmt.Errorf("a record of direction %d that nothing asked for: %+v", dir, r)
-		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -156,6 +157,30 @@ func (s *sampler) text(f *image.Field) string {
 	if f.Class != [2]uint64{} && !s.miss() {
 		t = pick(s.r, "a", "ab", "abc", "b", "aab", "ccc")
 	}
+	size, limit := int(f.MinLen), int(f.MaxLen)
+	if s.chance(5) {
+		size = max(size, s.r.IntN(min(limit, 150)+1))
+	}
+	if s.chance(40) {
+		size = limit
+	}
+	if s.miss() {
+		limit++
+		size = pick(s.r, limit, max(int(f.MinLen)-1, 0))
+	}
+	pieces := []string{"a"}
+	if f.Type == image.String && f.Class == [2]uint64{} && s.chance(2) {
+		pieces = []string{"a", "b", "é", "☃", "𝄞"}
+	}
+	for len(t)+len(f.Prefix)+len(f.Suffix) < size {
+		t += pick(s.r, pieces...)
+	}
+	if room := max(limit-len(f.Prefix)-len(f.Suffix), 0); len(t) > room && !s.miss() {
+		t = strings.ToValidUTF8(t[:room], "")
+	}
+	if n := int(f.MaxRunes) - len(f.Prefix) - len(f.Suffix); f.MaxRunes > 0 && utf8.RuneCountInString(t) > n && !s.miss() {
+		t = string([]rune(t)[:max(n, 0)])
+	}
 	if !s.miss() {
 		if !strings.HasPrefix(t, f.Prefix) {
 			t = f.Prefix + t
@@ -163,22 +188,8 @@ func (s *sampler) text(f *image.Field) string {
 		if !strings.HasSuffix(t, f.Suffix) {
 			t += f.Suffix
 		}
-	}
-	size := int(f.MinLen)
-	if f.MaxLen > 0 && s.chance(5) {
-		size = int(min(f.MaxLen, 150))
-	}
-	if s.miss() {
-		size = pick(s.r, int(f.MaxLen)+1, max(int(f.MinLen)-1, 0))
-	}
-	for len(t) < size {
-		k := len(t) - len(f.Suffix)
-		t = t[:max(k, 0)] + "a" + t[max(k, 0):]
-	}
-	if limit := int(f.MaxLen); len(t) > limit && !s.miss() || len(t) > 600 {
-		t = strings.ToValidUTF8(t[len(t)-min(limit, 600):], "")
-		for len(t) < int(f.MinLen) {
-			t += "a"
+		for len(t) < int(f.MinLen) || utf8.RuneCountInString(t) < int(f.MinRunes) {
+			t = f.Prefix + "a" + t[len(f.Prefix):]
 		}
 	}
 	if f.Type == image.Bytes && len(f.In) == 0 && s.chance(4) && len(t) > 4 {

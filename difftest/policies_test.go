@@ -54,6 +54,10 @@ func (a *author) policy(n int) string {
 	if a.chance(8) {
 		return fmt.Sprintf(`@id("p%d") `, n) + a.own()
 	}
+	if a.chance(16) {
+		return fmt.Sprintf(`@id("p%d") %s (principal%s, action, resource%s) when { %s };`, n, pick(a.r, "permit", "forbid", "forbid"),
+			pick(a.r, "", " is Domain", " == "+a.domain()), pick(a.r, "", " is Domain", " == "+a.domain()), a.aboutWho(act{action: a.acts[0].action}, false))
+	}
 	t := pick(a.r, a.acts...)
 	for t.reply && a.chance(2) {
 		t = pick(a.r, a.acts...)

@@ -23,14 +23,17 @@ const (
 )
 
 type stats struct {
-	systems, programs, messages, sent, records, cedar, validated int
-	permits, forbids, defaults, bodies, refused                  int
+	systems, programs, messages, sent, large, records, cedar, validated int
+	permits, forbids, defaults, bodies, refused                         int
 }
 
 func (s *stats) count(p *packet, d decided, send bool) {
 	s.messages++
 	if send {
 		s.sent++
+	}
+	if len(p.body) > maxPacket {
+		s.large++
 	}
 	switch d.reason {
 	case abi.ReasonPermit, abi.ReasonAdmit:
@@ -46,8 +49,8 @@ func (s *stats) count(p *packet, d decided, send bool) {
 
 func (s *stats) String() string {
 	return fmt.Sprintf("%d messages (%d admitted, %d forbidden, %d by default, %d for their form or bounds), %d programs, %d systems; "+
-		"%d really sent, %d audit records, %d decisions by Cedar, %d by protovalidate; %d policies refused",
-		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.programs, s.systems, s.sent, s.records, s.cedar, s.validated, s.refused)
+		"%d really sent (%d of more than a page), %d audit records, %d decisions by Cedar, %d by protovalidate; %d policies refused",
+		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.programs, s.systems, s.sent, s.large, s.records, s.cedar, s.validated, s.refused)
 }
 
 // A mismatch is what this test looks for. It holds what repeats it.
@@ -157,48 +160,92 @@ func (x *runner) generate(g *generator) (*built, error) {
 	return build(src, x.damage)
 }
 
-// run loads the routes of a system one by one.
+// A running is a system with all its routes loaded and a gate on each.
+type running struct {
+	fabric *kernel.Fabric
+	sides  map[string]*side // by name of the domain or user
+	lanes  []*lane
+}
+
+func (y *running) close() error {
+	var err error
+	for _, l := range y.lanes {
+		err = errors.Join(err, l.close())
+	}
+	for _, s := range y.sides {
+		err = errors.Join(err, s.close())
+	}
+	return errors.Join(err, y.fabric.Close())
+}
+
+// open adds a lane.
+func (y *running) open(l *lane) error {
+	var ends [2]*side
+	for i, id := range []abi.DomainID{l.route().Client, l.route().Server} {
+		name := "user " + l.who
+		if id != abi.NoDomain {
+			name = l.b.img.Domains[id].Name
+		}
+		if y.sides[name] == nil {
+			s, err := newSide(y.fabric, id)
+			if err != nil {
+				return err
+			}
+			y.sides[name] = s
+		}
+		ends[i] = y.sides[name]
+	}
+	if err := l.open(y.fabric, ends[0], ends[1]); err != nil {
+		return fmt.Errorf("route %d: %w\n%v", l.index, err, l.b.src)
+	}
+	y.lanes = append(y.lanes, l)
+	return nil
+}
+
+// run loads all routes of a system, those of users for two of them, and has
+// messages of all judged in turns.
 func (x *runner) run(b *built, r *rand.Rand, i uint64, limit int) (err error) {
 	x.stats.systems++
-	auditAll := r.IntN(2) == 0
-	fabric, err := kernel.NewFabric(kernel.FabricConfig{Gates: 1, Programs: 2, AuditAll: auditAll})
-	if err != nil {
+	n, auditAll := uint32(2*len(b.img.Routes)+1), r.IntN(2) == 0
+	y := &running{sides: map[string]*side{}}
+	if y.fabric, err = kernel.NewFabric(kernel.FabricConfig{Gates: n, Programs: 2 * n, AuditAll: auditAll}); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, fabric.Close()) }()
+	defer func() { err = errors.Join(err, y.close()) }()
 	for k := range b.img.Routes {
-		if x.stats.messages >= limit {
-			break
-		}
 		who := []string{""}
 		if b.img.Routes[k].Client == abi.NoDomain {
 			at := r.IntN(len(users))
 			who = []string{users[at], users[(at+1)%len(users)]}
 		}
 		for _, u := range who {
-			l := &lane{b: b, index: k, who: u, fabric: fabric, auditAll: auditAll, r: r, stats: &x.stats}
+			l := &lane{b: b, index: k, who: u, auditAll: auditAll, r: r, stats: &x.stats}
 			if x.always || i%4 == 0 {
 				l.validator = x.validator
 			}
-			if err := x.lane(l); err != nil {
+			if err := y.open(l); err != nil {
+				return err
+			}
+			x.stats.programs += 2
+		}
+	}
+	const turns = 4
+	for range turns {
+		for _, l := range y.lanes {
+			if err := l.exercise((x.each + turns - 1) / turns); err != nil {
 				return err
 			}
 		}
+		if x.stats.messages >= limit {
+			break
+		}
+	}
+	for name, s := range y.sides {
+		if err := s.settle(); err != nil {
+			return fmt.Errorf("%s: %w\n%v", name, err, b.src)
+		}
 	}
 	return x.closed(b, r)
-}
-
-// lane loads one route and has its messages judged.
-func (x *runner) lane(l *lane) error {
-	if err := l.open(); err != nil {
-		return fmt.Errorf("route %d: %w\n%v", l.index, err, l.b.src)
-	}
-	x.stats.programs += 2
-	err := l.exercise(x.each)
-	if err == nil {
-		err = l.settle()
-	}
-	return errors.Join(err, l.close())
 }
 
 // exercise sends messages of all methods both ways until there were n of them.
@@ -276,7 +323,7 @@ func (l *lane) body(message uint32) []byte {
 		return append([]byte{0x0a, byte(len(name))}, name...)
 	}
 	for {
-		if b := s.body(message, l.b.res.Set.MessageTypes[message]); len(b) <= maxPacket {
+		if b := s.body(message, l.b.res.Set.MessageTypes[message]); len(b) <= maxBody {
 			return b
 		}
 	}

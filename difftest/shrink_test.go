@@ -165,14 +165,14 @@ func (s *shrinker) repeat(src *source, body, section []byte) *mismatch {
 	if p.method < 0 {
 		return nil
 	}
-	if l.fabric, err = kernel.NewFabric(kernel.FabricConfig{Gates: 1, Programs: 2, AuditAll: true}); err != nil {
+	y := &running{sides: map[string]*side{}}
+	if y.fabric, err = kernel.NewFabric(kernel.FabricConfig{Gates: 1, Programs: 2, AuditAll: true}); err != nil {
 		return nil
 	}
-	defer l.fabric.Close()
-	if l.open() != nil {
+	defer y.close()
+	if y.open(l) != nil {
 		return nil
 	}
-	defer l.close()
 	if p.kind != abi.KindCall {
 		// The call that this message belongs to.
 		call := packet{kind: abi.KindCall, method: p.method, slot: p.slot, gen: p.gen, body: old.opening}
