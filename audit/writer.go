@@ -33,12 +33,22 @@ func (w *lineWriter) add(r Record) {
 func (w *lineWriter) append(r Record) {
 	w.seq++
 	r.Seq = w.seq
-	line, err := json.Marshal(r)
+	line, err := lineOf(r)
 	if err != nil {
-		line = fmt.Appendf(nil, `{"event":%q,"time":%q,"seq":%d,"lost":1,"detail":"record that is not JSON"}`, EventLost, r.Time.Format(time.RFC3339Nano), r.Seq)
+		line = fmt.Appendf(nil, `{"event":%q,"time":%q,"seq":%d,"lost":1,"detail":"record that is not JSON"}`+"\n", EventLost, r.Time.Format(time.RFC3339Nano), r.Seq)
 	}
-	w.buf = append(append(w.buf, line...), '\n')
+	w.buf = append(w.buf, line...)
 	w.lines++
+}
+
+// lineOf is a record as a line of JSON: &, < and > as they are, since no
+// browser reads this, and control characters escaped.
+func lineOf(r Record) ([]byte, error) {
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
+	e.SetEscapeHTML(false)
+	err := e.Encode(r)
+	return line.Bytes(), err
 }
 
 // flush writes the buffer with one call, so that a reader sees whole lines.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -105,7 +104,7 @@ func printRows[R any](cmd *cobra.Command, rows []R, header string, line func(io.
 	out := cmd.OutOrStdout()
 	if wantJSON(cmd) {
 		for _, r := range rows {
-			if err := json.NewEncoder(out).Encode(r); err != nil {
+			if err := jsonLines(out).Encode(r); err != nil {
 				return failed("%w", err)
 			}
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +30,7 @@ func printFindings(w io.Writer, dir string, list diag.List, asJSON bool) {
 	for _, f := range list {
 		f.Pos.File = filepath.Join(dir, f.Pos.File)
 		if asJSON {
-			json.NewEncoder(w).Encode(finding{"finding", f.Severity.String(), f.Pos.File, f.Pos.Line, f.Pos.Column, f.Message, f.Fix})
+			jsonLines(w).Encode(finding{"finding", f.Severity.String(), f.Pos.File, f.Pos.Line, f.Pos.Column, f.Message, f.Fix})
 			continue
 		}
 		fmt.Fprintln(w, f.Error())
@@ -110,7 +109,7 @@ func checkText(out io.Writer, dir string, c *compiled, img *image.Image, policie
 }
 
 func checkJSON(out io.Writer, c *compiled, img *image.Image, policies bool) error {
-	e := json.NewEncoder(out)
+	e := jsonLines(out)
 	for _, b := range c.Bounds {
 		if err := e.Encode(struct {
 			Event string `json:"event"`
@@ -178,7 +177,7 @@ func newSchema() *cobra.Command {
 				return err
 			}
 			if wantJSON(cmd) {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"event": "schema", "schema": c.Schema})
+				return jsonLines(cmd.OutOrStdout()).Encode(map[string]string{"event": "schema", "schema": c.Schema})
 			}
 			_, err = io.WriteString(cmd.OutOrStdout(), c.Schema)
 			return err
@@ -205,7 +204,7 @@ reads. Prints the SHA-256 of the image; the same system gives the same image.`,
 				}
 			}
 			if wantJSON(cmd) {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"event": "compiled", "system": img.Name,
+				return jsonLines(cmd.OutOrStdout()).Encode(map[string]any{"event": "compiled", "system": img.Name,
 					"hash": image.Hash(encoded), "domains": len(img.Domains), "methods": methods(img), "policies": len(img.Policies)})
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %s\n", image.Hash(encoded), img.Name, contents(img))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -45,7 +44,7 @@ Exit status 1 if Ward cannot run here.`,
 }
 
 func doctorJSON(out io.Writer, results []probe.Result, level probe.Level) error {
-	e := json.NewEncoder(out)
+	e := jsonLines(out)
 	for _, r := range results {
 		if err := e.Encode(map[string]any{"event": "mechanism", "name": r.Name, "answer": r.Answer.String(), "detail": r.Detail,
 			"since": r.Since, "needed": r.Needed, "use": r.Use, "without": r.Without}); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -35,7 +34,7 @@ do, and the policy that says so.`,
 					return failed("%w", err)
 				}
 				if wantJSON(cmd) {
-					return json.NewEncoder(out).Encode(d)
+					return jsonLines(out).Encode(d)
 				}
 				return describe(out, d)
 			}
@@ -47,7 +46,7 @@ do, and the policy that says so.`,
 				return listDomains(out, domains)
 			}
 			for _, d := range domains {
-				if err := json.NewEncoder(out).Encode(d); err != nil {
+				if err := jsonLines(out).Encode(d); err != nil {
 					return failed("%w", err)
 				}
 			}

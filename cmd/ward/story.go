@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -43,7 +42,7 @@ func newTeller(out io.Writer, json bool) *teller {
 func (t *teller) tell(r *audit.Record) {
 	t.tally.add(r)
 	if t.json {
-		t.keep(json.NewEncoder(t.out).Encode(r))
+		t.keep(jsonLines(t.out).Encode(r))
 		return
 	}
 	if line := t.line(visible(r)); line != "" {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -138,7 +137,7 @@ func verdict(cmd *cobra.Command, t *teller, img *image.Image, fatal string, stat
 	if !t.json {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", img.Name, t.tally.sum())
 	} else {
-		t.keep(json.NewEncoder(t.out).Encode(struct {
+		t.keep(jsonLines(t.out).Encode(struct {
 			Event   string   `json:"event"`
 			Time    string   `json:"time"`
 			System  string   `json:"system"`

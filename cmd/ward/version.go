@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -27,7 +26,7 @@ func newVersion() *cobra.Command {
 				}
 			}
 			if wantJSON(cmd) {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{
+				return jsonLines(cmd.OutOrStdout()).Encode(map[string]string{
 					"version": version, "revision": revision, "go": runtime.Version(), "arch": runtime.GOARCH})
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "ward %s (%s, %s, %s)\n", version, revision, runtime.Version(), runtime.GOARCH)
