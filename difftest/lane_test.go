@@ -379,7 +379,7 @@ func (l *lane) judge(p *packet, send bool) (bool, error) {
 		}
 		l.stats.cedar++
 	}
-	if err := l.validate(p, msg, w); err != nil {
+	if err := l.validate(p); err != nil {
 		return false, l.differs(p, err.Error(), want, &got, nil)
 	}
 	return want.reason.Allowed(), nil
@@ -458,33 +458,38 @@ func (l *lane) record(p *packet, want decided, msg *dynamicpb.Message) error {
 	return nil
 }
 
-// validate compares a body's check with protovalidate.
-func (l *lane) validate(p *packet, msg *dynamicpb.Message, w *walk) error {
-	if l.validator == nil || len(l.b.res.Set.Unenforced) > 0 || msg == nil && w.soft {
+// validate compares the bounds with protovalidate, on the message that Go's
+// decoder reads: what stands twice in the body stands there once.
+func (l *lane) validate(p *packet) error {
+	if l.validator == nil || len(l.b.res.Set.Unenforced) > 0 {
 		return nil
 	}
-	if msg == nil {
-		if w.reason != abi.ReasonBounds && w.reason != abi.ReasonRequired || p.section != nil {
-			return nil
-		}
-		m := &l.iface().Methods[p.method]
-		index := m.Request
-		if p.dir == abi.Reply {
-			index = m.Reply
-		}
-		msg = dynamicpb.NewMessage(l.b.res.Set.MessageTypes[index])
-		if proto.Unmarshal(p.body, msg) != nil {
-			return nil
-		}
+	m := &l.iface().Methods[p.method]
+	index := m.Request
+	if p.dir == abi.Reply {
+		index = m.Reply
+	}
+	msg := dynamicpb.NewMessage(l.b.res.Set.MessageTypes[index])
+	if proto.Unmarshal(p.body, msg) != nil || hidden(msg) {
+		return nil
+	}
+	body, err := proto.Marshal(msg)
+	if err != nil {
+		return fmt.Errorf("what was decoded is not encoded: %w", err)
+	}
+	w := &walk{img: l.b.img}
+	ok := w.message(&w.img.Messages[index], body, 0)
+	if !ok && w.soft {
+		return nil
 	}
 	l.stats.validated++
-	err := l.validator.Validate(msg)
+	err = l.validator.Validate(msg)
 	var invalid *protovalidate.ValidationError
 	switch {
 	case err != nil && !errors.As(err, &invalid):
 		return fmt.Errorf("protovalidate: %w", err)
-	case (err == nil) != (w.reason == abi.ReasonNone):
-		return fmt.Errorf("protovalidate says %v", err)
+	case (err == nil) != ok:
+		return fmt.Errorf("protovalidate says %v, the bounds reason %d of field %d", err, w.reason, w.field)
 	}
 	return nil
 }

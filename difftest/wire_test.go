@@ -95,7 +95,6 @@ func (w *walk) message(m *image.Message, b []byte, depth int) bool {
 		}
 		if going >= 0 && going != i {
 			if counts[going] < least(&m.Fields[going]) {
-				w.soft = true // the others may come later
 				return w.fail(abi.ReasonBounds, m.Fields[going].Number)
 			}
 			going = -1
