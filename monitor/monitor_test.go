@@ -165,6 +165,44 @@ func TestQuota(t *testing.T) {
 	}
 }
 
+// A list of sockets that leaves one out by accident ends no gate.
+func TestIncompleteListOfSockets(t *testing.T) {
+	var lists []map[uint64]bool
+	var s *system
+	s = startSystem(t, func(c *Config) {
+		c.Sockets = func() (map[uint64]bool, error) {
+			if len(lists) == 0 { // a sweep of the monitor's own
+				all := map[uint64]bool{}
+				for g := range s.m.gates {
+					all[g.inodes[0]], all[g.inodes[1]] = true, true
+				}
+				return all, nil
+			}
+			next := lists[0]
+			lists = lists[1:]
+			return next, nil
+		}
+	})
+	c, srv := s.domain(client), s.domain(server)
+	srv.ask(serve(1, "t.Echo"))
+	if got, _ := c.ask(open(2, "t.Echo")); got.Op != abi.OpGate {
+		t.Fatalf("gate: %+v", got)
+	}
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	all := map[uint64]bool{}
+	for g := range s.m.gates {
+		all[g.inodes[0]], all[g.inodes[1]] = true, true
+	}
+	lists = []map[uint64]bool{{}, all, {}, {}}
+	if s.m.sweep(); len(s.m.gates) != 1 {
+		t.Errorf("%d gates after a list that was incomplete once", len(s.m.gates))
+	}
+	if s.m.sweep(); len(s.m.gates) != 0 { // the control: they are gone
+		t.Errorf("%d gates after both ends were closed", len(s.m.gates))
+	}
+}
+
 // Hostile messages: the domain is killed, the others go on.
 func TestHostile(t *testing.T) {
 	hello, _ := (&abi.Control{Op: abi.OpHello}).AppendTo(nil)
