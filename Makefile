@@ -11,7 +11,7 @@ SUDO     := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH")
 PROGRAMS := ward wardd ward-names
 FUZZTIME ?= 30s
 
-.PHONY: build demo test bench lint fuzz vm-test generate clean help
+.PHONY: build demo test bench lint difftest fuzz vm-test generate clean help
 
 build: ## bin/ward, bin/wardd and bin/ward-names
 	@mkdir -p bin
@@ -34,6 +34,11 @@ lint: ## formatting and vet
 	go vet ./...
 
 # Go minimizes what it finds interesting for up to a minute, which looks like a hang: once is enough.
+difftest: ## the kernel, Go and Cedar on WARD_DIFF_MESSAGES (200000) random messages (root, or through sudo)
+	@mkdir -p build
+	go test -c -o build/difftest.test ./difftest
+	$(SUDO) WARD_DIFF_MESSAGES=$${WARD_DIFF_MESSAGES:-200000} WARD_DIFF_SEED=$${WARD_DIFF_SEED:-} build/difftest.test -test.v -test.timeout 0 -test.run "^TestDifferential$$"
+
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	for package in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
 		for target in $$(go test -list '^Fuzz' ./$$package | grep '^Fuzz'); do \
