@@ -67,7 +67,7 @@ func walkTrusted(name string) (int, error) {
 			return -1, fmt.Errorf("%s: %s: %w", name, part, err)
 		}
 		var st, dir unix.Stat_t
-		if err := unix.Fstat(fd, &st); err == nil {
+		if err = unix.Fstat(fd, &st); err == nil {
 			err = unix.Fstat(stack[top], &dir)
 		}
 		if err != nil {

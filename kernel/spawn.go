@@ -122,7 +122,7 @@ func (s *Sandbox) start() (*Process, error) {
 	}
 	pid, pidfd, err := b.program.run(flags, cgroup)
 	if err != nil {
-		return nil, err
+		return nil, s.explain(err)
 	}
 	return &Process{PID: pid, Pidfd: os.NewFile(uintptr(pidfd), "pidfd of "+s.Name)}, nil
 }

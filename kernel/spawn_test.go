@@ -102,6 +102,32 @@ func TestLowLimits(t *testing.T) {
 	}
 }
 
+// TestDynamicProgram: a program whose dynamic linker is not in its root fails
+// with a sentence about that, not with "no such file" of a file that is there.
+func TestDynamicProgram(t *testing.T) {
+	needHost(t)
+	s := shell(nil, "true")
+	program, err := filepath.EvalSymlinks(s.Program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	linker, err := Interpreter(program)
+	if err != nil || linker == "" {
+		t.Skipf("needs a dynamically linked shell: %s: %v", program, err)
+	}
+	if out, _ := run(t, s); out != "" { // the control: with the host's libraries it runs
+		t.Errorf("the control says %q", out)
+	}
+	s = shell(nil, "true")
+	s.Program, s.Host = program, false
+	if _, err := s.Start(); err == nil || !strings.Contains(err.Error(), program+" is dynamically linked (it needs "+linker+"): set `root: host`, or build it with CGO_ENABLED=0") {
+		t.Errorf("without: %v", err)
+	}
+	if l, err := Interpreter("/etc/passwd"); l != "" || err != nil {
+		t.Errorf("the linker of a text: %q, %v", l, err)
+	}
+}
+
 // TestStepErrors: an error says which step failed and why, and leaves no process.
 func TestStepErrors(t *testing.T) {
 	needRoot(t)
