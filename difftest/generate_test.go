@@ -47,16 +47,21 @@ func (g *generator) system() []string {
 }
 
 var scalars = []string{"int32", "int64", "uint32", "uint64", "sint32", "sint64", "fixed32", "fixed64", "sfixed32", "sfixed64",
-	"bool", "bool", "string", "string", "string", "string", "bytes", "bytes", "E", "F", "G", "float", "double"}
+	"bool", "bool", "string", "string", "string", "string", "bytes", "bytes", "E", "F", "G", "H", "float", "double"}
 
-var enums = map[string][]string{"E": {"NONE", "RED", "REDDISH", "BLUE"}, "F": {"OFF", "ON"}, "G": {"G0", "LOW", "HIGH", "TOP"}}
+var enums = map[string][]string{"E": {"NONE", "RED", "REDDISH", "BLUE"}, "F": {"OFF", "ON"}, "G": {"G0", "LOW", "HIGH", "TOP"}, "H": {"H0", "ONE", "TWO"}}
 
 const protoHead = `syntax = "proto3";
 package z.v1;
 import "buf/validate/validate.proto";
 enum E { NONE = 0; RED = 1; REDDISH = 7; BLUE = -3; }
 enum F { OFF = 0; ON = 1; }
-enum G { G0 = 0; LOW = -100000; HIGH = 1000; TOP = 2147483647; }`
+enum G { G0 = 0; LOW = -100000; HIGH = 1000; TOP = 2147483647; }
+enum H { option allow_alias = true; H0 = 0; ONE = 1; FIRST = 1; TWO = 2; }`
+
+// odd are names of fields that mean something elsewhere, one for each of the
+// first numbers.
+var odd = []string{"of", "in", "if", "like", "has", "is", "then", "else", "size", "count", "values", "principal", "action", "context", "true", "when"}
 
 // messages of the schema; a message nests those before it.
 const messages = 6
@@ -94,7 +99,14 @@ func (g *generator) fields(i int) []string {
 	}
 	var lines []string
 	add := func(format string, args ...any) {
-		lines = append(lines, "  "+fmt.Sprintf(format, args...))
+		line := fmt.Sprintf(format, args...)
+		if g.chance(8) { // a word of Cedar, or of the context
+			line = strings.Replace(line, fmt.Sprintf(" f%d ", n), " "+odd[n%len(odd)]+" ", 1)
+			if n >= len(odd) {
+				line = fmt.Sprintf(format, args...)
+			}
+		}
+		lines = append(lines, "  "+line)
 		gap()
 	}
 	for range 2 + g.r.IntN(6) {
@@ -161,7 +173,7 @@ func (g *generator) rule(t string, short bool) string {
 		if !g.chance(4) {
 			return ""
 		}
-		return pick(r, "enum: {defined_only: true}", "enum: {in: [0, "+map[string]string{"E": "7", "F": "1", "G": "1000"}[t]+"]}", "enum: {not_in: [1]}", "enum: {not_in: [0]}")
+		return pick(r, "enum: {defined_only: true}", "enum: {in: [0, "+map[string]string{"E": "7", "F": "1", "G": "1000", "H": "2"}[t]+"]}", "enum: {not_in: [1]}", "enum: {not_in: [0]}")
 	}
 	body := ""
 	switch t {

@@ -137,10 +137,36 @@ func (a *author) aboutWho(t act, user bool) string {
 
 var (
 	numbers = []int64{0, 1, -1, 2, 3, 4, 6, 7, 8, 100, 101, -3, 1000000, math.MaxInt32, math.MinInt32, math.MaxUint32, math.MaxInt64, math.MinInt64}
-	words   = []string{"", "a", "ab", "abc", "b", "*", "é", "abé", "www", "aab", "ww", "acb", strings.Repeat("a", 61) + "b"}
+	words   = []string{"", "a", "ab", "abc", "b", "*", "é", "abé", "www", "aab", "ww", "acb", strings.Repeat("a", 61) + "b", `a"b`, `a\b`, "a\n", strings.Repeat("é", 40)}
 )
 
-func (a *author) word() string   { return `"` + pick(a.r, words...) + `"` }
+var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "é", `\u{e9}`)
+
+func (a *author) word() string {
+	w := pick(a.r, words...)
+	if a.chance(2) || strings.ContainsAny(w, "\"\\\n") {
+		w = escape.Replace(w)
+	}
+	return `"` + w + `"`
+}
+
+// member writes a field of a record: names that are words of Cedar in brackets.
+func member(on, name string) string {
+	if slices.Contains(odd, name) {
+		return fmt.Sprintf("%s[%q]", on, name)
+	}
+	return on + "." + name
+}
+
+// some writes a set of up to n elements.
+func (a *author) some(n int, element func() string) string {
+	var all []string
+	for range 1 + a.r.IntN(n) {
+		all = append(all, element())
+	}
+	return "[" + strings.Join(all, ", ") + "]"
+}
+
 func (a *author) number() string { return fmt.Sprint(pick(a.r, numbers...)) }
 func (a *author) order() string  { return pick(a.r, " < ", " <= ", " > ", " >= ", " == ", " != ") }
 
@@ -151,11 +177,14 @@ func (a *author) aboutField(message uint32, on string) string {
 		return "true"
 	}
 	f := &m.Fields[a.r.IntN(len(m.Fields))]
-	path := on + "." + f.Name
+	path := member(on, f.Name)
 	if f.Card != image.Optional || f.Required {
 		return a.test(m, f, path)
 	}
 	guard := on + " has " + f.Name
+	if slices.Contains(odd, f.Name) {
+		guard = fmt.Sprintf("%s has %q", on, f.Name)
+	}
 	switch a.r.IntN(4) {
 	case 0:
 		return guard
@@ -179,7 +208,7 @@ func (a *author) test(m *image.Message, f *image.Field, path string) string {
 		return path + ".size" + a.order() + pick(r, "0", "1", "3", "4")
 	case image.String:
 		return pick(r, path+" == "+a.word(), path+" != "+a.word(), path+` like "a*"`, path+` like "a*"`, path+` like "ab*"`, path+` like "*é"`, path+` like "*b"`, path+` like "*"`, path+` like "a\*"`, path+` like ""`,
-			"["+a.word()+", "+a.word()+", \"x\"].contains("+path+")", "["+path+", \"x\"].containsAny(["+a.word()+", "+a.word()+"])",
+			a.some(12, a.word)+".contains("+path+")", "["+path+", \"x\"].containsAny(["+a.word()+", "+a.word()+"])",
 			"["+path+"].containsAll(["+a.word()+"])", a.word()+" == "+path, "(if "+path+` == "a" then "b" else "a") == `+a.word(), path+` like "aaaa*"`)
 	case image.Enum:
 		names := a.enum(m, f)
@@ -190,7 +219,7 @@ func (a *author) test(m *image.Message, f *image.Field, path string) string {
 		return "true"
 	}
 	n := a.number()
-	return pick(r, path+a.order()+n, path+a.order()+n, n+a.order()+path, "["+n+", "+a.number()+", 1].contains("+path+")", path+a.order()+a.other(m, f, path),
+	return pick(r, path+a.order()+n, path+a.order()+n, n+a.order()+path, a.some(16, a.number)+".contains("+path+")", path+a.order()+a.other(m, f, path),
 		"(if "+path+" < 3 then 1 else "+n+")"+a.order()+path, path+a.order()+"(1 + 2 * 3)", "["+path+", "+n+"].containsAll([1, 2])")
 }
 
@@ -199,7 +228,7 @@ func (a *author) other(m *image.Message, f *image.Field, path string) string {
 	for i := range m.Fields {
 		o := &m.Fields[i]
 		if o.Type <= image.Sfixed64 && o.Card == image.Implicit && a.chance(2) {
-			return strings.TrimSuffix(path, f.Name) + o.Name
+			return member(strings.TrimSuffix(path, member("", f.Name)), o.Name)
 		}
 	}
 	return path
