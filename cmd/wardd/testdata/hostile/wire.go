@@ -155,6 +155,14 @@ func nth(s string) (end, error) {
 	return end{}, errors.New("no such end")
 }
 
+func mapPage(prot int) error {
+	b, err := unix.Mmap(domain.page, 0, 4096, prot, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	return unix.Munmap(b)
+}
+
 func granted(a answer, err error) error {
 	if err == nil && a.Op == abi.OpRefused {
 		return fmt.Errorf("the monitor: %v: %s", a.Reason, a.Text)
@@ -245,6 +253,43 @@ func init() {
 		}
 		return fmt.Sprint(sent, " ", err), nil
 	}
+	// babble END COUNT: calls that are allowed, whose answers nobody reads.
+	// "done ADMITTED".
+	orders["babble"] = func(args []string) (string, error) {
+		e, err := nth(args[0])
+		if err != nil {
+			return "", err
+		}
+		hello := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "hello")
+		admitted := 0
+		for i := range number(args[1]) {
+			h := abi.Header{Kind: abi.KindCall, Slot: uint16(i % abi.Slots), Gen: uint16(i/abi.Slots + 1)}
+			if err = unix.Send(e.fd, packet(h, hello), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); err != nil {
+				return "", err
+			}
+			if v := abi.VerdictWord(e.block.Load(abi.PageSlots + int(h.Slot))); v.Gen() == h.Gen && v.Reason().Allowed() {
+				admitted++
+			}
+		}
+		return fmt.Sprint(admitted), nil
+	}
+	// pester COUNT: requests to the monitor, until its queue is full. "done SENT".
+	orders["pester"] = func(args []string) (string, error) {
+		b, err := (&abi.Control{Op: abi.OpOpen, Seq: 1 << 30, Interface: "test.v1.None"}).AppendTo(nil)
+		if err != nil {
+			return "", err
+		}
+		sent := 0
+		for ; sent < number(args[0]); sent++ {
+			if unix.Send(abi.ControlFD, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) != nil {
+				break
+			}
+		}
+		return fmt.Sprint(sent), nil
+	}
+	// readpage and writepage map the verdict page.
+	orders["readpage"] = func([]string) (string, error) { return "", mapPage(unix.PROT_READ) }
+	orders["writepage"] = func([]string) (string, error) { return "", mapPage(unix.PROT_READ | unix.PROT_WRITE) }
 	// chatter END COUNT: packets that are no messages.
 	orders["chatter"] = func(args []string) (string, error) {
 		e, err := nth(args[0])
