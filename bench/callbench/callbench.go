@@ -44,6 +44,9 @@ type Options struct {
 
 	// Skipped is told which peer cannot run, and why.
 	Skipped func(peer string, why error)
+
+	// Progress is told before each turn how many of all are done, and what comes.
+	Progress func(done, total int, what string)
 }
 
 // Row is one measurement. Its JSON names are those of `ward bench --json`.
@@ -90,6 +93,9 @@ func (o *Options) defaults() {
 	if o.Skipped == nil {
 		o.Skipped = func(string, error) {}
 	}
+	if o.Progress == nil {
+		o.Progress = func(int, int, string) {}
+	}
 }
 
 // maxWorkers is the largest number of outstanding calls.
@@ -122,9 +128,14 @@ func Run(ctx context.Context, o Options) ([]Row, error) {
 		peers = append(peers, p)
 	}
 	var rows []Row
+	done, total := 0, len(o.Outstanding)*len(o.Sizes)*(o.Rounds+1)*len(peers)
 	for _, outstanding := range o.Outstanding {
 		for _, size := range o.Sizes {
-			some, err := measure(ctx, &o, peers, callers, size, outstanding)
+			next := func(peer string) {
+				o.Progress(done, total, fmt.Sprintf("%s, %d bytes, %d outstanding", peer, size, outstanding))
+				done++
+			}
+			some, err := measure(ctx, &o, next, peers, callers, size, outstanding)
 			if err != nil {
 				return rows, err
 			}
@@ -136,11 +147,15 @@ func Run(ctx context.Context, o Options) ([]Row, error) {
 
 // measure gives each peer its turns, one after the other, so that what else the
 // machine does meets all of them.
-func measure(ctx context.Context, o *Options, peers []string, callers map[string]*caller, size, outstanding int) ([]Row, error) {
+func measure(ctx context.Context, o *Options, next func(peer string), peers []string, callers map[string]*caller, size, outstanding int) ([]Row, error) {
 	times := map[string][]int64{}
 	spent := map[string]time.Duration{}
 	for round := -1; round < o.Rounds; round++ { // round -1 warms up
 		for _, p := range peers {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			next(p)
 			t, d, err := turn(ctx, callers[p], size, outstanding, o.Turn)
 			if err != nil {
 				return nil, fmt.Errorf("%s, %d bytes, %d outstanding: %w", p, size, outstanding, err)

@@ -9,6 +9,7 @@
 package filterbench
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"strings"
@@ -64,10 +65,16 @@ func cases() []measure {
 	return all
 }
 
+// Cases is the number of rows of a run.
+func Cases() int { return len(cases()) }
+
 // Run measures all cases, one after the other, Rounds times each. It needs
-// root, for BPF.
-func Run(each func(Row)) error {
+// root, for BPF. ctx ends it early, with its error.
+func Run(ctx context.Context, each func(Row)) error {
 	for _, c := range cases() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		row, err := c.run()
 		if err != nil {
 			return fmt.Errorf("filter benchmark, %d fields, %d bytes, %d policies: %w", c.fields, c.size, c.policies, err)

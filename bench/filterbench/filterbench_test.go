@@ -19,7 +19,7 @@ func TestCosts(t *testing.T) {
 	}
 	base := map[string]int64{}
 	instructions := map[int]int{}
-	err := Run(func(r Row) {
+	err := Run(t.Context(), func(r Row) {
 		t.Logf("%2d fields, %4d bytes %-5s, %5d policies: %4d ns (best %d), decision: %d of %d instructions", r.Fields, r.Size, r.Text, r.Policies, r.P50, r.Best, r.Instructions, r.Generated)
 		switch {
 		case r.Fields == 1 && r.Size == 0:

@@ -33,8 +33,12 @@ type Result struct {
 const uid = 0x7ffe0000
 
 // Run starts each peer n times, in turns. bwrap is left out if it is not
-// installed. It needs root.
-func Run(n int) ([]Result, error) {
+// installed. It needs root. ctx ends it early, with its error; progress, if it
+// is not nil, is told after each turn how many are done.
+func Run(ctx context.Context, n int, progress func(done int)) ([]Result, error) {
+	if n < 1 {
+		return nil, fmt.Errorf("spawnbench: %d starts; it must be one at least", n)
+	}
 	if os.Geteuid() != 0 {
 		return nil, errors.New("spawnbench: must be root to make domains")
 	}
@@ -62,7 +66,7 @@ func Run(n int) ([]Result, error) {
 	if path, err := exec.LookPath("bwrap"); err == nil {
 		peers = append(peers, peer{"bwrap", execPeer(path, bwrapArgs(prog)...)})
 	}
-	times, err := measure(peers, n)
+	times, err := measure(ctx, peers, n, progress)
 	if err := errors.Join(err, stop()); err != nil {
 		return nil, err
 	}
@@ -75,9 +79,15 @@ type peer struct {
 }
 
 // measure lets the peers take turns, after one round that does not count.
-func measure(peers []peer, n int) ([][]time.Duration, error) {
+func measure(ctx context.Context, peers []peer, n int, progress func(int)) ([][]time.Duration, error) {
 	times := make([][]time.Duration, len(peers))
 	for round := -1; round < n; round++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if progress != nil {
+			progress(max(round, 0))
+		}
 		for i, p := range peers {
 			start := time.Now()
 			if err := p.once(); err != nil {

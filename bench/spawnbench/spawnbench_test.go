@@ -10,7 +10,7 @@ func TestRun(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes domains")
 	}
-	results, err := Run(100)
+	results, err := Run(t.Context(), 100, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

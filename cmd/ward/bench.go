@@ -23,7 +23,7 @@ this machine; compare the ratios, not the times of two runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchCall(), newBenchFilter(), newBenchSpawn())
+	cmd.AddCommand(newBenchCall(), newBenchFilter(), newBenchSpawn(), newBenchUp())
 	return cmd
 }
 
@@ -38,9 +38,11 @@ func newBenchCall() *cobra.Command {
 				return err
 			}
 			o.Skipped = func(peer string, why error) { fmt.Fprintf(cmd.ErrOrStderr(), "without %s: %v\n", peer, why) }
+			show := progressOn(cmd)
+			o.Progress = func(done, total int, what string) { show("%d of %d: %s", done+1, total, what) }
 			rows, err := callbench.Run(cmd.Context(), o)
-			if err != nil {
-				return failed("%w", err)
+			if show(""); err != nil {
+				return unfinished(cmd, err)
 			}
 			return printRows(cmd, rows, "PEER\tBYTES\tOUTSTANDING\tRATIO\tP50\tP99\tP99.9\tCALLS/S", func(w io.Writer, r callbench.Row) {
 				fmt.Fprintf(w, "%s\t%d\t%d\t%.2f\t%v\t%v\t%v\t%.0f\n", r.Peer, r.Size, r.Outstanding, r.Ratio,
@@ -66,8 +68,14 @@ func newBenchFilter() *cobra.Command {
 				return err
 			}
 			var rows []filterbench.Row
-			if err := filterbench.Run(func(r filterbench.Row) { rows = append(rows, r) }); err != nil {
-				return failed("%w", err)
+			show := progressOn(cmd)
+			show("1 of %d", filterbench.Cases())
+			err := filterbench.Run(cmd.Context(), func(r filterbench.Row) {
+				rows = append(rows, r)
+				show("%d of %d", min(len(rows)+1, filterbench.Cases()), filterbench.Cases())
+			})
+			if show(""); err != nil {
+				return unfinished(cmd, err)
 			}
 			return printRows(cmd, rows, "FIELDS\tSTRING BYTES\tTEXT\tPOLICIES\tP50\tMIN\tINSTRUCTIONS", func(w io.Writer, r filterbench.Row) {
 				fmt.Fprintf(w, "%d\t%d\t%s\t%d\t%dns\t%dns\t%d\n", r.Fields, r.Size, r.Text, r.Policies, r.P50, r.Best, r.Instructions)
@@ -86,9 +94,13 @@ func newBenchSpawn() *cobra.Command {
 			if err := needRoot("making domains"); err != nil {
 				return err
 			}
-			rows, err := spawnbench.Run(n)
-			if err != nil {
-				return failed("%w", err)
+			if n < 1 {
+				return badInput("--count %d: must be 1 at least", n)
+			}
+			show := progressOn(cmd)
+			rows, err := spawnbench.Run(cmd.Context(), n, func(done int) { show("%d of %d", done, n) })
+			if show(""); err != nil {
+				return unfinished(cmd, err)
 			}
 			return printRows(cmd, rows, "PEER\tN\tRATIO\tTO BWRAP\tP50\tP90\tP99", func(w io.Writer, r spawnbench.Result) {
 				fmt.Fprintf(w, "%s\t%d\t%.2f\t%.2f\t%v\t%v\t%v\n", r.Peer, r.N, r.Ratio, r.RatioBwrap, nanos(r.P50), nanos(r.P90), nanos(r.P99))
@@ -97,6 +109,24 @@ func newBenchSpawn() *cobra.Command {
 	}
 	cmd.Flags().IntVarP(&n, "count", "n", 200, "starts of each peer")
 	return cmd
+}
+
+// progressOn returns what shows a line of progress in place of the last one, on
+// a terminal only; an empty one clears it.
+func progressOn(cmd *cobra.Command) func(format string, args ...any) {
+	w := cmd.ErrOrStderr()
+	if !isTerminal(w) {
+		return func(string, ...any) {}
+	}
+	return func(format string, args ...any) { fmt.Fprintf(w, "\r\x1b[K"+format, args...) }
+}
+
+// unfinished is the error of a run that did not end: Ctrl-C needs no reason.
+func unfinished(cmd *cobra.Command, err error) error {
+	if cmd.Context().Err() != nil {
+		return failed("interrupted")
+	}
+	return failed("%w", err)
 }
 
 // printRows prints measurements as a table, or as JSON.

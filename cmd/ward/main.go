@@ -18,10 +18,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"ward/bench/callbench"
+	"ward/bench/upbench"
 )
 
 func main() {
 	callbench.Peer() // returns unless `ward bench call` started this process as a server
+	upbench.Domain() // and `ward bench up` as a domain
 	os.Exit(run())
 }
 
