@@ -26,6 +26,7 @@ var rooms = map[string]struct {
 	"interfaces":             {may: []string{"abi", "diag", "image", "proto", "system"}, deny: pure},
 	"policy":                 {may: []string{"abi", "diag", "image", "interfaces", "system"}, deny: pure},
 	"policy/eval":            {may: []string{"abi", "image"}, deny: pure},
+	"policy/prove":           {may: []string{"abi", "image", "policy/eval"}, deny: pure, only: []string{}},
 	"policy/internal/syntax": {may: []string{"diag"}, deny: pure, only: []string{}},
 	"policy/internal/cedar":  {may: []string{"policy/internal/syntax"}, deny: pure},
 	"compile":                {may: []string{"abi", "diag", "image", "interfaces", "policy", "system"}, deny: []string{"net", "syscall", "unsafe"}},
