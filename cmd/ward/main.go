@@ -95,7 +95,7 @@ Exit status: 0 success; 1 a check failed or access was denied; 2 bad usage or ba
 	root.PersistentFlags().Bool("json", false, "print one JSON object a line")
 	root.AddCommand(
 		newUp(), newDown(), newPs(), newLogs(), newAudit(),
-		newCheck(), newCompile(), newSchema(),
+		newCheck(), newCompile(), newSchema(), newGraph(),
 		newDoctor(), newBench(), newVersion(), newConfined(),
 	)
 	return root

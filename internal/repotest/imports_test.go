@@ -30,6 +30,7 @@ var rooms = map[string]struct {
 	"policy/internal/syntax": {may: []string{"diag"}, deny: pure, only: []string{}},
 	"policy/internal/cedar":  {may: []string{"policy/internal/syntax"}, deny: pure},
 	"compile":                {may: []string{"abi", "diag", "image", "interfaces", "policy", "system"}, deny: []string{"net", "syscall", "unsafe"}},
+	"graph":                  {may: []string{"abi", "image"}, deny: pure, only: []string{}},
 	"kernel":                 {may: []string{"abi", "image", "filter"}},
 	"difftest":               {only: []string{}}, // nothing but tests
 	"gate":                   {may: []string{"abi", "kernel/packet", "kernel/page"}},
