@@ -77,30 +77,54 @@ func TestRoomsHaveDocs(t *testing.T) {
 	}
 }
 
-// Documents name files and tests; a name that is gone is a lie.
-func TestPatternsNameWhatExists(t *testing.T) {
+// tests are the names of all test functions.
+func tests(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	sources(t, func(path string, text []byte) {
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`).FindAllSubmatch(text, -1) {
+			names[string(m[1])] = true
+		}
+	})
+	return names
+}
+
+// namesWhatExists checks the tests and files that a document names, and returns
+// the tests. A name that is gone is a lie.
+func namesWhatExists(t *testing.T, document string) map[string]bool {
+	t.Helper()
 	top := root(t)
-	text, err := os.ReadFile(filepath.Join(top, "docs/patterns.md"))
+	text, err := os.ReadFile(filepath.Join(top, document))
 	if err != nil {
 		t.Fatal(err)
 	}
-	functions := map[string]bool{}
-	sources(t, func(path string, text []byte) {
-		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`).FindAllSubmatch(text, -1) {
-			functions[string(m[1])] = true
-		}
-	})
+	functions, named := tests(t), map[string]bool{}
 	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllSubmatch(text, -1) {
 		word := string(m[1])
 		switch {
 		case regexp.MustCompile(`^(Test|Fuzz|Benchmark)[A-Z]\w*$`).MatchString(word):
+			named[word] = true
 			if !functions[word] {
-				t.Errorf("docs/patterns.md names %s, which is no test", word)
+				t.Errorf("%s names %s, which is no test", document, word)
 			}
 		case strings.Contains(word, "/") && !strings.ContainsAny(word, " *{<") && !strings.HasPrefix(word, "/"):
 			if _, err := os.Stat(filepath.Join(top, strings.TrimSuffix(word, "/"))); err != nil {
-				t.Errorf("docs/patterns.md names %s, which does not exist", word)
+				t.Errorf("%s names %s, which does not exist", document, word)
 			}
+		}
+	}
+	return named
+}
+
+func TestPatternsNameWhatExists(t *testing.T) { namesWhatExists(t, "docs/patterns.md") }
+
+// Every test of an attack is in the table of attacks.
+func TestAttacksAreListed(t *testing.T) {
+	const document = "docs/attacks.md"
+	listed := namesWhatExists(t, document)
+	for name := range tests(t) {
+		if strings.HasPrefix(name, "TestAttack") && !listed[name] {
+			t.Errorf("%s does not name %s", document, name)
 		}
 	}
 }
