@@ -101,6 +101,9 @@ func (r *Route) Replace(spec *filter.Spec) error {
 	r.programs, r.spec = progs, spec
 	var errs []error
 	for g := range r.gates {
+		if !g.revoked {
+			errs = append(errs, g.record(r.slots)) // its row names the route, for records: the image may be another
+		}
 		errs = append(errs, g.bump(filter.StatusBump))
 	}
 	return errors.Join(errs...)

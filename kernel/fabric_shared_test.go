@@ -110,3 +110,38 @@ func TestWhatIsNotUsedDenies(t *testing.T) {
 		}
 	}
 }
+
+// The policy that replaces another may come from an image whose routes are in
+// another order: records name the route of the one that judged.
+func TestRecordsNameTheNewRoute(t *testing.T) {
+	img := manyImage()
+	g := newGateTest(t, img, FabricConfig{Gates: 4, Programs: 4, AuditAll: true})
+	call := func(slot uint16) abi.Record {
+		g.mustSend(abi.Request, message(abi.Header{Kind: abi.KindCall, Slot: slot, Gen: 1}, vint(1, 7)))
+		return g.record(abi.Request)
+	}
+	if r := call(1); r.Route != 0 {
+		t.Errorf("before: route %d, want 0", r.Route)
+	}
+	img.Routes[0], img.Routes[1] = img.Routes[1], img.Routes[0]
+	spec, err := filter.Build(img, 1, filter.Atoms{User: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.route.Replace(spec); err != nil {
+		t.Fatal(err)
+	}
+	if r := call(2); r.Route != 1 || r.To != 1 {
+		t.Errorf("after: route %d to %d, want 1 to 1", r.Route, r.To)
+	}
+	// A gate that is revoked stays so.
+	if err := g.gate.Revoke(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.route.Replace(spec); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.send(abi.Request, message(abi.Header{Kind: abi.KindCall, Slot: 3, Gen: 1}, vint(1, 7))); got != nil {
+		t.Errorf("a revoked gate delivered %x after a replacement", got)
+	}
+}
