@@ -45,6 +45,7 @@ type lane struct {
 	spec    *filter.Spec
 	sides   [2]*side // by direction: who sends
 	closers []func() error
+	loaded  *kernel.Route
 	gate    *kernel.Gate
 	runs    [2]*kernel.Runner
 	opening map[int][]byte // by method: a request that was admitted
@@ -116,13 +117,8 @@ func (l *lane) principal() types.EntityUID {
 	return uid("Domain", l.b.img.Domains[l.route().Client].Name)
 }
 
-// open loads a route between two sides and opens a gate on it.
-func (l *lane) open(f *kernel.Fabric, client, server *side) (err error) {
-	defer func() {
-		if err != nil {
-			l.close()
-		}
-	}()
+// blueprint builds the filters of the route, for its user if it has one.
+func (l *lane) blueprint() (*filter.Spec, error) {
 	img := l.b.wrong
 	atoms := filter.Atoms{User: slices.Index(img.Users, l.who)}
 	for i, g := range img.Groups {
@@ -130,16 +126,44 @@ func (l *lane) open(f *kernel.Fabric, client, server *side) (err error) {
 			atoms.Groups = append(atoms.Groups, i)
 		}
 	}
-	if l.spec, err = filter.Build(img, uint32(l.index), atoms); err != nil {
+	return filter.Build(img, uint32(l.index), atoms)
+}
+
+// swap replaces the policy of the lane, whose gate stays open, by that of
+// another image of the same system. It does nothing if that has no such route.
+func (l *lane) swap(b *built) error {
+	r := l.route()
+	i := slices.IndexFunc(b.img.Routes, func(x image.Route) bool {
+		return x.Client == r.Client && x.Server == r.Server && x.Interface == r.Interface
+	})
+	if i < 0 {
+		return nil
+	}
+	l.b, l.index, l.opening = b, i, map[int][]byte{}
+	var err error
+	if l.spec, err = l.blueprint(); err != nil {
+		return err
+	}
+	l.stats.swaps++
+	return l.loaded.Replace(l.spec)
+}
+
+// open loads a route between two sides and opens a gate on it.
+func (l *lane) open(f *kernel.Fabric, client, server *side) (err error) {
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	if l.spec, err = l.blueprint(); err != nil {
 		return err
 	}
 	l.opening, l.buf, l.sides = map[int][]byte{}, make([]byte, abi.MaxMessage), [2]*side{client, server}
-	route, err := f.Load(l.spec, client.end, server.end)
-	if err != nil {
+	if l.loaded, err = f.Load(l.spec, client.end, server.end); err != nil {
 		return err
 	}
-	l.closers = append(l.closers, route.Close)
-	if l.gate, err = f.Open(route); err != nil {
+	l.closers = append(l.closers, l.loaded.Close)
+	if l.gate, err = f.Open(l.loaded); err != nil {
 		return err
 	}
 	for _, f := range []*os.File{l.gate.Client, l.gate.Server} {

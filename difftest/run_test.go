@@ -23,8 +23,8 @@ const (
 )
 
 type stats struct {
-	systems, programs, messages, sent, large, records, cedar, validated int
-	permits, forbids, defaults, bodies, refused                         int
+	systems, programs, swaps, messages, sent, large, records, cedar, validated int
+	permits, forbids, defaults, bodies, refused                                int
 }
 
 func (s *stats) count(p *packet, d decided, send bool) {
@@ -48,9 +48,9 @@ func (s *stats) count(p *packet, d decided, send bool) {
 }
 
 func (s *stats) String() string {
-	return fmt.Sprintf("%d messages (%d admitted, %d forbidden, %d by default, %d for their form or bounds), %d programs, %d systems; "+
+	return fmt.Sprintf("%d messages (%d admitted, %d forbidden, %d by default, %d for their form or bounds), %d programs, %d swaps, %d systems; "+
 		"%d really sent (%d of more than a page), %d audit records, %d decisions by Cedar, %d by protovalidate; %d policies refused",
-		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.programs, s.systems, s.sent, s.large, s.records, s.cedar, s.validated, s.refused)
+		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.programs, s.swaps, s.systems, s.sent, s.large, s.records, s.cedar, s.validated, s.refused)
 }
 
 // A mismatch is what this test looks for. It holds what repeats it.
@@ -140,6 +140,12 @@ func (x *runner) generate(g *generator) (*built, error) {
 		}
 		b, err = build(src, damage{})
 	}
+	return x.policies(g, src, b)
+}
+
+// policies gives a system random policies, in place of those it has.
+func (x *runner) policies(g *generator, src *source, b *built) (*built, error) {
+	src.policies = nil
 	author := newAuthor(g, b.res.Set)
 	n := 6 + g.r.IntN(14)
 	for i := range n {
@@ -230,7 +236,12 @@ func (x *runner) run(b *built, r *rand.Rand, i uint64, limit int) (err error) {
 		}
 	}
 	const turns = 4
-	for range turns {
+	for turn := range turns {
+		if turn == turns/2 && r.IntN(2) == 0 {
+			if err := x.swap(y, r); err != nil {
+				return err
+			}
+		}
 		for _, l := range y.lanes {
 			if err := l.exercise((x.each + turns - 1) / turns); err != nil {
 				return err
@@ -246,6 +257,32 @@ func (x *runner) run(b *built, r *rand.Rand, i uint64, limit int) (err error) {
 		}
 	}
 	return x.closed(b, r)
+}
+
+// swap compiles other policies for the same system, and puts them into the
+// running one.
+func (x *runner) swap(y *running, r *rand.Rand) error {
+	if len(y.lanes) == 0 {
+		return nil
+	}
+	old := y.lanes[0].b
+	src := old.src.clone()
+	g := &generator{r: r}
+	for _, d := range old.res.System.Domains {
+		if !d.Implicit {
+			g.domains = append(g.domains, d.Name.Value)
+		}
+	}
+	b, err := x.policies(g, src, old)
+	if err != nil {
+		return err
+	}
+	for _, l := range y.lanes {
+		if err := l.swap(b); err != nil {
+			return fmt.Errorf("swap: %w\n%v", err, src)
+		}
+	}
+	return nil
 }
 
 // exercise sends messages of all methods both ways until there were n of them.
