@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -18,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ward/image"
+	"ward/kernel"
 )
 
 // makeImage compiles a system directory, builds its programs and returns the
@@ -30,6 +32,9 @@ func makeImage(cmd *cobra.Command, dir string) ([]byte, *image.Image, error) {
 	img, err := image.Decode(c.Image)
 	if err != nil {
 		return nil, nil, failed("image from the compiler: %w", err)
+	}
+	if err := plausible(img, c.Build); err != nil {
+		return nil, nil, failed("answer of the compiler: %w", err)
 	}
 	programs, err := buildAll(cmd.Context(), cmd.ErrOrStderr(), dir, img.Name, c.Build)
 	if err != nil {
@@ -45,6 +50,43 @@ func makeImage(cmd *cobra.Command, dir string) ([]byte, *image.Image, error) {
 		return nil, nil, failed("image: %w", err)
 	}
 	return image.Encode(img), img, nil
+}
+
+// plausible checks what the confined compiler says is to be built: it has read
+// what somebody wrote, and a name from it becomes the path of a file here.
+func plausible(img *image.Image, build map[string]string) error {
+	for domain, pkg := range build {
+		if !slices.ContainsFunc(img.Domains, func(d image.Domain) bool { return d.Name == domain }) {
+			return fmt.Errorf("it names a package for %q, which is no domain of the system", domain)
+		}
+		if !filepath.IsLocal(pkg) {
+			return fmt.Errorf("the package %q of domain %s is not inside the system directory", pkg, domain)
+		}
+	}
+	return nil
+}
+
+// linkable finds programs that could not start because their dynamic linker is
+// not in their domain's root. Programs that are not here are not judged.
+func linkable(img *image.Image) error {
+	var errs []error
+	for i := range img.Domains {
+		d := &img.Domains[i]
+		if d.Host || d.Program == "" {
+			continue
+		}
+		linker, err := kernel.Interpreter(d.Program)
+		if err != nil || linker == "" {
+			continue
+		}
+		listed := slices.ContainsFunc(d.Files, func(f image.File) bool {
+			return f.Path == linker || strings.HasPrefix(linker, strings.TrimSuffix(f.Path, "/")+"/")
+		})
+		if !listed {
+			errs = append(errs, fmt.Errorf("domain %s: %w", d.Name, kernel.Dynamic(d.Program, linker)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // buildAll builds the Go packages of `build:` domains, each once, and returns
@@ -131,7 +173,8 @@ func cacheDir(system, dir string) (string, error) {
 	if caller := sudoCaller(); caller != nil {
 		root = filepath.Join(caller.home, ".cache")
 	} else if err != nil {
-		root = filepath.Join(os.TempDir(), fmt.Sprintf("ward-%d", os.Getuid()))
+		// Not in /tmp: whoever made the directory first could change what is run.
+		return "", badInput("no directory for built programs: set HOME or XDG_CACHE_HOME (%w)", err)
 	}
 	return filepath.Join(root, "ward", system+"-"+image.Hash([]byte(absolute))[:12]), nil
 }

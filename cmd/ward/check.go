@@ -105,6 +105,11 @@ func checkText(out io.Writer, dir string, c *compiled, img *image.Image, policie
 			}
 		}
 	}
+	if err := linkable(img); err != nil { // no error: the system may be meant for another machine
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintf(out, "%s: program: %s\n", dir, strings.TrimSuffix(line, "\n"))
+		}
+	}
 	fmt.Fprintf(out, "%s: ok: %s\n", dir, contents(img))
 }
 

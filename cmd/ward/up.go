@@ -43,6 +43,9 @@ Needs root: domains get user IDs, namespaces and a policy in the kernel.`,
 			if err != nil {
 				return err
 			}
+			if err := linkable(img); err != nil {
+				return badInput("%w", err)
+			}
 			if untilDone && !slices.ContainsFunc(img.Domains, func(d image.Domain) bool { return d.Once }) {
 				return badInput("--until-done: no domain of %s has `once: true`, so it would never be done", img.Name)
 			}
