@@ -39,6 +39,7 @@ type domain struct {
 	ends     int             // gate ends that it holds
 	pending  int             // gates that it waits for
 	limit    int             // of ends
+	share    int             // of limit, that one client may have
 	loads    int             // of routes, that use its endpoint
 	last     Counters        // when its endpoint was closed
 }

@@ -101,6 +101,7 @@ func New(cfg Config) (*Monitor, error) {
 	for i, r := range cfg.Image.Routes {
 		m.routes[routeKey{r.Client, r.Server, r.Interface}] = uint32(i)
 	}
+	m.shareOut()
 	var err error
 	m.users, err = resolveUsers(cfg.Image)
 	m.outside.init()

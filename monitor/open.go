@@ -209,11 +209,11 @@ func (m *Monitor) deny(o *opening, server abi.DomainID, r abi.Reason, policy uin
 // Preconditions: m.mu is held.
 func (m *Monitor) open(o *opening, s *domain) {
 	i := m.routes[routeKey{o.id(), s.id, o.iface}]
-	if s.ends >= s.limit || o.client != nil && o.client.ends >= o.client.limit {
+	if m.exceeds(o, s) != "" {
 		m.sweep()
 	}
-	if s.ends >= s.limit || o.client != nil && o.client.ends >= o.client.limit {
-		m.deny(o, s.id, abi.ReasonQuota, abi.NoPolicy, "no more gates: the quota of the client or the server is used up")
+	if why := m.exceeds(o, s); why != "" {
+		m.deny(o, s.id, abi.ReasonQuota, abi.NoPolicy, "no more gates: "+why)
 		return
 	}
 	r := m.routeOf(o, i)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,13 +48,32 @@ func TestAttackDeafServer(t *testing.T) {
 	if sent := flood(); sent == 0 {
 		t.Error("control: nothing can be sent after the queue was read")
 	}
+}
 
-	// It holds no more gates than it may.
-	got := mallory.done("exhaust", "test.v1.Sink", "trent")
-	if n, _ := strconv.Atoi(strings.Fields(got)[0]); n == 0 || n > 512 || !strings.Contains(got, "no more gates") {
-		t.Errorf("gates: %s", got)
+// TestAttackGates: a domain that opens gates without end, to a server, to the
+// name server, and to a server that does not take them, keeps others from none
+// of them. The control: it is refused itself in the end.
+func TestAttackGates(t *testing.T) {
+	r, mallory, trent := upAttack(t)
+	trent.done("serve", "test.v1.Sink")
+	for _, what := range []string{"test.v1.Echo server", "ward.v1.Names", "test.v1.Sink trent"} {
+		got := mallory.done("exhaust", what)
+		if n, _ := strconv.Atoi(strings.Fields(got)[0]); n == 0 || n > 512 || !strings.Contains(got, "no more gates") {
+			t.Errorf("%s: %s", what, got)
+		}
+		t.Logf("%s: %s", what, got)
 	}
-	r.await(time.Now(), "an allowed call of others", isCall(audit.Allow, "hello"))
+	trent.open("ward.v1.Names", "")
+	if got := r.outside(nobody, "dial", filepath.Join(r.dir, "echo.sock"), "hello"); got != "said hello" {
+		t.Errorf("a user outside: %q", got)
+	}
+	since := time.Now()
+	rec := r.await(since, "another gate of the client", func(rec *audit.Record) bool {
+		return rec.Event == audit.EventGate && rec.From == "client"
+	})
+	if rec.Verdict != audit.Allow {
+		t.Errorf("another client: %+v", rec)
+	}
 }
 
 // TestAttackDeafClient: a client that calls and never reads the answers. The

@@ -1,0 +1,55 @@
+package monitor
+
+import "ward/abi"
+
+// A server's gates are shared out among those that may have some: each client
+// domain has its part, and all users outside together have one. So a client
+// that opens gates without end keeps nobody else from the server, nor from the
+// name server.
+
+// minShare is what a client may have of a server in any case.
+const minShare = 2
+
+// shareOut sets the shares of all servers, by the routes of the image.
+func (m *Monitor) shareOut() {
+	type pair struct{ client, server abi.DomainID }
+	clients := map[abi.DomainID]int{}
+	seen := map[pair]bool{}
+	for i := range m.Image.Routes {
+		r := &m.Image.Routes[i]
+		key := pair{r.Client, r.Server}
+		if seen[key] || !r.Connect.Allow && len(r.ConnectUser.Permit) == 0 {
+			continue
+		}
+		seen[key] = true
+		clients[r.Server]++
+	}
+	for _, d := range m.domains {
+		d.share = max(minShare, d.limit/max(1, clients[d.id]))
+	}
+}
+
+// exceeds reports which quota leaves no room for one more gate of o at s, or "".
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) exceeds(o *opening, s *domain) string {
+	switch {
+	case o.client != nil && o.client.ends >= o.client.limit:
+		return "this domain holds as many as its quota allows"
+	case s.ends >= s.limit:
+		return "the server holds as many as its quota allows"
+	}
+	held := 0
+	for g := range m.gates {
+		if g.server == s && g.client == o.client && g.live[1] {
+			held++
+		}
+	}
+	switch {
+	case held < s.share:
+		return ""
+	case o.client == nil:
+		return "users outside hold their whole share of the server's"
+	}
+	return "this domain holds its whole share of the server's"
+}
