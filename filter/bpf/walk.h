@@ -467,16 +467,6 @@ INLINE int ended(struct walk *w, struct field *f)
 	return GO;
 }
 
-// The lesser of n and 8, without a branch: the verifier would follow both ways
-// through the rest of a stretch. n is below 2^31.
-INLINE __u32 least8(__u32 n)
-{
-	__u32 d = n - 8, below = (__s32)d >> 31;
-
-	IN_ORDER(below);
-	return (d & below) + 8;
-}
-
 // Checks the next stretch of a string, at most a window of it. Returns as tag.
 noinline int utf8_stretch(struct __sk_buff *skb, struct walk *w)
 {
@@ -494,22 +484,24 @@ noinline int utf8_stretch(struct __sk_buff *skb, struct walk *w)
 		return fail(w, REASON_UNKNOWN_FIELD, 0);
 #pragma unroll
 	for (int i = 0; i < WINDOW / 8; i++) {
-		__u64 x, high, any;
+		__u64 x, high;
 
 		FORGET();
 		p = w->off - w->wbase;
-		n = least8(w->send - w->off);
+		n = w->send - w->off;
+		if (n > 8)
+			n = 8;
 		if (p > WINDOW || p + n > WINDOW)
 			return GO;
 		if (n == 0)
 			break;
-		x = *(__u64 *)(w->win + p) & ~0ULL >> (64 - 8 * n & 63);
+		x = *(__u64 *)(w->win + p);
+		if (n < 8)
+			x &= (1ULL << (8 * n)) - 1;
 		high = x & CONST(0x8080808080808080ULL);
 		w->off += n;
 		w->runes += n;
-		any = high | w->state;
-		IN_ORDER(any);
-		if (any) {
+		if (high || w->state) {
 			w->state = utf8_next(t, w->state, x);
 			if (w->state == UTF8_REJECT)
 				return fail(w, REASON_UTF8, f->number);
@@ -519,6 +511,16 @@ noinline int utf8_stretch(struct __sk_buff *skb, struct walk *w)
 		}
 	}
 	return ended(w, f);
+}
+
+// The lesser of n and 8, without a branch: the verifier would follow both ways
+// through the rest of a stretch. n is below 2^31.
+INLINE __u32 least8(__u32 n)
+{
+	__u32 d = n - 8, below = (__s32)d >> 31;
+
+	IN_ORDER(below);
+	return (d & below) + 8;
 }
 
 // The same for a string of one class of ASCII characters.
