@@ -273,9 +273,14 @@ func init() {
 		}
 		return fmt.Sprint(admitted), nil
 	}
-	// pester COUNT: requests to the monitor, until its queue is full. "done SENT".
+	// pester COUNT INTERFACE [SERVER]: requests to the monitor, until its queue
+	// is full. "done SENT".
 	orders["pester"] = func(args []string) (string, error) {
-		b, err := (&abi.Control{Op: abi.OpOpen, Seq: 1 << 30, Interface: "test.v1.None"}).AppendTo(nil)
+		c := abi.Control{Op: abi.OpOpen, Seq: 1 << 30, Interface: args[1]}
+		if len(args) > 2 {
+			c.Name = args[2]
+		}
+		b, err := c.AppendTo(nil)
 		if err != nil {
 			return "", err
 		}
