@@ -69,3 +69,24 @@ func TestUnknownFieldOfEmptyMessage(t *testing.T) {
 		}
 	}
 }
+
+// The fault of a text is told as such whatever the number of its field: also
+// one whose low byte is 0.
+func TestFaultOfFieldWithRoundNumber(t *testing.T) {
+	img := echoImage()
+	numbers := []uint32{255, 256, 257, 512, 65536}
+	img.Messages[0].Fields = nil
+	for _, n := range numbers {
+		img.Messages[0].Fields = append(img.Messages[0].Fields, image.Field{Number: n, Name: "text", Type: image.String, MaxLen: 10, In: []string{"", "a"}})
+	}
+	img.Routes[0].Methods[0].Request.Permit[0].When = image.Expr{Op: image.True}
+	g := newGateTest(t, img, FabricConfig{Gates: 2, Programs: 4})
+	for i, n := range numbers {
+		slot := uint16(i)
+		g.send(abi.Request, message(abi.Header{Kind: abi.KindCall, Slot: slot, Gen: 1}, lend(protowire.Number(n), "b")))
+		if v := g.verdict(abi.Request, slot); v.Reason() != abi.ReasonBounds || v.Detail() != n {
+			t.Errorf("field %d: %v, detail %d", n, v.Reason(), v.Detail())
+		}
+		g.mustSend(abi.Request, message(abi.Header{Kind: abi.KindCall, Slot: slot, Gen: 1}, lend(protowire.Number(n), "a")))
+	}
+}

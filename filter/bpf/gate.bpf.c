@@ -160,7 +160,7 @@ static long turn(__u32 i, struct run *x)
 		}
 		x->w.check = 0;
 	}
-	x->w.done = r;
+	x->w.done = r != 0; // r may be the number of a field, any multiple of 256
 	return r != 0;
 }
 
