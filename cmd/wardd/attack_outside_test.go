@@ -25,6 +25,13 @@ func (r *running) descriptors() int {
 	return len(names)
 }
 
+// atRest is how many it has open once all that the system does by itself has begun.
+func (r *running) atRest() int {
+	r.t.Helper()
+	r.await(r.since, "an allowed call of the client", isCall(audit.Allow, "hello"))
+	return r.descriptors()
+}
+
 // settles waits until the monitor has no more descriptors open than that:
 // those of the client domain's gates come and go.
 func (r *running) settles(most int) {
@@ -55,7 +62,7 @@ const swing = 8
 func TestAttackOutsideLiar(t *testing.T) {
 	r, _, trent := upAttack(t)
 	socket := filepath.Join(r.dir, "echo.sock")
-	before := r.descriptors()
+	before := r.atRest()
 	for range 5 {
 		if got := r.hostile(nobody, "lie", socket).end(); !strings.HasPrefix(got, "refused: nobody listens") {
 			t.Errorf("a liar: %q", got)
@@ -78,7 +85,8 @@ func TestAttackOutsideLiar(t *testing.T) {
 func TestAttackOutsideSilent(t *testing.T) {
 	r, mallory, _ := upAttack(t)
 	socket := filepath.Join(r.dir, "echo.sock")
-	before := r.descriptors()
+	mallory.done("open", "test.v1.Echo", "server")
+	before := r.atRest()
 	silent := r.hostile(nobody, "hold", socket, 40).ready()
 	if got := r.outside(nobody, "dial", socket, "hello"); !strings.Contains(got, "too many") {
 		t.Errorf("control: one more connection of the same user: %q", got)
@@ -98,8 +106,8 @@ func TestAttackOutsideSilent(t *testing.T) {
 func TestAttackOutsideDead(t *testing.T) {
 	r, _, _ := upAttack(t)
 	socket := filepath.Join(r.dir, "echo.sock")
-	before := r.descriptors()
-	for range 60 {
+	before := r.atRest()
+	for range 30 {
 		if got := r.hostile(nobody, "connect", socket).end(); got != "done" {
 			t.Fatal(got)
 		}
@@ -115,7 +123,8 @@ func TestAttackOutsideDead(t *testing.T) {
 func TestAttackOutsideStorm(t *testing.T) {
 	r, mallory, _ := upAttack(t)
 	socket := filepath.Join(r.dir, "echo.sock")
-	before := r.descriptors()
+	mallory.done("open", "test.v1.Echo", "server")
+	before := r.atRest()
 	storm := r.hostile(nobody, "storm", socket).ready()
 	var worst time.Duration
 	for range 20 {
