@@ -102,12 +102,16 @@ func (c *checker) interfaces() error {
 		if len(i.Methods) > MaxMethods {
 			return fmt.Errorf("interface %s has %d methods: the limit is %d", i.Name, len(i.Methods), MaxMethods)
 		}
+		table := 0
 		methods := map[string]bool{}
 		for _, m := range i.Methods {
 			if !isIdent(m.Name) || methods[m.Name] {
 				return fmt.Errorf("method %q of %s is not a name, or is there twice", clip(m.Name), i.Name)
 			}
 			methods[m.Name] = true
+			if table += methodEntry + len(m.Name); table > MaxNames {
+				return fmt.Errorf("the names of the methods of interface %s are too long together: with %d bytes for each its %d methods may take %d bytes; split it", i.Name, methodEntry, len(i.Methods), MaxNames)
+			}
 			if int(m.Request) >= len(c.img.Messages) || int(m.Reply) >= len(c.img.Messages) {
 				return fmt.Errorf("method %s/%s: message %d or %d: there are %d", i.Name, m.Name, m.Request, m.Reply, len(c.img.Messages))
 			}
@@ -197,6 +201,9 @@ func (c *checker) domain(d *Domain, sockets map[string]bool) error {
 	}
 	return c.verdict(d.Start)
 }
+
+// methodEntry is what a method takes in a message of a control channel beside its name, in bytes.
+const methodEntry = 12
 
 // maxSocket is the longest path that fits struct sockaddr_un with its NUL (unix(7)).
 const maxSocket = 107

@@ -27,8 +27,9 @@ const (
 	MaxDepth    = 64   // of an expression
 	MaxNodes    = 4096 // of a rule's expression
 	MaxCaptures = abi.MaxCaptures
-	MaxMetadata = 16   // keys
-	MaxAtoms    = 1024 // users, and groups
+	MaxNames    = 24 << 10 // bytes of the method table of an interface: it travels in one message of abi.MaxControl bytes
+	MaxMetadata = 16       // keys
+	MaxAtoms    = 1024     // users, and groups
 )
 
 // Sections follow the version in this order, each once: number (1 byte),

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -117,6 +118,27 @@ func TestDecodeAllocationIsBounded(t *testing.T) {
 	b = append(b, c.b...)
 	if n := testing.AllocsPerRun(10, func() { Decode(b) }); n > 20 {
 		t.Errorf("%v allocations for %d bytes", n, len(b))
+	}
+}
+
+// The table of an interface's methods fits the message that hands a gate over.
+func TestMethodTable(t *testing.T) {
+	for n, ok := range map[int]bool{500: true, 900: false} {
+		img := sample()
+		i := len(img.Interfaces)
+		img.Interfaces = append(img.Interfaces, Interface{Name: "t.Many"})
+		c := abi.Control{Op: abi.OpGate, Interface: "t.Many"}
+		for m := range n {
+			name := fmt.Sprintf("LongNameOfAMethod%04d", m)
+			img.Interfaces[i].Methods = append(img.Interfaces[i].Methods, Method{Name: name})
+			c.Methods = append(c.Methods, abi.ControlMethod{Name: name})
+		}
+		if err := img.Check(); (err == nil) != ok {
+			t.Errorf("%d methods: %v", n, err)
+		}
+		if _, err := c.AppendTo(nil); ok && err != nil {
+			t.Errorf("%d methods are accepted, but: %v", n, err)
+		}
 	}
 }
 

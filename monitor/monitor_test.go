@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -162,6 +163,29 @@ func TestQuota(t *testing.T) {
 	}
 	if s.fabric.get(&s.fabric.closed) != 2 {
 		t.Errorf("%d gates were freed, want 2", s.fabric.get(&s.fabric.closed))
+	}
+}
+
+// A client is told of its gate whatever the names of methods and policies
+// take: those of policies are left out if there is no room for both.
+func TestLongOffer(t *testing.T) {
+	s := startSystem(t, func(c *Config) {
+		for i := range 1000 {
+			c.Image.Interfaces[0].Methods = append(c.Image.Interfaces[0].Methods, image.Method{Name: fmt.Sprintf("Method%05d", i)})
+		}
+		for _, r := range []int{0, 2} {
+			c.Image.Routes[r].Methods = append(slices.Clone(c.Image.Routes[r].Methods), make([]image.MethodPolicy, 1000)...)
+		}
+		permit := &c.Image.Routes[0].Methods[0].Request.Permit
+		for i := range uint32(55) {
+			c.Image.Policies = append(c.Image.Policies, image.Policy{ID: fmt.Sprintf("%0200d", i)})
+			*permit = append(*permit, image.Rule{Policy: 2 + i, When: image.Expr{Op: image.True}})
+		}
+	})
+	c, srv := s.domain(client), s.domain(server)
+	srv.ask(serve(1, "t.Echo"))
+	if got, _ := c.ask(open(2, "t.Echo")); got.Op != abi.OpGate || len(got.Methods) != 1001 || len(got.Policies) != 0 {
+		t.Errorf("operation %d, %d methods, %d policies", got.Op, len(got.Methods), len(got.Policies))
 	}
 }
 

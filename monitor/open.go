@@ -246,6 +246,9 @@ func (m *Monitor) open(o *opening, s *domain) {
 	}
 	offer.Seq, offer.Block, offer.Peer, offer.Name = o.seq, clientBlock, s.peer(), s.def.Name
 	offer.Policies = m.told(i)
+	if _, err := offer.AppendTo(nil); err != nil {
+		offer.Policies = nil // beside a long table of methods there is no room for them
+	}
 	if o.user != nil {
 		m.answerUser(o.user, &offer, client, o.user.endpoint.Page())
 		return
