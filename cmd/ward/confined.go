@@ -73,13 +73,20 @@ type policyNote struct {
 
 // compileDirectory compiles dir in a confined child.
 func compileDirectory(ctx context.Context, dir string) (*compiled, error) {
+	c := new(compiled)
+	return c, runConfined(ctx, dir, c, confinedCommand)
+}
+
+// runConfined runs a hidden command in a confined child, with the source files
+// of dir on its standard input, and decodes its answer.
+func runConfined(ctx context.Context, dir string, answer any, command ...string) error {
 	var sources bytes.Buffer
 	if err := packDirectory(&sources, dir); err != nil {
-		return nil, badInput("%w", err)
+		return badInput("%w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, compileLimit)
 	defer cancel()
-	child := exec.CommandContext(ctx, "/proc/self/exe", confinedCommand)
+	child := exec.CommandContext(ctx, "/proc/self/exe", command...)
 	child.Args[0] = os.Args[0]
 	child.Stdin = &sources
 	child.Env = []string{"GOTRACEBACK=none"}
@@ -88,13 +95,12 @@ func compileDirectory(ctx context.Context, dir string) (*compiled, error) {
 	var complaint bytes.Buffer
 	child.Stdout, child.Stderr = out, &bounded{buffer: &complaint, limit: 64 << 10}
 	if err := child.Run(); err != nil {
-		return nil, failed("the compiler did not finish: %w\n%s", err, bytes.TrimSpace(complaint.Bytes()))
+		return failed("the compiler did not finish: %w\n%s", err, bytes.TrimSpace(complaint.Bytes()))
 	}
-	c := new(compiled)
-	if err := json.Unmarshal(out.bytes(), c); err != nil {
-		return nil, failed("answer of the compiler: %w", err)
+	if err := json.Unmarshal(out.bytes(), answer); err != nil {
+		return failed("answer of the compiler: %w", err)
 	}
-	return c, nil
+	return nil
 }
 
 // confinedAttributes lets the child run as an ordinary user if this process

@@ -31,6 +31,7 @@ var rooms = map[string]struct {
 	"policy/internal/cedar":  {may: []string{"policy/internal/syntax"}, deny: pure},
 	"compile":                {may: []string{"abi", "diag", "image", "interfaces", "policy", "system"}, deny: []string{"net", "syscall", "unsafe"}},
 	"graph":                  {may: []string{"abi", "image"}, deny: pure, only: []string{}},
+	"cases":                  {may: []string{"abi", "diag", "image", "interfaces", "internal/yamltext", "policy/prove", "system"}, deny: pure},
 	"kernel":                 {may: []string{"abi", "image", "filter"}},
 	"difftest":               {only: []string{}}, // nothing but tests
 	"gate":                   {may: []string{"abi", "kernel/packet", "kernel/page"}},

@@ -1,0 +1,312 @@
+package cases
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"ward/abi"
+	"ward/diag"
+	"ward/image"
+	"ward/policy/prove"
+)
+
+// A Result is how one test ended.
+type Result struct {
+	Name     string
+	Pos      diag.Pos
+	Failures []string // none: it passed. Each is one or more lines.
+	Notes    []string // worth knowing of one that passed, as the example of still_works
+}
+
+func (r *Result) fail(format string, args ...any) {
+	r.Failures = append(r.Failures, fmt.Sprintf(format, args...))
+}
+
+// Report is how the tests ended, and what they touched.
+type Report struct {
+	Results          []Result
+	Policies         int      // that people wrote
+	PoliciesUntested []string // IDs of those that decided no case
+	Methods          int      // that some domain exports
+	MethodsUntested  []string
+}
+
+// Run judges the tests that match selects (nil: all), in the order of the files.
+func (s *Suite) Run(match func(name string) bool) *Report {
+	var rep Report
+	for _, t := range s.tests {
+		if match != nil && !match(t.name) {
+			continue
+		}
+		r := Result{Name: t.name, Pos: t.pos}
+		if t.rule != nil {
+			t.rule.judge(s.world, &r)
+		}
+		for _, step := range t.steps {
+			before := len(r.Failures)
+			step.judge(s.world, &r)
+			if len(t.steps) > 1 {
+				for i := before; i < len(r.Failures); i++ {
+					r.Failures[i] = fmt.Sprintf("step on line %d: %s", step.pos.Line, r.Failures[i])
+				}
+			}
+		}
+		rep.Results = append(rep.Results, r)
+	}
+	s.coverage(&rep)
+	return &rep
+}
+
+func (s *Suite) coverage(rep *Report) {
+	w := s.world
+	for i := range w.img.Policies {
+		if p := &w.img.Policies[i]; ownPolicy(p) {
+			rep.Policies++
+			if !w.policies[uint32(i)] {
+				rep.PoliciesUntested = append(rep.PoliciesUntested, p.ID)
+			}
+		}
+	}
+	names := slices.IndexFunc(w.img.Domains, func(d image.Domain) bool { return d.Names })
+	for i := range w.img.Interfaces {
+		servers := w.exporters(uint32(i))
+		if len(servers) == 0 || len(servers) == 1 && int(servers[0].domain) == names {
+			continue
+		}
+		for m := range w.img.Interfaces[i].Methods {
+			rep.Methods++
+			if !w.methods[[2]uint32{uint32(i), uint32(m)}] {
+				rep.MethodsUntested = append(rep.MethodsUntested, w.methodName(method{uint32(i), uint32(m)}))
+			}
+		}
+	}
+}
+
+// A channel is one way from one end to another: what decides on its messages.
+type channel struct {
+	client subject
+	name   string // both ends, for people
+	fixed  *image.Verdict
+	why    string // for fixed
+	query  prove.Question
+}
+
+// channel finds what decides on a method's messages between two ends.
+func (w *world) channel(client, server subject, m method, reply bool) *channel {
+	c := &channel{client: client, name: w.subjectName(client) + " to " + w.subjectName(server)}
+	if reply {
+		c.name = w.subjectName(server) + " to " + w.subjectName(client)
+	}
+	i := slices.IndexFunc(w.img.Routes, func(r image.Route) bool {
+		return r.Client == client.domain && r.Server == server.domain && r.Interface == m.iface
+	})
+	if i < 0 {
+		c.fixed = &image.Verdict{Policy: abi.NoPolicy}
+		c.why = fmt.Sprintf("no call of %s can pass, so there is no gate", w.img.Interfaces[m.iface].Name)
+		return c
+	}
+	r := &w.img.Routes[i]
+	users := client.isUser() && len(r.ConnectUser.Permit)+len(r.ConnectUser.Forbid) > 0
+	if !users && !r.Connect.Allow {
+		c.fixed, c.why = &r.Connect, "there is no gate: connecting is denied"
+		return c
+	}
+	d := &r.Methods[m.ordinal].Request
+	if reply {
+		d = &r.Methods[m.ordinal].Reply
+	}
+	msg, _ := w.message(m, reply)
+	c.query = prove.Question{Image: w.img, Message: msg, Decisions: []*image.Decision{d}}
+	c.query.Users, c.query.Groups = w.atoms(client)
+	if users {
+		c.query.Decisions = []*image.Decision{&r.ConnectUser, d}
+	}
+	return c
+}
+
+// ask asks about the messages of a channel that satisfy given. The client of a
+// channel without a gate gets its fixed verdict.
+func (w *world) ask(c *channel, given []image.Expr, want func(image.Verdict) bool) (prove.Example, prove.Answer) {
+	if c.fixed != nil {
+		w.saw(*c.fixed)
+		if want(*c.fixed) {
+			return prove.Example{Verdict: *c.fixed}, prove.Found
+		}
+		return prove.Example{}, prove.Never
+	}
+	q := c.query
+	q.Given, q.Want, q.Saw = given, want, w.saw
+	return prove.Ask(&q)
+}
+
+func (w *world) saw(v image.Verdict) {
+	if v.Policy != abi.NoPolicy {
+		w.policies[v.Policy] = true
+	}
+}
+
+func (s *step) judge(w *world, r *Result) {
+	if s.verb != "call" && s.verb != "reply" {
+		s.judgeStatic(w, r)
+		return
+	}
+	w.methods[[2]uint32{s.target.iface, s.target.ordinal}] = true
+	for _, c := range s.channels(w) {
+		s.judgeChannel(w, r, c)
+	}
+}
+
+// channels are those that the step is about: all between which it may happen.
+func (s *step) channels(w *world) []*channel {
+	others := s.to
+	if s.verb == "call" {
+		if others == nil {
+			others = w.exporters(s.target.iface)
+		}
+		var res []*channel
+		for _, server := range others {
+			if server.domain != s.from.domain || len(others) == 1 {
+				res = append(res, w.channel(s.from, server, s.target, false))
+			}
+		}
+		return res
+	}
+	if others == nil {
+		others = w.callers(s.from, s.target)
+	}
+	var res []*channel
+	for _, client := range others {
+		res = append(res, w.channel(client, s.from, s.target, true))
+	}
+	if len(res) == 0 {
+		res = []*channel{{name: w.subjectName(s.from) + " to anyone", fixed: &image.Verdict{Policy: abi.NoPolicy}, why: "nobody may call it"}}
+	}
+	return res
+}
+
+// callers are those whom some permit lets call a method.
+func (w *world) callers(server subject, m method) []subject {
+	var res []subject
+	for i := range w.img.Routes {
+		r := &w.img.Routes[i]
+		if r.Server != server.domain || r.Interface != m.iface || len(r.Methods[m.ordinal].Request.Permit) == 0 {
+			continue
+		}
+		if r.Client == abi.NoDomain {
+			res = append(res, w.everyUser()...)
+		} else {
+			res = append(res, subject{domain: r.Client})
+		}
+	}
+	return res
+}
+
+func (s *step) judgeChannel(w *world, r *Result, c *channel) {
+	about := fmt.Sprintf("%s %s from %s", s.verb, w.methodName(s.target), c.name)
+	wrong := func(got, detail string) {
+		r.fail("%s: want %s, got %s%s", about, w.expected(s.want), got, detail)
+	}
+	if c.fixed != nil {
+		if v := *c.fixed; !s.want.is(v) {
+			wrong(w.verdict(v), ": "+c.why)
+		} else {
+			w.saw(v)
+		}
+		return
+	}
+	if s.misfit || s.want.kind == bySignature {
+		if !s.misfit {
+			r.fail("%s: want %s, but the arguments fit the signature", about, w.expected(s.want))
+		}
+		return
+	}
+	reply := s.verb == "reply"
+	example, answer := prove.Example{}, prove.Never
+	if example, answer = w.ask(c, s.given, anyVerdict); answer == prove.Never {
+		if s.want.kind != byBounds {
+			wrong("denied: bounds", ": no message within the bounds of the interface has these arguments")
+		}
+		return
+	}
+	if s.want.kind != byBounds || answer == prove.Unknown {
+		example, answer = w.ask(c, s.given, func(v image.Verdict) bool { return !s.want.is(v) })
+	}
+	switch answer {
+	case prove.Found:
+		wrong(w.verdict(example.Verdict), w.example(&example, s.target, reply))
+	case prove.Unknown:
+		r.fail("%s: cannot tell whether it is %s for all values of the arguments left out\n\twrite more of the arguments", about, w.expected(s.want))
+	}
+}
+
+// is reports whether a verdict of a policy is the one that is expected.
+func (e expectation) is(v image.Verdict) bool {
+	switch e.kind {
+	case byDefault:
+		return !v.Allow && v.Policy == abi.NoPolicy
+	case byPolicy:
+		return v.Allow == e.allow && v.Policy == e.policy
+	}
+	return false
+}
+
+// judgeStatic judges what was decided when the system was compiled.
+func (s *step) judgeStatic(w *world, r *Result) {
+	v, why := image.Verdict{Policy: abi.NoPolicy}, ""
+	about := s.verb + " " + s.object
+	switch s.verb {
+	case "start":
+		i := slices.IndexFunc(w.img.Domains, func(d image.Domain) bool { return d.Name == s.object })
+		v = w.img.Domains[i].Start
+	case "publish":
+		about += " from " + w.subjectName(s.from)
+		why = ": system.yaml does not export it"
+		for _, e := range w.img.Domains[s.from.domain].Exports {
+			if w.img.Interfaces[e.Interface].Name == s.object {
+				v, why = e.Publish, ""
+			}
+		}
+	default:
+		about += " from " + w.subjectName(s.from)
+		access := image.Read
+		if s.verb == "write" {
+			access = image.Write
+		}
+		d := &w.img.Domains[s.from.domain]
+		f := fileOf(d, s.object)
+		switch {
+		case f == nil && d.Host && access == image.Read:
+			r.fail("%s: cannot tell: with `root: host` a domain sees the libraries and programs of the host\n\tlist the path under `files`", about)
+			return
+		case f == nil:
+			why = ": system.yaml does not list it"
+		case f.Access&access == 0 && f.Verdict.Allow:
+			why = fmt.Sprintf(": %s is listed, but not for that", f.Path)
+		default:
+			v = f.Verdict
+		}
+	}
+	w.saw(v)
+	if !s.want.is(v) {
+		r.fail("%s: want %s, got %s%s", about, w.expected(s.want), w.verdict(v), why)
+	}
+}
+
+// fileOf is the entry of `files` that decides on a path: the longest that
+// covers it.
+func fileOf(d *image.Domain, p string) *image.File {
+	var best *image.File
+	for i := range d.Files {
+		f := &d.Files[i]
+		if covers(f.Path, p) && (best == nil || len(f.Path) > len(best.Path)) {
+			best = f
+		}
+	}
+	return best
+}
+
+// covers reports whether a path is dir or below it.
+func covers(dir, p string) bool {
+	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
+}
