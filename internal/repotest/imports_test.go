@@ -32,6 +32,7 @@ var rooms = map[string]struct {
 	"compile":                {may: []string{"abi", "diag", "image", "interfaces", "policy", "system"}, deny: []string{"net", "syscall", "unsafe"}},
 	"graph":                  {may: []string{"abi", "image"}, deny: pure, only: []string{}},
 	"cases":                  {may: []string{"abi", "diag", "image", "interfaces", "internal/yamltext", "policy/prove", "system"}, deny: pure},
+	"compare":                {may: []string{"abi", "image"}, deny: pure, only: []string{}},
 	"kernel":                 {may: []string{"abi", "image", "filter"}},
 	"difftest":               {only: []string{}}, // nothing but tests
 	"gate":                   {may: []string{"abi", "kernel/packet", "kernel/page"}},

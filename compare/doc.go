@@ -1,0 +1,14 @@
+// Package compare says what changes from one policy image to another: which
+// requests, replies and verdicts flip, with examples, and which bounds widen.
+//
+// What it claims holds: an example flips whatever its left-out arguments are,
+// within the bounds of both images; "no flip" is said only if the decisions
+// are equal, or an exhaustive split of the arguments into cases proved it. All
+// else is said to be open, and counts as new access: so does every change of
+// an interface that is not plainly narrower.
+//
+// Not compared: programs, arguments, environment, quotas. They are not policy.
+//
+// Invariants: pure: no os, net, syscall or unsafe; the same images give the
+// same report.
+package compare
