@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ward/audit"
 )
 
@@ -99,6 +101,40 @@ func TestAttackOutsideSilent(t *testing.T) {
 	mallory.done("open", "test.v1.Echo", "server")
 	silent.end()
 	r.settles(before + swing)
+}
+
+// TestAttackOutsideGift: a user, who has no seccomp filter, sends a server a
+// descriptor along with an allowed call. The kernel refuses it (SO_PASSRIGHTS,
+// Linux 6.16); before that the server's library breaks the gate and keeps none.
+// Either way others are served. The control is TestDescriptorsAreRefused: on a
+// plain socket pair it arrives.
+func TestAttackOutsideGift(t *testing.T) {
+	r, _, _ := upAttack(t)
+	socket := filepath.Join(r.dir, "echo.sock")
+	if got := r.hostile(nobody, "give", socket).end(); passRights(t) && got != "refused: with a descriptor: operation not permitted" {
+		t.Errorf("a descriptor for a server: %q", got)
+	}
+	server := r.domainPID("server")
+	names, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names { // the gift is a pipe of the test's: its standard input
+		if to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", server, n.Name())); strings.HasPrefix(to, "pipe:") && n.Name() != "1" && n.Name() != "2" {
+			t.Errorf("the server has %s as descriptor %s", to, n.Name())
+		}
+	}
+	if got := r.outside(nobody, "dial", socket, "hello"); got != "said hello" {
+		t.Errorf("control: an honest user: %q", got)
+	}
+}
+
+// passRights reports whether this kernel has SO_PASSRIGHTS.
+func passRights(t *testing.T) bool {
+	t.Helper()
+	const soPassRights = 83 // include/uapi/asm-generic/socket.h
+	_, err := unix.GetsockoptInt(newPair(t)[0], unix.SOL_SOCKET, soPassRights)
+	return err == nil
 }
 
 // TestAttackOutsideDead: clients that die right after they connected, before

@@ -61,6 +61,31 @@ func init() {
 		}
 		return "", errors.New("nobody listens")
 	}
+	// give PATH: sends a descriptor along with a call, on the gate that it gets.
+	orders["give"] = func(args []string) (string, error) {
+		conn, err := dial(args[0])
+		if err != nil {
+			return "", err
+		}
+		b, oob := make([]byte, abi.MaxControl), make([]byte, unix.CmsgSpace(8))
+		_, oobn, _, _, err := unix.Recvmsg(conn, b, oob, unix.MSG_CMSG_CLOEXEC)
+		if err != nil {
+			return "", err
+		}
+		messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+		if err != nil || len(messages) != 1 {
+			return "", fmt.Errorf("no gate: %v", err)
+		}
+		fds, err := unix.ParseUnixRights(&messages[0])
+		if err != nil {
+			return "", err
+		}
+		hello := packet(abi.Header{Kind: abi.KindCall, Gen: 1}, append([]byte{1<<3 | 2, 5}, "hello"...))
+		if err := unix.Sendmsg(fds[0], hello, unix.UnixRights(0), nil, unix.MSG_NOSIGNAL); err != nil {
+			return "", fmt.Errorf("with a descriptor: %w", err)
+		}
+		return "", nil
+	}
 	// hold PATH COUNT: connections that never speak and never read, until the
 	// end of the input.
 	orders["hold"] = func(args []string) (string, error) {
