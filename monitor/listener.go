@@ -82,6 +82,32 @@ func removeStale(path string, kind int) error {
 	return os.Remove(path)
 }
 
+// safeDirectory refuses a directory for sockets in which somebody other than
+// root could put another socket in the place of ours, and so pose as the server:
+// each directory on the way must be root's, and writable for root only or sticky.
+func safeDirectory(dir string) error {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	for _, path := range []string{dir, real} { // links stand in directories, too
+		for ; ; path = filepath.Dir(path) {
+			st, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			sys, ok := st.Sys().(*syscall.Stat_t)
+			if !ok || sys.Uid != 0 || st.Mode()&0o022 != 0 && st.Mode()&fs.ModeSticky == 0 {
+				return fmt.Errorf("who may write %s could put a socket of his own in the place of one in %s: use a directory that is root's, like /run/NAME", path, dir)
+			}
+			if path == filepath.Dir(path) {
+				break
+			}
+		}
+	}
+	return nil
+}
+
 // serve gives each new connection's descriptor to each, until close.
 func (l *listener) serve(each func(fd int)) {
 	for {

@@ -102,6 +102,9 @@ func (m *Monitor) listenOutside() error {
 			if err := os.MkdirAll(filepath.Dir(e.Socket), 0o755); err != nil {
 				return fmt.Errorf("socket of %s: %w", d.def.Name, err)
 			}
+			if err := safeDirectory(filepath.Dir(e.Socket)); err != nil {
+				return fmt.Errorf("socket of %s: %w", d.def.Name, err)
+			}
 			l, err := listenAt(e.Socket, socketPacket, 0o666)
 			if err != nil {
 				return fmt.Errorf("socket of %s: %w", d.def.Name, err)
