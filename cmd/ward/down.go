@@ -21,10 +21,22 @@ const downLimit = 20 * time.Second
 func newDown() *cobra.Command {
 	var from string
 	cmd := &cobra.Command{
-		Use:   "down",
+		Use:   "down [SYSTEM]",
 		Short: "Stop a running system",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args:  cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return runningSystems(), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				if from != "" && from != args[0] {
+					return badInput("%q and --system %q: name one system", args[0], from)
+				}
+				from = args[0]
+			}
 			dir, err := systemDir(from)
 			if err != nil {
 				return err
