@@ -90,6 +90,7 @@ type channel struct {
 	fixed  *image.Verdict
 	why    string // for fixed
 	query  prove.Question
+	given  []image.Expr // that hold of the client
 }
 
 // channel finds what decides on a method's messages between two ends.
@@ -136,7 +137,7 @@ func (w *world) ask(c *channel, given []image.Expr, want func(image.Verdict) boo
 		return prove.Example{}, prove.Never
 	}
 	q := c.query
-	q.Given, q.Want, q.Saw = given, want, w.saw
+	q.Given, q.Want, q.Saw = slices.Concat(c.given, given), want, w.saw
 	return prove.Ask(&q)
 }
 
@@ -152,8 +153,12 @@ func (s *step) judge(w *world, r *Result) {
 		return
 	}
 	w.methods[[2]uint32{s.target.iface, s.target.ordinal}] = true
-	for _, c := range s.channels(w) {
+	before, all := len(r.Failures), s.channels(w)
+	for _, c := range all {
 		s.judgeChannel(w, r, c)
+	}
+	if n := len(r.Failures) - before; n > 0 && n < len(all) && s.to == nil {
+		r.Failures[len(r.Failures)-1] += "\n\twrite `to` to ask about one of several"
 	}
 }
 
@@ -177,12 +182,36 @@ func (s *step) channels(w *world) []*channel {
 	}
 	var res []*channel
 	for _, client := range others {
-		res = append(res, w.channel(client, s.from, s.target, true))
+		c := w.channel(client, s.from, s.target, true)
+		if s.to == nil && !c.connected() {
+			continue // it cannot have called
+		}
+		res = append(res, c)
 	}
 	if len(res) == 0 {
 		res = []*channel{{name: w.subjectName(s.from) + " to anyone", fixed: &image.Verdict{Policy: abi.NoPolicy}, why: "nobody may call it"}}
 	}
 	return res
+}
+
+// connected narrows a channel of users to those who may connect. It reports
+// whether there may be some.
+func (c *channel) connected() bool {
+	if c.fixed != nil || len(c.query.Decisions) < 2 {
+		return c.fixed == nil
+	}
+	may := image.Expr{Op: image.Or, Args: []image.Expr{never}}
+	for _, p := range c.query.Decisions[0].Permit {
+		may.Args = append(may.Args, p.When)
+	}
+	c.given = []image.Expr{may}
+	for _, f := range c.query.Decisions[0].Forbid {
+		c.given = append(c.given, not(f.When))
+	}
+	q := c.query
+	q.Given, q.Want = c.given, anyVerdict
+	_, answer := prove.Ask(&q)
+	return answer != prove.Never
 }
 
 // callers are those whom some permit lets call a method.

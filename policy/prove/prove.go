@@ -43,7 +43,7 @@ type Question struct {
 // looks at, and the verdict.
 type Example struct {
 	Values  []Value
-	Groups  map[uint32]bool // whether the client is in each group that mattered
+	Groups  map[uint32]bool // of those that Question.Groups leaves open, what mattered
 	Verdict image.Verdict
 }
 
@@ -147,6 +147,7 @@ func (a *asker) search(st *state) {
 
 // finish makes an example of a state in which everything is decided.
 func (a *asker) finish(st *state) {
+	st = st.plain()
 	e := Example{Groups: map[uint32]bool{}}
 	for _, t := range a.order {
 		v := Value{Path: t.path, What: t.what, Field: t.field, IsText: t.text,
@@ -167,7 +168,9 @@ func (a *asker) finish(st *state) {
 		e.Values = append(e.Values, Value{Path: p.path, What: image.Constant, Field: p.field, Present: st.present[a.byPath[pathKey(p.path)]] == yes})
 	}
 	for g, t := range st.groups {
-		e.Groups[g] = t == yes
+		if _, said := a.Groups[g]; !said {
+			e.Groups[g] = t == yes
+		}
 	}
 	client := eval.Client{User: func(u uint32) bool { return st.users[u] == yes }, Member: func(g uint32) bool { return st.groups[g] == yes }}
 	for i := range a.Given {
@@ -187,6 +190,21 @@ func (a *asker) finish(st *state) {
 		return
 	}
 	a.found = &e
+}
+
+// plain narrows numbers to those that people expect in an example: from 1 up,
+// or from 0, where that is possible.
+func (st *state) plain() *state {
+	for i := range st.numbers {
+		for _, least := range []int64{1, 0} {
+			c := st.clone()
+			if c.numbers[i] = st.numbers[i].between(least, maxInt); c.narrow() {
+				st = c
+				break
+			}
+		}
+	}
+	return st
 }
 
 // decide is eval.Decide with what is known; it returns what has to be known
