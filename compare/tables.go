@@ -47,8 +47,9 @@ func (c *comparer) domain(name string) {
 		n = none
 	}
 	c.verdict(o.Start, n.Start, Change{Event: "start", To: name})
-	if n.Host && !o.Host {
-		c.add(Change{Event: "setting", Change: Changed, NewAccess: true, From: name, Object: "root: host", Detail: "sees the system's libraries and programs"})
+	if n.Host != o.Host {
+		detail := map[bool]string{true: "sees the system's libraries and programs", false: "no longer sees the system's libraries and programs"}
+		c.add(Change{Event: "setting", Change: Changed, NewAccess: n.Host, From: name, Object: "root: host", Detail: detail[n.Host]})
 	}
 	oe, ne := c.old.exports(o), c.new.exports(n)
 	for _, iface := range union(oe, ne) {
