@@ -101,6 +101,10 @@ func (r *reader) about(v value) (rule, string) {
 		m.from = append(m.from, s)
 		names = append(names, r.subjectName(s))
 	}
+	if len(m.from) == 0 && m.kind != "only" {
+		r.out.Errorf(from.pos, "name a domain", "%s is about nobody", v.what)
+		return nil, ""
+	}
 	if to, ok := f["to"]; ok {
 		s, ok := r.subject(to, false)
 		if !ok {
@@ -281,6 +285,10 @@ func (r *reader) noPath(v value) (rule, string) {
 			return nil, ""
 		}
 		p.over[way] = true
+	}
+	if len(p.over) == 0 {
+		r.out.Errorf(over.pos, "leave it out for all", "over is empty")
+		return nil, ""
 	}
 	return p, r.subjectName(p.from) + " to " + name
 }

@@ -99,7 +99,11 @@ func (a *arguments) field(v value, f *image.Field, fd protoreflect.FieldDescript
 		}
 		g, _ := a.object(v, "size")
 		size, ok := g["size"]
-		return ok && a.scalar(size, f, image.Operand{What: image.Size, Path: p}, a.number)
+		if !ok {
+			a.out.Errorf(v.pos, "write {size: 4096}", "%s has no size", v.what)
+			return false
+		}
+		return a.scalar(size, f, image.Operand{What: image.Size, Path: p}, a.number)
 	case f.Type == image.Float || f.Type == image.Double:
 		a.out.Errorf(v.pos, "leave it out", "%s: policies do not see %s, a floating-point number", v.what, f.Name)
 		return false
@@ -235,7 +239,11 @@ func (a *arguments) scalar(v value, f *image.Field, o image.Operand, read func(v
 // parameter that is absent is in nothing, so that not_in holds of it.
 func (a *arguments) condition(v value, f *image.Field, o image.Operand, read func(value) (image.Value, bool)) bool {
 	g, ok := a.object(v, "in", "not_in", "at_least", "at_most")
-	if !ok || len(g) == 0 {
+	if !ok {
+		return false
+	}
+	if len(g) == 0 {
+		a.out.Errorf(v.pos, "write {in: […]}, {not_in: […]}, {at_least: N} or {at_most: N}", "%s is empty", v.what)
 		return false
 	}
 	for _, key := range []string{"in", "not_in"} {

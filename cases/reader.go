@@ -169,12 +169,18 @@ func (r *reader) file(root ast.Node) []*test {
 				r.out.Errorf(e.pos, "write another file", "more than %d tests", maxTests)
 				return tests
 			}
-			t := r.oneCase
+			read := r.oneCase
 			if part == "always" {
-				t = r.always
+				read = r.always
 			}
-			if t := t(e); t != nil {
+			before := len(*r.out)
+			t := read(e)
+			if t != nil {
 				tests = append(tests, t)
+			}
+			// A test that lost a part must not pass for want of it.
+			if len(*r.out) == before && (t == nil || t.rule == nil && len(t.steps) == 0) {
+				r.out.Errorf(e.pos, "compare it with docs/testing.md", "this test is not complete")
 			}
 		}
 	}
@@ -225,9 +231,12 @@ func (r *reader) oneCase(v value) *test {
 				g["from"] = from
 			}
 		}
-		if s := r.step(e, g); s != nil {
-			t.steps = append(t.steps, s)
+		before := len(*r.out)
+		s := r.step(e, g)
+		if s == nil && len(*r.out) == before {
+			return nil
 		}
+		t.steps = append(t.steps, s)
 	}
 	return t
 }
