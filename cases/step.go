@@ -51,7 +51,7 @@ func (r *reader) step(v value, f fields) *step {
 		}
 	}
 	if !message {
-		return s.orNil(r.thing(s, f[s.verb]) && good)
+		return s.orNil(r.static(s, f[s.verb]) && good)
 	}
 	var ok bool
 	if s.target, ok = r.method(f[s.verb]); !ok {
@@ -86,8 +86,8 @@ func (s *step) orNil(good bool) *step {
 	return s
 }
 
-// thing reads what a step about no message is about.
-func (r *reader) thing(s *step, v value) bool {
+// static reads what a step about no message is about.
+func (r *reader) static(s *step, v value) bool {
 	name, ok := r.text(v)
 	if !ok {
 		return false
