@@ -40,6 +40,7 @@ func list(t *testing.T, args ...string) []goPackage {
 	t.Helper()
 	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Standard,Imports,GoFiles,Deps"}, args...)...)
 	cmd.Dir = root(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as the Makefile builds
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
