@@ -60,8 +60,8 @@ func test(image string, limit time.Duration, verbose bool) error {
 		return err
 	}
 	files = append(files, file{path: plan.Path, data: text, mode: 0o444},
-		file{path: "/etc/passwd", data: []byte("root:x:0:0::/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"), mode: 0o644},
-		file{path: "/etc/group", data: []byte("root:x:0:\nalice:x:1000:\nnogroup:x:65534:\n"), mode: 0o644})
+		file{path: "/etc/passwd", data: []byte("root:x:0:0::/:/bin/sh\ndaemon:x:1:1::/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"), mode: 0o644},
+		file{path: "/etc/group", data: []byte("root:x:0:\ndaemon:x:1:\nalice:x:1000:\nnogroup:x:65534:\n"), mode: 0o644})
 	disk := filepath.Join(out, "initrd.gz")
 	if err := writeDisk(disk, files); err != nil {
 		return err

@@ -12,7 +12,13 @@ import (
 )
 
 // rooms whose tests run in the guest: those that touch the kernel.
-var rooms = []string{"kernel", "creator", "monitor", "audit", "names", "gate", "gate/grpcgate", "kernel/probe"}
+var rooms = []string{"kernel", "creator", "monitor", "audit", "names", "gate", "gate/grpcgate", "kernel/probe", "cmd/wardd"}
+
+// programsOf are what the tests of a room would build with Go, which the guest
+// does not have. They find them in the directory that WARD_TEST_PROGRAMS names.
+var programsOf = map[string][]string{
+	"cmd/wardd": {"./cmd/wardd", "./cmd/ward-names", "./cmd/wardd/testdata/probe", "./cmd/wardd/testdata/hostile"},
+}
 
 // system is the example that runs in the guest.
 const system = "examples/picture"
@@ -77,10 +83,23 @@ func build(top, out string) ([]file, []plan.Step, error) {
 			return nil, nil, err
 		}
 		files = append(files, data...)
-		steps = append(steps, plan.Step{
+		step := plan.Step{
 			Name: "tests of " + room, Dir: dir, Seconds: 300,
 			Args: []string{"/tests/" + name, "-test.v", "-test.timeout=5m"},
-		})
+		}
+		if programs := programsOf[room]; len(programs) > 0 {
+			path := filepath.Join("/tests/programs", room)
+			step.Env = append(step.Env, "WARD_TEST_PROGRAMS="+path)
+			for _, pkg := range programs {
+				base := filepath.Base(pkg)
+				source := filepath.Join(out, "programs", room, base)
+				if err := run(top, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", source, pkg); err != nil {
+					return nil, nil, err
+				}
+				add(filepath.Join(path, base), source, 0o755)
+			}
+		}
+		steps = append(steps, step)
 	}
 	return files, steps, nil
 }

@@ -177,7 +177,11 @@ func TestAttackOutsideStorm(t *testing.T) {
 	if n < 1000 {
 		t.Errorf("control: only %d connections", n)
 	}
-	if worst > 2*time.Second || opened > 2*time.Second {
+	limit := 2 * time.Second
+	if os.Getenv(builtEnv) != "" {
+		limit *= 10 // an emulated processor
+	}
+	if worst > limit || opened > limit {
 		t.Errorf("beside %d connections another user waited for %v, a domain for %v", n, worst, opened)
 	}
 	r.settles(before + swing)

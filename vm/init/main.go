@@ -79,7 +79,7 @@ func step(s plan.Step) error {
 	}
 	cmd := exec.CommandContext(ctx, s.Args[0], s.Args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.Dir, os.Stdout, os.Stdout
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=/root", "NO_COLOR=1"}
+	cmd.Env = append([]string{"PATH=/usr/bin:/bin", "HOME=/root", "NO_COLOR=1"}, s.Env...)
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()
 	if ctx.Err() != nil {

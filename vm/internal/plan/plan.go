@@ -20,5 +20,6 @@ type Step struct {
 	Name    string
 	Dir     string // made if it does not exist; "" is /
 	Args    []string
-	Seconds int // 0: 60
+	Env     []string // besides PATH and HOME
+	Seconds int      // 0: 60
 }
