@@ -23,7 +23,7 @@ var mechanisms = []Mechanism{
 	{Name: "BPF ring buffer", Since: "5.8", Needed: true, Use: "audit records from the filters", probe: func() (string, error) { return "", feature(features.HaveMapType(ebpf.RingBuf)) }},
 	{Name: "BPF boot-time clock", Since: "5.8", Needed: true, Use: "times of audit records", probe: helper(asm.FnKtimeGetBootNs)},
 	{Name: "BPF JIT compiler", Since: "3.16", Use: "filters at machine speed", Without: "filters are interpreted: correct, and several times slower", probe: jit},
-	{Name: "cgroup of the sender", Since: "6.10", Use: "binds each end of a gate to its domain", Without: "a descriptor of a gate that leaks can be used by whoever has it", probe: helper(asm.FnGetCurrentCgroupId)},
+	{Name: "cgroup of the sender", Since: "6.18 (seen; not in 6.1)", Use: "binds each end of a gate to its domain", Without: "a descriptor of a gate that leaks can be used by whoever has it", probe: helper(asm.FnGetCurrentCgroupId)},
 	{Name: "SO_PEERGROUPS", Since: "4.13", Needed: true, Use: "groups of a client outside Ward", probe: peerGroups},
 	{Name: "SO_PEERPIDFD", Since: "6.5", Use: "a client outside Ward is held by descriptor, not by a number", Without: "known by user and groups all the same; its PID in the audit log may be used again", probe: socketOption(unix.SO_PEERPIDFD)},
 	{Name: "SO_PASSRIGHTS", Since: "6.16", Use: "a gate refuses descriptors itself", Without: "the system-call filter alone keeps domains from sending descriptors", probe: socketOption(unix.SO_PASSRIGHTS)},
