@@ -24,7 +24,12 @@ import (
 )
 
 // patience bounds every wait of these tests.
-const patience = time.Minute // an emulated processor is slow
+var patience = func() time.Duration {
+	if os.Getenv(builtEnv) != "" {
+		return time.Minute // an emulated processor
+	}
+	return 20 * time.Second
+}()
 
 func needsRoot(t *testing.T) {
 	t.Helper()
