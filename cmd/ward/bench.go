@@ -28,7 +28,7 @@ this machine; compare the ratios, not the times of two runs.`,
 }
 
 func newBenchCall() *cobra.Command {
-	o := callbench.Options{Gate: echoGate}
+	o := callbench.Options{Gate: callbench.FilteredGate}
 	cmd := &cobra.Command{
 		Use:   "call",
 		Short: "A call between two processes: raw socket, Ward, gRPC on a Unix socket, D-Bus",
