@@ -14,6 +14,57 @@ type Image struct {
 	Metadata   []Metadata // keys that may travel beside a message; index i is field i+1 of the metadata section
 	Users      []string   // users that a policy names; index: UserAtom
 	Groups     []string   // system groups that a policy names; index: GroupAtom
+	States     []State    // declared state
+	Cells      []Cell     // where each instance of a state lives
+	Words      uint32     // words of state that the cells of domains and of the system take
+}
+
+// Per says what has an instance of a state of its own.
+type Per uint8
+
+const (
+	PerGate Per = iota + 1
+	PerDomain
+	PerSystem
+)
+
+// A State is a declared variable that messages may change, and only by its moves.
+type State struct {
+	Name    string
+	Per     Per
+	Values  []string // a value is its index
+	Initial uint32
+	Moves   []Move // sorted, unique; staying as it is is always allowed and not listed
+}
+
+// A Move is a declared change of a state, from one value to another.
+type Move struct{ From, To uint32 }
+
+// A Cell is one instance of a state: some bits of a word. What one message may
+// change is in one word, so that one compare-and-swap changes it.
+type Cell struct {
+	State  uint32       // index into Image.States
+	Domain abi.DomainID // PerDomain: whose; else abi.NoDomain
+	Word   uint32       // index among the words of the system; GateWord: the word of the gate
+	Shift  uint8        // Shift+Bits <= StateBits
+	Bits   uint8
+}
+
+// GateWord, as a Cell's Word, is the word that each gate has of its own.
+const GateWord uint32 = 0xffffffff
+
+// StateBits is the number of bits of a word that hold values. The 16 above
+// count its changes.
+const StateBits = 48
+
+// An Enter is an effect of admitting a message: a cell gets a value.
+type Enter struct{ Cell, Value uint32 }
+
+// A Rate is a token bucket: Burst tokens at most, one more every Every
+// nanoseconds. The zero value is no limit.
+type Rate struct {
+	Every uint64 // ns
+	Burst uint32
 }
 
 // A Policy is one Cedar policy, or one made from system.yaml.
@@ -221,10 +272,17 @@ type Decision struct {
 }
 
 // A Rule is one policy's residual condition.
+//
+// A permit may have effects. Every permit that matches has them, not only the
+// one that is named as deciding: each takes a token of its bucket, and each
+// enters its values. A message that would find a bucket empty or make a move
+// that is not declared is denied, and has no effect at all.
 type Rule struct {
 	Policy uint32
 	Audit  bool // also record what it admits
 	When   Expr
+	Enter  []Enter // permits only; sorted by Cell; all cells in one word
+	Rate   Rate    // permits only
 }
 
 // Op is an operation of the intermediate form. All expressions are Boolean.
@@ -262,11 +320,12 @@ type Expr struct {
 type What uint8
 
 const (
-	Constant What = iota // Value
-	Scalar               // the value of an integer, bool, enum (its number) or string field; absent implicit fields are 0 or ""
-	Size                 // bytes in a bytes field, Long
-	Count                // elements of a repeated field, Long
-	Byte                 // kept for handles
+	Constant  What = iota // Value
+	Scalar                // the value of an integer, bool, enum (its number) or string field; absent implicit fields are 0 or ""
+	Size                  // bytes in a bytes field, Long
+	Count                 // elements of a repeated field, Long
+	Byte                  // kept for handles
+	CellValue             // the value of state in Operand.Cell, Long
 )
 
 // An Operand is a constant or a property of a field.
@@ -274,6 +333,7 @@ type Operand struct {
 	What  What
 	Value Value    // Constant
 	Path  []uint32 // field numbers from the message down; all but the last are nested, not repeated
+	Cell  uint32   // CellValue: index into Image.Cells
 }
 
 // Value is a constant: a Long (also Bool: 0 or 1, and enums) or a String.

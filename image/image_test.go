@@ -60,7 +60,7 @@ func sample() *Image {
 		Policies: []Policy{{"pictures for all", "policy.cedar:3", false}, {"never", "policy.cedar:9", true}},
 		Routes: []Route{
 			{Client: 2, Server: 1, Connect: allow, Lookup: allow, Methods: []MethodPolicy{{
-				Request: Decision{Permit: []Rule{{0, true, when}}, Forbid: []Rule{{Policy: 1, When: Expr{Op: Suffix, Left: name, Right: text("x")}}}},
+				Request: Decision{Permit: []Rule{{Policy: 0, Audit: true, When: when}}, Forbid: []Rule{{Policy: 1, When: Expr{Op: Suffix, Left: name, Right: text("x")}}}},
 				Reply:   Decision{Permit: []Rule{{Policy: 0, When: Expr{Op: True}}}},
 			}}},
 			{Client: abi.NoDomain, Server: 1, Connect: Verdict{Policy: 1}, Lookup: Verdict{Policy: abi.NoPolicy}, ConnectUser: users, Methods: []MethodPolicy{{Request: users}}},
