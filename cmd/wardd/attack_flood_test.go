@@ -22,6 +22,7 @@ func TestAttackDeafServer(t *testing.T) {
 	r, mallory, trent := upAttack(t)
 	trent.done("serve", "test.v1.Sink")
 	end, _ := mallory.open("test.v1.Sink", "trent")
+	trent.done("await", 1)
 	const load = 60000
 	flood := func() (sent int) {
 		t.Helper()

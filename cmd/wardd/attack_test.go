@@ -369,6 +369,7 @@ func TestAttackHostilePeers(t *testing.T) {
 	_, mallory, trent := upAttack(t)
 	trent.done("serve", "test.v1.Sink")
 	end, _ := mallory.open("test.v1.Sink", "trent")
+	trent.done("await", 1)
 	const slot, gen = 5, 77
 	of := func(kind abi.Kind, method uint32, slot, gen uint16, body []byte) string {
 		return packet(abi.Header{Kind: kind, Method: method, Slot: slot, Gen: gen}, body)

@@ -29,6 +29,7 @@ var domain struct {
 	page    int
 	answers map[uint32]chan answer
 	ends    []end // by the number that orders use
+	more    *sync.Cond
 }
 
 type answer struct {
@@ -60,6 +61,7 @@ func serve() error {
 		return fmt.Errorf("greeting: %v", err)
 	}
 	domain.page, domain.answers = hello.fds[0], map[uint32]chan answer{}
+	domain.more = sync.NewCond(&domain.mu)
 	go func() {
 		if a, err := ask(abi.Control{Op: abi.OpServe, Interface: own}); err != nil || a.Op != abi.OpOK {
 			fmt.Println("serve:", a.Text, err)
@@ -81,6 +83,7 @@ func serve() error {
 			}
 			domain.mu.Lock()
 			domain.ends = append(domain.ends, e)
+			domain.more.Broadcast()
 			domain.mu.Unlock()
 			continue
 		}
@@ -188,6 +191,7 @@ func init() {
 		domain.mu.Lock()
 		defer domain.mu.Unlock()
 		domain.ends = append(domain.ends, e)
+		domain.more.Broadcast()
 		return fmt.Sprint(len(domain.ends)-1, " ", e.fd), nil
 	}
 	orders["serve"] = func(args []string) (string, error) {
@@ -230,11 +234,15 @@ func init() {
 		n, _, err := unix.Recvfrom(e.fd, b, unix.MSG_DONTWAIT)
 		return hex.EncodeToString(b[:max(0, min(n, 4096))]), err
 	}
-	// ends: how many there are.
-	orders["ends"] = func([]string) (string, error) {
+	// await COUNT: returns once there are so many ends. The client's end of a new
+	// gate can be in use before the server has read of its own.
+	orders["await"] = func(args []string) (string, error) {
 		domain.mu.Lock()
 		defer domain.mu.Unlock()
-		return fmt.Sprint(len(domain.ends)), nil
+		for len(domain.ends) < number(args[0]) {
+			domain.more.Wait()
+		}
+		return "", nil
 	}
 	// flood END SIZE COUNT: calls of the largest kind in slot after slot, until
 	// the queue is full. "done SENT".
