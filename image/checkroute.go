@@ -67,6 +67,10 @@ func (c *checker) route(r *Route) error {
 // decision checks the rules of d over the parameters of m; m nil: over none.
 func (c *checker) decision(d *Decision, m *Message, user bool) error {
 	captures := map[string]bool{}
+	var words map[uint32]bool
+	if m != nil {
+		words = map[uint32]bool{}
+	}
 	for n, rules := range [][]Rule{d.Permit, d.Forbid} {
 		forbid := n == 1
 		for i := range rules {
@@ -77,7 +81,7 @@ func (c *checker) decision(d *Decision, m *Message, user bool) error {
 			if i > 0 && rules[i-1].Policy >= r.Policy {
 				return fmt.Errorf("rules are not in the order of policies, each once")
 			}
-			e := exprChecker{checker: c, message: m, user: user, captures: captures}
+			e := exprChecker{checker: c, message: m, user: user, captures: captures, words: words}
 			if err := e.expr(&r.When, 1); err != nil {
 				return fmt.Errorf("policy %q: %w", c.img.Policies[r.Policy].ID, err)
 			}
@@ -86,7 +90,7 @@ func (c *checker) decision(d *Decision, m *Message, user bool) error {
 	if n := len(captures); n > MaxCaptures {
 		return fmt.Errorf("%d parameters in conditions: the limit is %d", n, MaxCaptures)
 	}
-	return nil
+	return c.effects(d, words)
 }
 
 // An exprChecker walks the condition of one rule.
@@ -95,6 +99,7 @@ type exprChecker struct {
 	message  *Message
 	user     bool
 	captures map[string]bool // parameters seen, by path
+	words    map[uint32]bool // of state that are looked at; nil: none may be
 	nodes    int
 }
 
@@ -207,6 +212,9 @@ func (c *exprChecker) operand(o *Operand) (kind, error) {
 			return kindText, nil
 		}
 		return kindLong, nil
+	}
+	if o.What == CellValue {
+		return kindLong, c.cellValue(o)
 	}
 	f, err := c.field(o.Path)
 	if err != nil {

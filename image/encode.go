@@ -13,7 +13,7 @@ import (
 // Magic is how an encoded image begins; Version, a little-endian uint32, follows.
 const (
 	Magic   = "WARDIMAG"
-	Version = 1
+	Version = 2
 )
 
 // Limits of what Decode and Check accept.
@@ -46,6 +46,11 @@ var sections = []struct {
 	{"routes", func(c *codec, i *Image) { list(c, &i.Routes, (*codec).route) }},
 	{"metadata", func(c *codec, i *Image) { list(c, &i.Metadata, (*codec).metadata) }},
 	{"atoms", func(c *codec, i *Image) { c.strings(&i.Users); c.strings(&i.Groups) }},
+	{"state", func(c *codec, i *Image) {
+		list(c, &i.States, (*codec).state)
+		list(c, &i.Cells, (*codec).cell)
+		c.u32(&i.Words)
+	}},
 }
 
 // Encode writes img. The same image gives the same bytes; a nil and an empty

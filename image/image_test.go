@@ -32,8 +32,10 @@ func sample() *Image {
 			{Op: Less, Left: Operand{What: Size, Path: []uint32{3, 1}}, Right: long(10)},
 			{Op: Eq, Left: Operand{What: Count, Path: []uint32{4}}, Right: long(0)},
 		}},
+		{Op: Eq, Left: Operand{What: CellValue, Cell: 0}, Right: long(1)},
 		{Op: True},
 	}}
+	effect := []Enter{{Cell: 1, Value: 2}, {Cell: 2, Value: 1}}
 	users := Decision{Permit: []Rule{{Policy: 0, When: Expr{Op: Or, Args: []Expr{{Op: User}, {Op: Group, Atom: 1}}}}}}
 	return &Image{
 		Name: "picture", Require: []string{"landlock"},
@@ -60,7 +62,7 @@ func sample() *Image {
 		Policies: []Policy{{"pictures for all", "policy.cedar:3", false}, {"never", "policy.cedar:9", true}},
 		Routes: []Route{
 			{Client: 2, Server: 1, Connect: allow, Lookup: allow, Methods: []MethodPolicy{{
-				Request: Decision{Permit: []Rule{{Policy: 0, Audit: true, When: when}}, Forbid: []Rule{{Policy: 1, When: Expr{Op: Suffix, Left: name, Right: text("x")}}}},
+				Request: Decision{Permit: []Rule{{Policy: 0, Audit: true, When: when, Enter: effect, Rate: Rate{Every: 1e7, Burst: 20}}}, Forbid: []Rule{{Policy: 1, When: Expr{Op: Suffix, Left: name, Right: text("x")}}}},
 				Reply:   Decision{Permit: []Rule{{Policy: 0, When: Expr{Op: True}}}},
 			}}},
 			{Client: abi.NoDomain, Server: 1, Connect: Verdict{Policy: 1}, Lookup: Verdict{Policy: abi.NoPolicy}, ConnectUser: users, Methods: []MethodPolicy{{Request: users}}},
@@ -68,6 +70,18 @@ func sample() *Image {
 		Metadata: []Metadata{{"traceparent", 64}},
 		Users:    []string{"alice"},
 		Groups:   []string{"wheel", "printer"},
+		States: []State{
+			{Name: "session", Per: PerGate, Values: []string{"new", "open"}, Moves: []Move{{0, 1}, {1, 0}}},
+			{Name: "level", Per: PerDomain, Values: []string{"a", "b", "c"}, Initial: 2, Moves: []Move{{2, 0}}},
+			{Name: "mode", Per: PerSystem, Values: []string{"x", "y"}},
+		},
+		Cells: []Cell{
+			{State: 0, Domain: abi.NoDomain, Word: GateWord, Bits: 1},
+			{State: 1, Domain: 1, Word: 1, Shift: 4, Bits: 2},
+			{State: 2, Domain: abi.NoDomain, Word: 1, Shift: 47, Bits: 1},
+			{State: 1, Domain: 2, Word: 0, Bits: 3},
+		},
+		Words: 2,
 	}
 }
 
@@ -114,7 +128,7 @@ func TestDecodeAllocationIsBounded(t *testing.T) {
 	c.str(new(string))
 	c.number(1<<24, math.MaxUint32) // so many required mechanisms
 	c.b = append(c.b, 0xff)
-	b := append([]byte(Magic), 1, 0, 0, 0, 1, byte(len(c.b)), 0, 0, 0)
+	b := append([]byte(Magic), Version, 0, 0, 0, 1, byte(len(c.b)), 0, 0, 0)
 	b = append(b, c.b...)
 	if n := testing.AllocsPerRun(10, func() { Decode(b) }); n > 20 {
 		t.Errorf("%v allocations for %d bytes", n, len(b))
@@ -205,6 +219,37 @@ func TestCheck(t *testing.T) {
 		"decision on users elsewhere": func(i *Image) { i.Routes[0].ConnectUser = i.Routes[1].ConnectUser },
 		"no such cardinality":         func(i *Image) { i.Messages[0].Fields[0].Card = 3 },
 		"listen without address":      func(i *Image) { i.Domains[1].Listen[0].Address = "" },
+		"state twice":                 func(i *Image) { i.States[1].Name = "mode" },
+		"state without values":        func(i *Image) { i.States[2].Values = nil },
+		"initial value out of range":  func(i *Image) { i.States[1].Initial = 3 },
+		"state of no kind":            func(i *Image) { i.States[1].Per = 4 },
+		"value twice":                 func(i *Image) { i.States[2].Values[1] = "x" },
+		"move to nowhere":             func(i *Image) { i.States[0].Moves[0].To = 2 },
+		"move that stays":             func(i *Image) { i.States[0].Moves[0].To = 0 },
+		"moves out of order":          func(i *Image) { m := i.States[0].Moves; m[0], m[1] = m[1], m[0] },
+		"cell of no state":            func(i *Image) { i.Cells[0].State = 3 },
+		"gate's cell in a word":       func(i *Image) { i.Cells[0].Word = 0 },
+		"system's cell at a gate":     func(i *Image) { i.Cells[2].Word = GateWord },
+		"cell out of range":           func(i *Image) { i.Cells[2].Word = 2 },
+		"cell of no domain":           func(i *Image) { i.Cells[1].Domain = 3 },
+		"system's cell of a domain":   func(i *Image) { i.Cells[2].Domain = 0 },
+		"two cells of one instance":   func(i *Image) { i.Cells[3].Domain = 1 },
+		"cell in the sequence number": func(i *Image) { i.Cells[2].Shift = 48 },
+		"cell too narrow":             func(i *Image) { i.Cells[1].Bits = 1 },
+		"cells that share bits":       func(i *Image) { i.Cells[1].Shift = 46 },
+		"too many words":              func(i *Image) { i.Words = MaxWords + 1 },
+		"effect of a forbid":          func(i *Image) { i.Routes[0].Methods[0].Request.Forbid[0].Enter = request(i).Enter },
+		"rate of a forbid":            func(i *Image) { i.Routes[0].Methods[0].Request.Forbid[0].Rate = request(i).Rate },
+		"effect on connecting":        func(i *Image) { i.Routes[1].ConnectUser.Permit[0].Rate = request(i).Rate },
+		"state read on connecting":    func(i *Image) { i.Routes[1].ConnectUser.Permit[0].When = request(i).When.Args[3] },
+		"enters no cell":              func(i *Image) { request(i).Enter[1].Cell = 4 },
+		"enters out of order":         func(i *Image) { request(i).Enter[1].Cell = 1 },
+		"enters no value":             func(i *Image) { request(i).Enter[1].Value = 2 },
+		"enters two words":            func(i *Image) { request(i).Enter[1] = Enter{Cell: 3} },
+		"rate without burst":          func(i *Image) { request(i).Rate.Burst = 0 },
+		"burst without rate":          func(i *Image) { request(i).Rate.Every = 0 },
+		"rate that never refills":     func(i *Image) { request(i).Rate.Every = MaxRefill },
+		"reads no cell":               func(i *Image) { request(i).When.Args[3].Left.Cell = 4 },
 		"bad policy ID":               func(i *Image) { i.Policies[0].ID = "a\nb" },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -249,4 +294,56 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal("two encodings of one image")
 		}
 	})
+}
+
+// A decision has at most MaxEffects permits with effects, and looks at MaxRead words at most.
+func TestEffectLimits(t *testing.T) {
+	img := sample()
+	d := &img.Routes[0].Methods[0].Request
+	permit := func(n int) {
+		d.Permit = nil
+		for range n {
+			d.Permit = append(d.Permit, Rule{Policy: uint32(len(img.Policies)), When: Expr{Op: True}, Rate: Rate{1, 1}})
+			img.Policies = append(img.Policies, Policy{ID: "p"})
+		}
+	}
+	permit(MaxEffects)
+	if err := img.Check(); err != nil {
+		t.Errorf("%d permits with effects: %v", MaxEffects, err)
+	}
+	permit(MaxEffects + 1)
+	if err := img.Check(); err == nil {
+		t.Errorf("%d permits with effects are accepted", MaxEffects+1)
+	}
+	d.Permit = d.Permit[:1]
+	cells := func(n int) {
+		img.Words, img.Cells, img.States = uint32(n), nil, nil
+		e := Expr{Op: Or}
+		for i := range uint32(n) {
+			img.States = append(img.States, State{Name: fmt.Sprint("s", i), Per: PerSystem, Values: []string{"x"}})
+			img.Cells = append(img.Cells, Cell{State: i, Domain: abi.NoDomain, Word: i, Bits: 1})
+			e.Args = append(e.Args, Expr{Op: Eq, Left: Operand{What: CellValue, Cell: i}})
+		}
+		d.Permit[0].When = e
+	}
+	cells(MaxRead)
+	if err := img.Check(); err != nil {
+		t.Errorf("%d words: %v", MaxRead, err)
+	}
+	cells(MaxRead + 1)
+	if err := img.Check(); err == nil {
+		t.Errorf("%d words are accepted", MaxRead+1)
+	}
+}
+
+func TestInitial(t *testing.T) {
+	img := sample()
+	for word, want := range map[uint32]uint64{GateWord: 0, 0: 2, 1: 2 << 4} {
+		if got := img.Initial(word); got != want {
+			t.Errorf("word %d is %#x at first, want %#x", word, got, want)
+		}
+	}
+	if v := img.Cells[1].Value(img.Initial(1)); v != 2 {
+		t.Errorf("value %d of cell 1, want 2", v)
+	}
 }

@@ -118,6 +118,9 @@ func (c *codec) rule(r *Rule) {
 	c.u32(&r.Policy)
 	c.bool(&r.Audit)
 	c.expr(&r.When)
+	list(c, &r.Enter, func(c *codec, e *Enter) { c.u32(&e.Cell); c.u32(&e.Value) })
+	c.u64(&r.Rate.Every)
+	c.u32(&r.Rate.Burst)
 }
 
 func (c *codec) expr(e *Expr) {
@@ -139,6 +142,7 @@ func (c *codec) operand(o *Operand) {
 	small(c, &o.What)
 	c.value(&o.Value)
 	c.numbers(&o.Path)
+	c.u32(&o.Cell)
 }
 
 func (c *codec) value(v *Value) {
@@ -150,4 +154,20 @@ func (c *codec) value(v *Value) {
 func (c *codec) metadata(m *Metadata) {
 	c.str(&m.Key)
 	c.u32(&m.Max)
+}
+
+func (c *codec) state(s *State) {
+	c.str(&s.Name)
+	small(c, &s.Per)
+	c.strings(&s.Values)
+	c.u32(&s.Initial)
+	list(c, &s.Moves, func(c *codec, m *Move) { c.u32(&m.From); c.u32(&m.To) })
+}
+
+func (c *codec) cell(l *Cell) {
+	c.u32(&l.State)
+	c.u32((*uint32)(&l.Domain))
+	c.u32(&l.Word)
+	small(c, &l.Shift)
+	small(c, &l.Bits)
 }
