@@ -83,8 +83,9 @@ type running struct {
 	since   time.Time
 }
 
-// slots keeps the user IDs of these systems away from those of others.
-const testSlot = 4000
+// testSlot is the slot of the tests' systems: each test process has its own, so
+// that the user IDs of its domains, and with them RLIMIT_NPROC, are its own.
+var testSlot = 3000 + os.Getpid()%1000
 
 // plainSystem is what most tests run.
 var plainSystem = []string{"testdata/system/echo.proto", "testdata/system/policy.cedar"}
