@@ -34,8 +34,8 @@ const soPassRights = 83
 func (f *Fabric) Open(r *Route) (*Gate, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if r.closed {
-		return nil, fmt.Errorf("gate: route %d is closed", r.spec.Route)
+	if r.closed || r.programs == [2]*loaded{} {
+		return nil, fmt.Errorf("gate: route %d is closed, or its policy was taken away", r.spec.Route)
 	}
 	g := &Gate{r: r}
 	if err := g.open(); err != nil {

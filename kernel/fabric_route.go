@@ -70,43 +70,17 @@ func (f *Fabric) place(r *Route, progs [2]*loaded) error {
 	return nil
 }
 
-// Replace swaps the programs of a route while its gates are open. The new ones
-// are verified before the old ones go, so no message passes unjudged. Each
-// direction changes at once; between the two a reply may be judged by the old
-// policy although its request was by the new. Pending calls stay pending.
+// Replace swaps the programs of one route while its gates are open: Fabric.Swap
+// with one change. It returns after every filter that ran an old program has ended.
 func (r *Route) Replace(spec *filter.Spec) error {
-	f := r.f
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if r.closed {
-		return fmt.Errorf("route %d: closed", r.spec.Route)
+	r.f.mu.Lock()
+	closed, number := r.closed, r.spec.Route
+	r.f.mu.Unlock()
+	if closed {
+		return fmt.Errorf("route %d: closed", number)
 	}
-	if spec.Client != r.spec.Client || spec.Server != r.spec.Server || spec.Programs[0].NMethods != r.spec.Programs[0].NMethods {
-		return fmt.Errorf("route %d: its replacement is for other domains or another interface", r.spec.Route)
-	}
-	progs, err := f.loadPair(r, spec)
-	if err != nil {
-		return err
-	}
-	for dir := range progs {
-		if err := f.programs.Put(r.slots[dir], progs[dir].program); err != nil {
-			// What could not be swapped must not go on under the old policy.
-			f.programs.Delete(r.slots[0])
-			f.programs.Delete(r.slots[1])
-			f.unloadPair(progs)
-			return fmt.Errorf("route %d: replace its program, now closed: %w", r.spec.Route, err)
-		}
-	}
-	f.unloadPair(r.programs)
-	r.programs, r.spec = progs, spec
-	var errs []error
-	for g := range r.gates {
-		if !g.revoked {
-			errs = append(errs, g.record(r.slots)) // its row names the route, for records: the image may be another
-		}
-		errs = append(errs, g.bump(filter.StatusBump))
-	}
-	return errors.Join(errs...)
+	_, err := r.f.Swap([]Change{{r, spec}})
+	return err
 }
 
 // Close revokes the route's gates and unloads its programs. Messages on gates
