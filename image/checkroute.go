@@ -140,6 +140,10 @@ func (c *exprChecker) expr(e *Expr, depth int) error {
 		}
 	case Eq, Less, LessEq, In, Prefix, Suffix:
 		return c.comparison(e)
+	case Like:
+		return c.like(e)
+	case AnyIn, AnyOut:
+		return c.anyOf(e)
 	}
 	return nil
 }
@@ -154,14 +158,14 @@ func (e *Expr) shape() error {
 		low, high = 1, 1
 	case If:
 		low, high = 3, 3
-	case True, False, Has, Eq, Less, LessEq, In, Prefix, Suffix, User, Group:
+	case True, False, Has, Eq, Less, LessEq, In, Prefix, Suffix, User, Group, Like, AnyIn, AnyOut:
 	default:
 		return fmt.Errorf("unknown operation %d", e.Op)
 	}
 	if n := len(e.Args); n < low || n > high {
 		return fmt.Errorf("operation %d with %d arguments", e.Op, n)
 	}
-	if (len(e.Set) > 0) != (e.Op == In) || (len(e.Path) > 0) != (e.Op == Has) {
+	if (len(e.Set) > 0) != e.hasSet() || (len(e.Path) > 0) != (e.Op == Has) {
 		return fmt.Errorf("operation %d with a set or a path that it has no use for, or without", e.Op)
 	}
 	return nil
@@ -173,11 +177,8 @@ func (c *exprChecker) comparison(e *Expr) error {
 		return err
 	}
 	if e.Op == In {
-		for i := range e.Set {
-			v := &e.Set[i]
-			if v.IsString != (left == kindText) || i > 0 && !v.above(&e.Set[i-1]) {
-				return fmt.Errorf("the set is of another type, or not in order, each once")
-			}
+		if err := setInOrder(e.Set, left == kindText); err != nil {
+			return err
 		}
 		if left == kindText && e.Left.What == Constant {
 			return fmt.Errorf("in: a constant text on the left")
@@ -239,7 +240,7 @@ func (c *exprChecker) operand(o *Operand) (kind, error) {
 	return kindLong, nil
 }
 
-// field resolves a path of field numbers and notes it as a capture.
+// field resolves a path of field numbers.
 func (c *exprChecker) field(p []uint32) (*Field, error) {
 	if c.message == nil || len(p) == 0 || len(p) > MaxNesting {
 		return nil, fmt.Errorf("path of %d fields", len(p))
@@ -252,7 +253,6 @@ func (c *exprChecker) field(p []uint32) (*Field, error) {
 		}
 		f := &m.Fields[j]
 		if i == len(p)-1 {
-			c.captures[fmt.Sprint(p)] = true
 			return f, nil
 		}
 		if f.Type != Nested || f.Card == Repeated {

@@ -304,6 +304,9 @@ const (
 	Suffix // Left ends with Right
 	User   // the client is the user Atom (index into Image.Users); only in routes of users
 	Group  // the client's user is a member of the group Atom (index into Image.Groups)
+	Like   // Left, a String parameter, consists of the texts of Set in this order, with anything between them; at least two
+	AnyIn  // some element of Left, Elements of a repeated parameter, is one of Set
+	AnyOut // some element of Left is none of Set
 )
 
 // An Expr is a Boolean expression over the parameters of one message.
@@ -311,7 +314,7 @@ type Expr struct {
 	Op          Op
 	Args        []Expr
 	Left, Right Operand
-	Set         []Value // In: sorted, unique
+	Set         []Value // In, AnyIn, AnyOut: sorted, unique; Like: in the order of the pattern
 	Path        []uint32
 	Atom        uint32
 }
@@ -326,6 +329,7 @@ const (
 	Count                 // elements of a repeated field, Long
 	Byte                  // kept for handles
 	CellValue             // the value of state in Operand.Cell, Long
+	Elements              // the elements of a repeated integer, bool, enum or string field; AnyIn and AnyOut only
 )
 
 // An Operand is a constant or a property of a field.
