@@ -87,6 +87,10 @@ func Holds(e *image.Expr, args Args, client Client) bool {
 		return strings.HasPrefix(args.Text(e.Left.Path), e.Right.Value.String)
 	case image.Suffix:
 		return strings.HasSuffix(args.Text(e.Left.Path), e.Right.Value.String)
+	case image.Like:
+		return Matches(args.Text(e.Left.Path), e.Set)
+	case image.AnyIn, image.AnyOut:
+		return anyOf(e, args)
 	}
 	panic("expression that no image has")
 }

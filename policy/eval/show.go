@@ -59,6 +59,8 @@ func (s shower) expr(e *image.Expr) string {
 		return s.operand(e.Left) + " starts with " + s.operand(e.Right)
 	case image.Suffix:
 		return s.operand(e.Left) + " ends with " + s.operand(e.Right)
+	case image.Like, image.AnyIn, image.AnyOut:
+		return s.showTest(e)
 	case image.User:
 		return "user(" + s.img.Users[e.Atom] + ")"
 	case image.Group:
