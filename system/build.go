@@ -42,10 +42,11 @@ func (b *builder) system(v *value) {
 	s.Policy = b.inside(v.strings("policy"))
 	s.Require = b.unique(v.strings("require"), "mechanism")
 	s.AuditAllow = v.get("audit") != nil
-	if r := v.get("rings"); r != nil {
-		b.rings(v.strings("rings"), r.pos)
-	}
+	b.use(v.get("use"))
+	b.ringOrder(v.get("rings"))
+	b.roles(v.get("roles"))
 	b.metadata(v.get("metadata"))
+	b.states(v.get("state"))
 	if d := v.get("domains"); d != nil {
 		if len(d.keys) == 0 {
 			b.out.Errorf(d.pos, "declare what runs", "there are no domains")
@@ -97,17 +98,6 @@ func (b *builder) unique(list []String, what string) []String {
 	return good
 }
 
-func (b *builder) rings(names []String, at diag.Pos) {
-	if len(names) == 0 {
-		b.out.Errorf(at, "leave `rings` out for the usual four", "rings is empty")
-		return
-	}
-	b.sys.Rings = nil
-	for i, n := range b.unique(names, "ring") {
-		b.sys.Rings = append(b.sys.Rings, Ring{n, int32(i)})
-	}
-}
-
 func (b *builder) metadata(v *value) {
 	if v == nil {
 		return
@@ -157,6 +147,7 @@ func (b *builder) domain(name String, v *value) *Domain {
 	b.connect(d, v.strings("connect"))
 	b.exports(d, v.get("exports"))
 	b.ring(d, v)
+	b.models(d, v)
 	return d
 }
 
@@ -223,7 +214,7 @@ func (b *builder) files(d *Domain, v *value) {
 		}
 		f := File{Path: p.key, Mode: String{p.value.text, p.value.pos}}
 		if p.value.shape.kind == object {
-			f.Mode, f.As = p.value.string("mode"), p.value.string("as")
+			f.Mode, f.As, f.Ring = p.value.string("mode"), p.value.string("as"), b.knownRing(p.value.string("ring"), "the data of "+p.key.Value)
 		}
 		d.Files = append(d.Files, f)
 	}
@@ -296,6 +287,7 @@ func (b *builder) exports(d *Domain, v *value) {
 				continue
 			}
 			x.Pos = x.Interface.Pos
+			b.rules(&x, e)
 		}
 		if first, twice := seen[x.Interface.Value]; twice {
 			b.out.Errorf(x.Pos, "", "domain %q exports %q twice, first on line %d", d.Name.Value, short(x.Interface.Value), first.Line)
@@ -320,11 +312,7 @@ func (b *builder) ring(d *Domain, v *value) {
 		return
 	}
 	if _, ok := b.sys.Ring(d.Ring.Value); !ok {
-		fix := b.suggest(d.Ring.Value, b.sys.ringNames())
-		if fix == "" {
-			fix = "the rings are " + strings.Join(b.sys.ringNames(), ", ")
-		}
-		b.out.Errorf(d.Ring.Pos, fix, "domain %q is in the unknown ring %q", d.Name.Value, d.Ring.Value)
+		b.out.Errorf(d.Ring.Pos, b.ringFix(d.Ring.Value), "domain %q is in the unknown ring %q", d.Name.Value, d.Ring.Value)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"ward/diag"
 	"ward/internal/yamltext"
+	"ward/ring"
 )
 
 // maxFindings is the number of findings of one file that are kept.
@@ -16,7 +17,7 @@ const maxFindings = 100
 // be compiled. Findings are sorted; each has a place inside the file, but for
 // a file that cannot be read.
 func Load(fsys fs.FS) (*System, diag.List) {
-	sys := &System{Rings: defaultRings(), Metadata: traceContext()}
+	sys := &System{Rings: defaultRings(), Order: defaultOrder(), Metadata: traceContext()}
 	var out diag.List
 	data, ok := ReadText(fsys, FileName, diag.Pos{File: FileName}, &out)
 	if !ok {
@@ -45,6 +46,18 @@ func defaultRings() []Ring {
 		rings = append(rings, Ring{String{Value: name}, int32(i)})
 	}
 	return rings
+}
+
+func defaultOrder() *ring.Order {
+	var names []string
+	for _, r := range defaultRings() {
+		names = append(names, r.Name.Value)
+	}
+	o, err := ring.Line(names)
+	if err != nil {
+		panic(err) // four names that differ
+	}
+	return o
 }
 
 // traceContext returns the metadata keys that every system has (W3C Trace

@@ -121,7 +121,7 @@ func TestModel(t *testing.T) {
 		Env:     []String{{"TZ=UTC", at(16, 12)}},
 		Root:    String{"host", at(17, 11)},
 		Ring:    String{"user", at(12, 3)},
-		Files:   []File{{String{"/etc/certd.yaml", at(18, 14)}, String{"r", at(18, 31)}, String{}}, {String{"/var/lib/certd", at(18, 34)}, String{"rw", at(18, 50)}, String{}}},
+		Files:   []File{{String{"/etc/certd.yaml", at(18, 14)}, String{"r", at(18, 31)}, String{}, String{}}, {String{"/var/lib/certd", at(18, 34)}, String{"rw", at(18, 50)}, String{}, String{}}},
 		Listen:  []Listen{{String{"grpc", at(19, 15)}, String{"tcp:0.0.0.0:8443", at(19, 21)}}},
 		Connect: []String{{"tcp:*:443", at(20, 15)}, {"udp:[::1]:53", at(20, 28)}},
 		Needs:   []String{{"keystore", at(21, 13)}},
@@ -139,7 +139,7 @@ func TestModel(t *testing.T) {
 	if diff := cmp.Diff(wantExports, k.Exports); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]File{{String{"/etc/nginx/tls", at(33, 7)}, String{"rw", at(33, 31)}, String{"root", at(33, 39)}}}, k.Files); diff != "" {
+	if diff := cmp.Diff([]File{{String{"/etc/nginx/tls", at(33, 7)}, String{"rw", at(33, 31)}, String{"root", at(33, 39)}, String{}}}, k.Files); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]String{{"A=1", at(35, 9)}}, k.Env); diff != "" {

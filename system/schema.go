@@ -98,7 +98,12 @@ func Reference() string {
 	section("A domain", domainShape)
 	section("An entry of `files`, long form", domainShape.find("files").shape.elem.either[1])
 	section("An entry of `exports`, long form", domainShape.find("exports").shape.elem.either[1])
+	section("An entry of `exports`, `methods`", methodShape)
+	section("`label`", labelShape)
+	section("A role", rolesShape.elem)
+	section("An entry of `use`, long form", useShape.elem.either[1])
 	section("`quota`", domainShape.find("quota").shape)
+	section("An entry of `state`", stateShape)
 	return b.String()
 }
 

@@ -4,7 +4,10 @@
 // place in the file; it never grants anything: grants become policies (policy).
 package system
 
-import "ward/diag"
+import (
+	"ward/diag"
+	"ward/ring"
+)
 
 // FileName is the name of the file in a system directory.
 const FileName = "system.yaml"
@@ -31,12 +34,14 @@ type System struct {
 	Name       String
 	Interfaces []String // .proto files, relative to the directory
 	Policy     []String // .cedar files
-	Use        []String // models
+	Use        []Use    // models
 	Require    []String
 	Rings      []Ring
-	Domains    []*Domain  // in the order of the file; an implicit name server comes last
-	Metadata   []Metadata // the two keys of the trace context first
-	AuditAllow bool       // `audit: all` at the top: record admitted messages too (docs/decisions/0003-audit-all.md)
+	Order      *ring.Order // of the rings; never nil
+	Roles      []Role      // those with an entry at the top
+	Domains    []*Domain   // in the order of the file; an implicit name server comes last
+	Metadata   []Metadata  // the two keys of the trace context first
+	AuditAllow bool        // `audit: all` at the top: record admitted messages too (docs/decisions/0003-audit-all.md)
 
 	// NameServer is the element of Domains that finds interfaces, or nil if no
 	// domain exports anything. It is the domain NamesDomain; unless the file
@@ -53,6 +58,7 @@ const (
 
 // A Ring as declared; level 0 is the most trusted. If the file declares none
 // there are four: kernel 0, service 1, system 2, user 3; their Name has no place.
+// Where rings form a partial order, Level is that of ring.Order.
 type Ring struct {
 	Name  String
 	Level int32
@@ -76,8 +82,10 @@ type Domain struct {
 	Needs   []String // domains that start before this one; without cycles
 	Ring    String   // name of an element of System.Rings; if not declared, the least trusted, at Pos
 	Roles   []String
-	Label   String
-	Tmp     uint64 // bytes; 0: default
+	Label   Label
+	Bracket *Bracket // of all exports that have none of their own
+	Owner   String   // user of the host; "": root
+	Tmp     uint64   // bytes; 0: default
 	Once    bool
 	Restart String // "" or "never"
 	Inherit String // "" or "none"
@@ -92,6 +100,7 @@ type File struct {
 	Path String
 	Mode String // r, w, rw, rx
 	As   String // "" or "root"
+	Ring String // whose data it is; "": anybody's
 }
 
 // A Listen is an entry of `listen`. Address is tcp:ADDRESS:PORT, udp:ADDRESS:PORT or unix:/PATH.
@@ -99,9 +108,15 @@ type Listen struct{ Name, Address String }
 
 // An Export is an entry of `exports`.
 type Export struct {
-	Interface String  // pkg.Service
-	Socket    String  // absolute path of the socket for programs outside Ward, or empty; unique in the system
-	Bracket   []int32 // none: refused in this version
+	Interface String // pkg.Service
+	Socket    String // absolute path of the socket for programs outside Ward, or empty; unique in the system
+	Bracket   *Bracket
+	HasEntry  bool     // `entry` is written
+	Entry     []String // methods for callers of the gate part of the bracket
+	Trust     String   // "" or WithinRing
+	Flow      String   // "", FlowCall or FlowReply
+	Data      String   // ring whose data the replies carry, or empty
+	Methods   []ExportMethod
 	Pos       diag.Pos
 }
 

@@ -55,13 +55,10 @@ func (v *value) string(name string) String {
 
 // strings returns the values of a list of text.
 func (v *value) strings(name string) []String {
-	var out []String
 	if w := v.get(name); w != nil {
-		for _, e := range w.list {
-			out = append(out, String{e.text, e.pos})
-		}
+		return w.texts()
 	}
-	return out
+	return nil
 }
 
 func (v *value) number(name string) uint64 {
@@ -127,6 +124,8 @@ func fits(n ast.Node, k kind) bool {
 		return k == list
 	case *ast.NullNode:
 		return false
+	case *ast.StringNode:
+		return k == text || k == bytes || k == boolean
 	}
 	return k != object && k != table && k != list
 }

@@ -33,7 +33,8 @@ type Client struct {
 
 // Decide applies a decision to a message, as a filter does: the first forbid
 // that matches, else the first permit, else default deny. Policy is
-// abi.NoPolicy for the latter.
+// abi.NoPolicy for the latter. Conditions on state hold of args that have it
+// (WithState); Judge is the whole of it, with effects.
 func Decide(d *image.Decision, args Args, client Client) (v image.Verdict, audit bool) {
 	for i := range d.Forbid {
 		if Holds(&d.Forbid[i].When, args, client) {
@@ -103,8 +104,11 @@ func equal(l, r image.Operand, args Args) bool {
 }
 
 func long(o image.Operand, args Args) int64 {
-	if o.What == image.Constant {
+	switch o.What {
+	case image.Constant:
 		return o.Value.Long
+	case image.CellValue:
+		return cell(args, o.Cell)
 	}
 	return args.Long(o.Path, o.What)
 }

@@ -44,7 +44,7 @@ func (s shower) expr(e *image.Expr) string {
 	case image.Has:
 		return "has(" + s.path(e.Path) + ")"
 	case image.Eq:
-		return s.operand(e.Left) + " == " + s.operand(e.Right)
+		return s.operand(e.Left) + " == " + s.beside(e.Right, e.Left)
 	case image.Less:
 		return s.operand(e.Left) + " < " + s.operand(e.Right)
 	case image.LessEq:
@@ -52,7 +52,7 @@ func (s shower) expr(e *image.Expr) string {
 	case image.In:
 		var set []string
 		for _, v := range e.Set {
-			set = append(set, value(v))
+			set = append(set, s.beside(image.Operand{Value: v}, e.Left))
 		}
 		return s.operand(e.Left) + " in [" + strings.Join(set, ", ") + "]"
 	case image.Prefix:
@@ -80,6 +80,8 @@ func (s shower) operand(o image.Operand) string {
 	switch o.What {
 	case image.Constant:
 		return value(o.Value)
+	case image.CellValue:
+		return Cell(s.img, o.Cell)
 	case image.Size:
 		return "size(" + s.path(o.Path) + ")"
 	case image.Count:
@@ -105,4 +107,34 @@ func (s shower) path(path []uint32) string {
 		names, m = append(names, name), next
 	}
 	return strings.Join(names, ".")
+}
+
+// beside writes an operand that is compared with another: a value of state by its name.
+func (s shower) beside(o, other image.Operand) string {
+	if o.What == image.Constant && other.What == image.CellValue {
+		return strconv.Quote(Value(s.img, other.Cell, uint32(o.Value.Long)))
+	}
+	return s.operand(o)
+}
+
+// Cell names a cell as @enter and people do: gate.session, system.mode,
+// clerk.session.
+func Cell(img *image.Image, cell uint32) string {
+	c := &img.Cells[cell]
+	st := &img.States[c.State]
+	switch st.Per {
+	case image.PerGate:
+		return "gate." + st.Name
+	case image.PerSystem:
+		return "system." + st.Name
+	}
+	return img.Domains[c.Domain].Name + "." + st.Name
+}
+
+// Value names a value of a cell.
+func Value(img *image.Image, cell, value uint32) string {
+	if values := img.States[img.Cells[cell].State].Values; int(value) < len(values) {
+		return values[value]
+	}
+	return strconv.FormatUint(uint64(value), 10)
 }
