@@ -73,14 +73,16 @@ func (c *checker) decision(d *Decision, m *Message, user bool) error {
 	}
 	for n, rules := range [][]Rule{d.Permit, d.Forbid} {
 		forbid := n == 1
+		seen := map[uint32]bool{}
 		for i := range rules {
 			r := &rules[i]
 			if int(r.Policy) >= len(c.img.Policies) || c.img.Policies[r.Policy].Forbid != forbid {
 				return fmt.Errorf("rule of policy %d, which does not exist or is of the other effect", r.Policy)
 			}
-			if i > 0 && rules[i-1].Policy >= r.Policy {
-				return fmt.Errorf("rules are not in the order of policies, each once")
+			if seen[r.Policy] {
+				return fmt.Errorf("policy %q has two rules in one decision", c.img.Policies[r.Policy].ID)
 			}
+			seen[r.Policy] = true
 			e := exprChecker{checker: c, message: m, user: user, captures: captures, words: words}
 			if err := e.expr(&r.When, 1); err != nil {
 				return fmt.Errorf("policy %q: %w", c.img.Policies[r.Policy].ID, err)

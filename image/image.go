@@ -265,7 +265,8 @@ type MethodPolicy struct {
 
 // A Decision is what is left of the policy when client, server and method are
 // known. Any forbid that matches denies; else any permit that matches admits;
-// else default deny. Rules are in the order of policies in the image.
+// else default deny. Rules are in the order in which they are tried: that of the
+// sources, whatever the numbers of their policies.
 type Decision struct {
 	Forbid []Rule
 	Permit []Rule
