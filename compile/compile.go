@@ -18,10 +18,11 @@ import (
 
 // Result is a compiled system.
 type Result struct {
-	Image  *image.Image // nil if there is an error
-	System *system.System
-	Set    *interfaces.Set
-	Schema string // Cedar's schema of the system's policies
+	Image   *image.Image // nil if there is an error
+	System  *system.System
+	Set     *interfaces.Set
+	Sources []policy.Source // the policies as they were read
+	Schema  string          // Cedar's schema of the system's policies
 }
 
 // Dir compiles a system directory. The result is never nil; if the list has
@@ -36,7 +37,7 @@ func Dir(fsys fs.FS) (*Result, diag.List) {
 			sources = append(sources, policy.Source{Name: p.Value, Text: string(text)})
 		}
 	}
-	r := &Result{System: sys, Set: set}
+	r := &Result{System: sys, Set: set, Sources: sources}
 	if findings.Failed() {
 		findings = append(findings, policy.Syntax(sources)...)
 		findings.Sort()

@@ -49,6 +49,7 @@ Needs root: domains get user IDs, namespaces and a policy in the kernel.`,
 			if untilDone && !slices.ContainsFunc(img.Domains, func(d image.Domain) bool { return d.Once }) {
 				return badInput("--until-done: no domain of %s has `once: true`, so it would never be done", img.Name)
 			}
+			noteSource(img.Name, args[0])
 			return supervise(cmd, encoded, img, untilDone)
 		},
 	}

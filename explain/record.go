@@ -1,0 +1,128 @@
+package explain
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ward/cases"
+)
+
+// Recorded is what an audit record says, as far as it matters here.
+type Recorded struct {
+	Event     string         `json:"event"`
+	Seq       uint64         `json:"seq,omitempty"`
+	From      string         `json:"from"`
+	To        string         `json:"to"`
+	Interface string         `json:"interface,omitempty"`
+	Method    string         `json:"method,omitempty"`
+	Kind      string         `json:"kind,omitempty"`
+	Params    map[string]any `json:"params,omitempty"`
+	Verdict   string         `json:"verdict"`
+	Policy    string         `json:"policy,omitempty"`
+	Reason    string         `json:"reason,omitempty"`
+	Detail    string         `json:"detail,omitempty"`
+	Cut       []string       `json:"cut,omitempty"` // parameters of which the record has the beginning only
+}
+
+// ParseRecord reads one line of the audit file.
+func ParseRecord(line []byte) (*Recorded, error) {
+	r := new(Recorded)
+	d := json.NewDecoder(strings.NewReader(string(line)))
+	d.UseNumber()
+	if err := d.Decode(r); err != nil {
+		return nil, fmt.Errorf("not an audit record: %w", err)
+	}
+	switch {
+	case r.Event != "call" && r.Event != "reply" && r.Event != "gate":
+		return nil, fmt.Errorf("a record of the event %q: only call, reply and gate can be explained", r.Event)
+	case r.From == "" || r.To == "" && r.Event != "gate":
+		return nil, fmt.Errorf("the record does not say from whom, or to whom")
+	case r.Event == "gate" && r.Interface == "" || r.Event != "gate" && r.Method == "":
+		return nil, fmt.Errorf("the record does not say which method: %s", r.Reason)
+	}
+	return r, nil
+}
+
+// cutMark ends a text of which the record has the beginning only.
+const cutMark = "…"
+
+// FromRecord turns a record into a question, and notes what the record does not
+// have whole.
+//
+// Preconditions: as for System.Question.
+func (s *System) FromRecord(r *Recorded) (cases.Question, error) {
+	q := cases.Question{From: r.From, To: r.To, Method: r.Method, Reply: r.Event == "reply"}
+	if r.Event == "gate" {
+		// No gate: no method of the interface. The first stands for all.
+		for _, i := range s.Image.Interfaces {
+			if i.Name == r.Interface && len(i.Methods) > 0 {
+				q.Method = i.Name + "/" + i.Methods[0].Name
+			}
+		}
+		if q.Method == "" {
+			return q, fmt.Errorf("this system has no interface %q", r.Interface)
+		}
+		return q, nil
+	}
+	if r.Kind == "error" || r.Kind == "stream end" || r.Kind == "cancel" || r.Kind == "credit" {
+		return q, nil // no message of the method
+	}
+	args, cut := Args(r.Params)
+	r.Cut = cut
+	var err error
+	q.Args, err = cases.Compact(s.Image, s.Set, q.Method, q.Reply, args)
+	return q, err
+}
+
+// Args writes the parameters of a record as path=value, in order of their
+// names, and lists those of which it has the beginning only.
+func Args(params map[string]any) (args, cut []string) {
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		switch v := params[name].(type) {
+		case string:
+			if strings.HasSuffix(v, cutMark) {
+				cut = append(cut, name)
+				continue
+			}
+			args = append(args, name+"="+strconv.Quote(v))
+		case map[string]any: // {"size": 3} or {"count": 3}
+			for _, what := range slices.Sorted(maps.Keys(v)) {
+				args = append(args, fmt.Sprintf("%s.%s=%v", name, what, v[what]))
+			}
+		default:
+			args = append(args, fmt.Sprintf("%s=%v", name, v))
+		}
+	}
+	return args, cut
+}
+
+// Record explains what a record says, for the ends that it names.
+//
+// Preconditions: as for Question.
+func (s *System) Record(r *Recorded) ([]Explanation, error) {
+	q, err := s.FromRecord(r)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.question(q, r.Event == "gate")
+	for i := range all {
+		all[i].Record = r
+	}
+	return all, err
+}
+
+// Changed reports whether an explanation of a record comes to another verdict
+// than the record, or to other policies.
+func (r *Recorded) Changed(e *Explanation) bool {
+	if e.Verdict != Allow && e.Verdict != Deny {
+		return false // it depends on what the record does not have
+	}
+	if r.Verdict != e.Verdict {
+		return true
+	}
+	return r.Policy != "" && !slices.ContainsFunc(e.Policies, func(p Policy) bool { return p.ID == r.Policy })
+}
