@@ -21,7 +21,8 @@ var rooms = map[string]struct {
 	"diag":                   {deny: pure, only: []string{}},
 	"image":                  {may: []string{"abi"}, deny: pure, only: []string{}},
 	"filter":                 {may: []string{"abi", "image"}, deny: pure, only: []string{"github.com/cilium/ebpf/asm"}},
-	"system":                 {may: []string{"abi", "diag", "internal/yamltext"}, deny: pure},
+	"system":                 {may: []string{"abi", "diag", "internal/yamltext", "ring"}, deny: pure},
+	"ring":                   {deny: pure, only: []string{}},
 	"internal/yamltext":      {may: []string{"diag"}, deny: pure},
 	"interfaces":             {may: []string{"abi", "diag", "image", "proto", "system"}, deny: pure},
 	"policy":                 {may: []string{"abi", "diag", "image", "interfaces", "system"}, deny: pure},
@@ -32,8 +33,11 @@ var rooms = map[string]struct {
 	"compile":                {may: []string{"abi", "diag", "image", "interfaces", "policy", "system"}, deny: []string{"net", "syscall", "unsafe"}},
 	"graph":                  {may: []string{"abi", "image"}, deny: pure, only: []string{}},
 	"cases":                  {may: []string{"abi", "diag", "image", "interfaces", "internal/yamltext", "policy/prove", "system"}, deny: pure},
+	"explain":                {may: []string{"abi", "cases", "diag", "image", "interfaces", "policy", "policy/eval", "policy/prove"}, deny: pure},
 	"compare":                {may: []string{"abi", "image"}, deny: pure, only: []string{}},
 	"kernel":                 {may: []string{"abi", "image", "filter"}},
+	"kernel/confine":         {only: []string{"golang.org/x/sys/unix"}},
+	"thread":                 {may: []string{"kernel/confine"}, deny: []string{"net", "unsafe", "os/exec"}, only: []string{"golang.org/x/sys/unix"}},
 	"difftest":               {only: []string{}}, // nothing but tests
 	"gate":                   {may: []string{"abi", "kernel/packet", "kernel/page"}},
 }
