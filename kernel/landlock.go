@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/image"
+	"ward/kernel/confine"
 )
 
 // What Landlock can refuse, by the ABI that brought it
@@ -17,33 +18,11 @@ const (
 	// never sockets and devices
 	landlockMake = unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_MAKE_DIR |
 		unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_FIFO | unix.LANDLOCK_ACCESS_FS_MAKE_SYM | unix.LANDLOCK_ACCESS_FS_REFER
-
-	landlockNet   = unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
-	landlockScope = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL
 )
 
 // landlockHandled returns what a ruleset of the given ABI handles: file
-// rights, network rights, scopes. What is handled is refused unless a rule
-// grants it. ABIs above 7 add rights that Ward does not handle yet.
-func landlockHandled(abi int) (fs, net, scope uint64) {
-	fs = 1<<13 - 1 // EXECUTE to MAKE_SYM
-	if abi >= 2 {
-		fs |= unix.LANDLOCK_ACCESS_FS_REFER
-	}
-	if abi >= 3 {
-		fs |= unix.LANDLOCK_ACCESS_FS_TRUNCATE
-	}
-	if abi >= 4 {
-		net = landlockNet
-	}
-	if abi >= 5 {
-		fs |= unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
-	}
-	if abi >= 6 {
-		scope = landlockScope
-	}
-	return fs, net, scope
-}
+// rights, network rights, scopes.
+func landlockHandled(abi int) (fs, net, scope uint64) { return confine.Handled(abi) }
 
 // landlockRights translates the access of a bind. A file can only be granted
 // what makes sense for a file.

@@ -5,26 +5,17 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"ward/kernel/confine"
 )
 
 // LandlockABI returns the version of Landlock that the kernel has; an error,
 // usually ENOSYS or EOPNOTSUPP, if it has none or it is switched off.
-func LandlockABI() (int, error) {
-	v, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
-	if e != 0 {
-		return 0, e
-	}
-	return int(v), nil
-}
+func LandlockABI() (int, error) { return confine.LandlockABI() }
 
 func landlockCreate(fs, net, scope uint64) (int, error) {
-	// Older kernels know a shorter struct and accept a longer one if the rest is 0.
-	attr := [3]uint64{fs, net, scope}
-	fd, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
-	if e != 0 {
-		return -1, e
-	}
-	return int(fd), nil
+	set, err := confine.NewRuleset(fs, net, scope)
+	return int(set), err
 }
 
 // pathRule is struct landlock_path_beneath_attr, which is packed, with room
@@ -37,12 +28,7 @@ func pathRule(fd int, rights uint64) *[16]byte {
 }
 
 func landlockAllow(set, fd int, rights uint64) error {
-	rule := pathRule(fd, rights)
-	_, _, e := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(set), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(rule)), 0, 0, 0)
-	if e != 0 {
-		return e
-	}
-	return nil
+	return confine.Ruleset(set).AllowBeneath(fd, rights)
 }
 
 // allowLater appends steps that open name, below dir, and grant rights on it.

@@ -115,35 +115,38 @@ var gateCalls = func() []Call {
 	)
 	return append(calls,
 		// No setuid and setgid files: with `as: root` they would be root's, for everybody on the host.
-		Call{unix.SYS_FCHMOD, noSetID(1)},
-		Call{unix.SYS_FCHMODAT, noSetID(2)},
-		Call{unix.SYS_OPENAT, createNoSetID(2, 3)},
+		Call{Nr: unix.SYS_FCHMOD, When: noSetID(1)},
+		Call{Nr: unix.SYS_FCHMODAT, When: noSetID(2)},
+		Call{Nr: unix.SYS_OPENAT, When: createNoSetID(2, 3)},
 		// Threads, not processes; no namespaces.
-		Call{unix.SYS_CLONE, []Match{{{Index: 0, Mask: cloneThread | cloneForbidden2, Value: cloneThread}}}},
+		Call{Nr: unix.SYS_CLONE, When: []Match{{{Index: 0, Mask: cloneThread | cloneForbidden2, Value: cloneThread}}}},
 		// No address: only over what is connected already.
-		Call{unix.SYS_SENDTO, []Match{{{Index: 4, Value: 0, Wide: true}}}},
+		Call{Nr: unix.SYS_SENDTO, When: []Match{{{Index: 4, Value: 0, Wide: true}}}},
 		// Time-outs only: buffers stay as they were made.
-		Call{unix.SYS_SETSOCKOPT, []Match{
+		Call{Nr: unix.SYS_SETSOCKOPT, When: []Match{
 			{{Index: 1, Value: unix.SOL_SOCKET}, {Index: 2, Value: unix.SO_RCVTIMEO}},
 			{{Index: 1, Value: unix.SOL_SOCKET}, {Index: 2, Value: unix.SO_SNDTIMEO}},
 		}},
 		// No F_SETOWN, F_SETSIG, F_NOTIFY, F_SETPIPE_SZ, F_SETLEASE.
-		Call{unix.SYS_FCNTL, oneOf(1, unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL,
+		Call{Nr: unix.SYS_FCNTL, When: oneOf(1, unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL,
 			unix.F_GETLK, unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW, unix.F_GET_SEALS, unix.F_ADD_SEALS, unix.F_GETPIPE_SZ)},
 		// No TIOCSTI, TIOCLINUX, TIOCSCTTY and no device's own.
-		Call{unix.SYS_IOCTL, oneOf(1, unix.TCGETS, fionread, fionbio, fioclex, fionclex, unix.TIOCGWINSZ)},
-		Call{unix.SYS_PRCTL, oneOf(0, gatePrctl...)},
-		Call{unix.SYS_PRLIMIT64, oneOf(0, 0)},
-		Call{unix.SYS_SCHED_GETAFFINITY, oneOf(0, 0)},
+		Call{Nr: unix.SYS_IOCTL, When: oneOf(1, unix.TCGETS, fionread, fionbio, fioclex, fionclex, unix.TIOCGWINSZ)},
+		Call{Nr: unix.SYS_PRCTL, When: oneOf(0, gatePrctl...)},
+		// A filter of its own on the calling thread, without a listener: it can
+		// only refuse more (package thread).
+		Call{Nr: unix.SYS_SECCOMP, When: []Match{{{Index: 0, Value: unix.SECCOMP_SET_MODE_FILTER}, {Index: 1, Value: 0}}}},
+		Call{Nr: unix.SYS_PRLIMIT64, When: oneOf(0, 0)},
+		Call{Nr: unix.SYS_SCHED_GETAFFINITY, When: oneOf(0, 0)},
 	)
 }()
 
 // hostForms replace gate entries of the same call.
 var hostForms = []Call{
 	// Processes too, but no namespaces.
-	{unix.SYS_CLONE, []Match{{{Index: 0, Mask: cloneForbidden2, Value: 0}}}},
-	{unix.SYS_IOCTL, oneOf(1, unix.TCGETS, fionread, fionbio, fioclex, fionclex, unix.TIOCGWINSZ, unix.TIOCGPGRP, unix.FS_IOC_GETFLAGS)},
-	{unix.SYS_PRCTL, oneOf(0, append(append([]uint32(nil), gatePrctl...), unix.PR_GET_SECCOMP, unix.PR_SET_CHILD_SUBREAPER, unix.PR_GET_CHILD_SUBREAPER, unix.PR_GET_KEEPCAPS, unix.PR_GET_SECUREBITS)...)},
+	{Nr: unix.SYS_CLONE, When: []Match{{{Index: 0, Mask: cloneForbidden2, Value: 0}}}},
+	{Nr: unix.SYS_IOCTL, When: oneOf(1, unix.TCGETS, fionread, fionbio, fioclex, fionclex, unix.TIOCGWINSZ, unix.TIOCGPGRP, unix.FS_IOC_GETFLAGS)},
+	{Nr: unix.SYS_PRCTL, When: oneOf(0, append(append([]uint32(nil), gatePrctl...), unix.PR_GET_SECCOMP, unix.PR_SET_CHILD_SUBREAPER, unix.PR_GET_CHILD_SUBREAPER, unix.PR_GET_KEEPCAPS, unix.PR_GET_SECUREBITS)...)},
 }
 
 var hostCalls = append(anyArgs(
@@ -154,4 +157,4 @@ var hostCalls = append(anyArgs(
 	unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_FGETXATTR, unix.SYS_LISTXATTR, unix.SYS_LLISTXATTR, unix.SYS_FLISTXATTR,
 	unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO, unix.SYS_READAHEAD, unix.SYS_SYNC_FILE_RANGE,
 	unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_FUTEX_WAITV,
-), Call{unix.SYS_SCHED_SETAFFINITY, oneOf(0, 0)})
+), Call{Nr: unix.SYS_SCHED_SETAFFINITY, When: oneOf(0, 0)})

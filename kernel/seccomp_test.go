@@ -58,7 +58,7 @@ var forbidden = map[string]uintptr{
 	"init_module": unix.SYS_INIT_MODULE, "finit_module": unix.SYS_FINIT_MODULE, "delete_module": unix.SYS_DELETE_MODULE, "kexec_load": unix.SYS_KEXEC_LOAD, "reboot": unix.SYS_REBOOT, "swapon": unix.SYS_SWAPON, "swapoff": unix.SYS_SWAPOFF,
 	"acct": unix.SYS_ACCT, "quotactl": unix.SYS_QUOTACTL, "personality": unix.SYS_PERSONALITY, "syslog": unix.SYS_SYSLOG, "settimeofday": unix.SYS_SETTIMEOFDAY, "clock_settime": unix.SYS_CLOCK_SETTIME, "adjtimex": unix.SYS_ADJTIMEX,
 	"move_pages": unix.SYS_MOVE_PAGES, "migrate_pages": unix.SYS_MIGRATE_PAGES, "mbind": unix.SYS_MBIND, "splice": unix.SYS_SPLICE, "vmsplice": unix.SYS_VMSPLICE, "tee": unix.SYS_TEE,
-	"setuid": unix.SYS_SETUID, "setgid": unix.SYS_SETGID, "setresuid": unix.SYS_SETRESUID, "setresgid": unix.SYS_SETRESGID, "setgroups": unix.SYS_SETGROUPS, "capset": unix.SYS_CAPSET, "seccomp": unix.SYS_SECCOMP, "mknodat": unix.SYS_MKNODAT, "fanotify_init": unix.SYS_FANOTIFY_INIT,
+	"setuid": unix.SYS_SETUID, "setgid": unix.SYS_SETGID, "setresuid": unix.SYS_SETRESUID, "setresgid": unix.SYS_SETRESGID, "setgroups": unix.SYS_SETGROUPS, "capset": unix.SYS_CAPSET, "mknodat": unix.SYS_MKNODAT, "fanotify_init": unix.SYS_FANOTIFY_INIT,
 	"shmget": unix.SYS_SHMGET, "msgget": unix.SYS_MSGGET, "semget": unix.SYS_SEMGET, "mq_open": unix.SYS_MQ_OPEN, "memfd_secret": 447, "an unknown one": 1000,
 }
 
@@ -185,6 +185,9 @@ func TestSeccompArguments(t *testing.T) {
 		{"pipe size", unix.SYS_FCNTL, []uint64{3, unix.F_SETPIPE_SZ}, false, false},
 		{"name", unix.SYS_PRCTL, []uint64{unix.PR_SET_NAME}, true, true},
 		{"seccomp by prctl", unix.SYS_PRCTL, []uint64{unix.PR_SET_SECCOMP}, false, false},
+		{"a filter of its own", unix.SYS_SECCOMP, []uint64{unix.SECCOMP_SET_MODE_FILTER, 0, 0x1000}, true, true},
+		{"a filter with a listener", unix.SYS_SECCOMP, []uint64{unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, 0x1000}, false, false},
+		{"strict seccomp", unix.SYS_SECCOMP, []uint64{unix.SECCOMP_SET_MODE_STRICT, 0, 0}, false, false},
 		{"ptracer", unix.SYS_PRCTL, []uint64{unix.PR_SET_PTRACER}, false, false},
 		{"plain mode", unix.SYS_FCHMODAT, []uint64{3, 1, 0o1777}, true, true},
 		{"setuid mode", unix.SYS_FCHMODAT, []uint64{3, 1, 0o4755}, false, false},
