@@ -10,22 +10,33 @@ import (
 
 // A captureTree says, per field number, what of a message is remembered.
 type captureTree struct {
-	value, count int // 1 + capture slot; 0: not
-	children     map[uint32]*captureTree
+	value, count    int // 1 + capture slot; 0: not
+	tests, patterns int // of the answers to testSet, of the state of patternSet
+	testSet         *testSet
+	patternSet      *patternSet
+	children        map[uint32]*captureTree
 }
 
 // captureSet is what the decision of one method looks at, in its slots.
 type captureSet struct {
-	params []Param
-	tree   *captureTree
+	params   []Param
+	tests    []*testSet // their slots come after those of params, and then those of patterns
+	patterns []*patternSet
+	tree     *captureTree
 }
 
-// slot returns the capture slot of a property of a field.
-func (c *captureSet) slot(path []uint32, count bool) int {
+// at returns what is remembered of a field.
+func (c *captureSet) at(path []uint32) *captureTree {
 	t := c.tree
 	for _, n := range path {
 		t = t.children[n]
 	}
+	return t
+}
+
+// slot returns the capture slot of a property of a field.
+func (c *captureSet) slot(path []uint32, count bool) int {
+	t := c.at(path)
 	if count {
 		return t.count - 1
 	}
@@ -44,8 +55,9 @@ func captures(img *image.Image, root uint32, d image.Decision) (*captureSet, err
 		}
 		all = append(all, p)
 	}
+	set := &captureSet{tree: &captureTree{}}
 	operand := func(o image.Operand) {
-		if o.What != image.Constant {
+		if len(o.Path) > 0 && o.What != image.Elements {
 			add(o.Path, o.What == image.Count)
 		}
 	}
@@ -54,10 +66,11 @@ func captures(img *image.Image, root uint32, d image.Decision) (*captureSet, err
 		switch e.Op {
 		case image.Has:
 			add(e.Path, false)
-		case image.Eq, image.Less, image.LessEq, image.In, image.Prefix, image.Suffix:
+		case image.Eq, image.Less, image.LessEq, image.In, image.Prefix, image.Suffix, image.Like:
 			operand(e.Left)
 			operand(e.Right)
 		}
+		set.ask(e)
 		for i := range e.Args {
 			walk(&e.Args[i])
 		}
@@ -84,28 +97,62 @@ func captures(img *image.Image, root uint32, d image.Decision) (*captureSet, err
 	}
 	slices.SortFunc(all, order)
 	all = slices.CompactFunc(all, func(a, b Param) bool { return order(a, b) == 0 })
-	if len(all) > Captures {
-		return nil, fmt.Errorf("its policies look at %d parameters, the limit is %d; look at fewer, or split the method", len(all), Captures)
+	if n := len(all) + len(set.tests) + len(set.patterns); n > Captures {
+		return nil, fmt.Errorf("its policies look at %d parameters, the limit is %d; look at fewer, or split the method", n, Captures)
 	}
-	set := &captureSet{params: all, tree: &captureTree{}}
+	set.params = all
 	for i, p := range all {
-		t := set.tree
-		for _, n := range p.Path {
-			if t.children == nil {
-				t.children = map[uint32]*captureTree{}
-			}
-			if t.children[n] == nil {
-				t.children[n] = &captureTree{}
-			}
-			t = t.children[n]
-		}
+		t := set.tree.grow(p.Path)
 		if p.Count {
 			t.count = i + 1
 		} else {
 			t.value = i + 1
 		}
 	}
+	for i, q := range set.tests {
+		t := set.tree.grow(q.path)
+		t.tests, t.testSet = len(all)+i+1, q
+	}
+	for i, q := range set.patterns {
+		t := set.tree.grow(q.path)
+		t.patterns, t.patternSet = len(all)+len(set.tests)+i+1, q
+	}
 	return set, nil
+}
+
+// ask notes what e asks of a parameter while it is read.
+func (c *captureSet) ask(e *image.Expr) {
+	path := e.Left.Path
+	if e.Tabled() {
+		i := slices.IndexFunc(c.tests, func(s *testSet) bool { return slices.Equal(s.path, path) })
+		if i < 0 {
+			i = len(c.tests)
+			c.tests = append(c.tests, &testSet{path: path})
+		}
+		c.tests[i].bit(e)
+	}
+	if e.Scanned() {
+		i := slices.IndexFunc(c.patterns, func(s *patternSet) bool { return slices.Equal(s.path, path) })
+		if i < 0 {
+			i = len(c.patterns)
+			c.patterns = append(c.patterns, &patternSet{path: path})
+		}
+		c.patterns[i].accept(e)
+	}
+}
+
+// grow returns the tree of a field, which it makes.
+func (c *captureTree) grow(path []uint32) *captureTree {
+	for _, n := range path {
+		if c.children == nil {
+			c.children = map[uint32]*captureTree{}
+		}
+		if c.children[n] == nil {
+			c.children[n] = &captureTree{}
+		}
+		c = c.children[n]
+	}
+	return c
 }
 
 // resolve fills in what a parameter's path leads to.

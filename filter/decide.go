@@ -84,7 +84,7 @@ func verdictWord(r abi.Reason, policy uint32, audit bool) uint64 {
 func check(rules []rule) (asm.Instructions, error) {
 	g := newGen("check")
 	g.prologue(1)
-	g.emit(asm.LoadMem(asm.R8, asm.R7, walkCheck, asm.Half))
+	g.emit(asm.LoadMem(asm.R8, asm.R7, walkCheck, asm.Half), asm.And.Imm(asm.R8, maxRules))
 	ok := g.label()
 	labels := map[uint64]string{}
 	var keys []uint64
@@ -109,7 +109,7 @@ func check(rules []rule) (asm.Instructions, error) {
 			part.gen(s, part.text, next, fail, next)
 			g.place(next)
 		}
-		if len(r.field.In) > 0 {
+		if len(r.field.In) > 0 && !largeIn(r.field) {
 			g.inStrings(s, r.field.In, ok, fail)
 		} else {
 			g.jump(ok)
@@ -172,7 +172,13 @@ func (g *gen) cond(e *image.Expr, yes, no, next string) {
 	case image.LessEq:
 		g.long(asm.R1, e.Left)
 		g.compare(asm.JSLE, e.Right, yes, no, next)
+	case image.Like, image.AnyIn, image.AnyOut:
+		g.seen(e, yes, no, next)
 	case image.In:
+		if e.Tabled() {
+			g.seen(e, yes, no, next)
+			return
+		}
 		if e.Set[0].IsString {
 			var set []string
 			for _, v := range e.Set {

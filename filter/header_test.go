@@ -62,10 +62,11 @@ func TestHeaderMirrorsABI(t *testing.T) {
 		"M_CLIENT_STREAM": methodClientStream, "M_SERVER_STREAM": methodServerStream, "M_PERMIT": methodPermit,
 		"NODE_METADATA": nodeMetadata, "NODE_STATUS": nodeStatus,
 		"F_REPEATED": flagRepeated, "F_BITS": flagBits, "F_SET": flagSet, "F_CLASS": flagClass, "F_NONZERO": flagNonzero,
-		"U_CLASS": usesClass, "U_SET": usesSet, "U_SPARSE": usesSparse, "U_TEXT1": usesText1, "U_TEXT2": usesText2, "U_TEXT4": usesText4, "U_TEXT8": usesText8,
+		"U_CLASS": usesClass, "U_SET": usesSet, "U_SPARSE": usesSparse, "U_TEXT1": usesText1, "U_TEXT2": usesText2, "U_TEXT4": usesText4, "U_TEXT8": usesText8, "U_TESTS": usesTests, "U_LIKES": usesLikes,
+		"SEEN_FOUND": seenFound, "CHECK_RULE": maxRules, "CHECK_FIRST": checkSeen,
 		"STATUS_BUMP": StatusBump, "STATUS_REVOKE": StatusRevoke, "STATUS_RESET": StatusReset, "UTF8_REJECT": utf8Reject,
 	}
-	local := map[string]bool{"WINDOW": true, "COUNT_DENSE": true, "MODE_FIELD": true, "MODE_VALUE": true, "MODE_PACKED": true, "MODE_STRING": true, "MODE_CLASS": true}
+	local := map[string]bool{"WINDOW": true, "COUNT_DENSE": true, "MODE_FIELD": true, "MODE_VALUE": true, "MODE_PACKED": true, "MODE_STRING": true, "MODE_CLASS": true, "CHECK_GOING": true}
 	got := defines(t)
 	for name, v := range want {
 		if g, ok := got[name]; !ok || g != v {

@@ -81,9 +81,9 @@ func TestLayouts(t *testing.T) {
 	}
 	field, _ := layout(t, spec, "field")
 	row := (&fieldRow{number: 1, typ: 2, wire: 3, flags: 4, bit: 5, cap: 6, count: 7, check: 8, child: 9, bias: 10, lo: 11, hi: 12, bits: 13, set: 14, nset: 15,
-		oneof: 16, minLen: 17, maxLen: 18, minItems: 19, maxItems: 20, minRunes: 21, maxRunes: 22, class: [2]uint64{23, 0}, nth: 24, nthFlag: 25}).append(nil)
+		oneof: 16, minLen: 17, maxLen: 18, minItems: 19, maxItems: 20, minRunes: 21, maxRunes: 22, class: [2]uint64{23, 0}, nth: 24, nthFlag: 25, tests: 26, likes: 27, tcap: 28, lcap: 29}).append(nil)
 	for i, name := range []string{"number", "type", "wire", "flags", "bit", "cap", "count", "check", "child", "bias", "lo", "hi", "bits", "set", "nset",
-		"oneof", "minlen", "maxlen", "minitems", "maxitems", "minrunes", "maxrunes", "class", "nth", "nthf"} {
+		"oneof", "minlen", "maxlen", "minitems", "maxitems", "minrunes", "maxrunes", "class", "nth", "nthf", "tests", "likes", "tcap", "lcap"} {
 		if row[field[name]] != byte(i+1) {
 			t.Errorf("field.%s is at %d, where Go writes %d", name, field[name], row[field[name]])
 		}
@@ -127,7 +127,7 @@ func TestStackFitsLinux61(t *testing.T) {
 		return (frames[fn] + 31) / 32 * 32
 	}
 	for _, chain := range [][]string{{"gate", "header"}, {"gate", "decide"}, {"gate", "finish"}, {"gate", "turn", "tag"}, {"gate", "turn", "value"},
-		{"gate", "turn", "utf8_stretch"}, {"gate", "turn", "class_stretch"}, {"gate", "turn", "check"}, {"stub"}} {
+		{"gate", "turn", "utf8_stretch"}, {"gate", "turn", "class_stretch"}, {"gate", "turn", "check"}, {"gate", "turn", "seen", "follow"}, {"gate", "turn", "seen", "seek"}, {"gate", "turn", "seen", "answer"}, {"stub"}} {
 		sum := 0
 		for _, fn := range chain {
 			sum += round(fn)

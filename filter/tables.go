@@ -34,7 +34,7 @@ const (
 const (
 	MethodRow = 24
 	NodeRow   = 32
-	FieldRow  = 112
+	FieldRow  = 128
 )
 
 // Placeholders: numbers of the constants K(n) in gate.bpf.c.
@@ -88,6 +88,8 @@ const (
 	usesText2
 	usesText4
 	usesText8
+	usesTests
+	usesLikes
 )
 
 // Offsets in struct walk that generated code reads.
@@ -149,6 +151,8 @@ type fieldRow struct {
 	minRunes, maxRunes    uint32
 	class                 [2]uint64
 	nth, nthFlag          uint32
+	tests, likes          uint32
+	tcap, lcap            uint8
 }
 
 func (f *fieldRow) append(b []byte) []byte {
@@ -161,7 +165,8 @@ func (f *fieldRow) append(b []byte) []byte {
 	b = le64(b, f.oneof)
 	b = le32(b, f.minLen, f.maxLen, f.minItems, f.maxItems, f.minRunes, f.maxRunes)
 	b = le64(b, f.class[0], f.class[1])
-	return le32(b, f.nth, f.nthFlag)
+	b = le32(b, f.nth, f.nthFlag, f.tests, f.likes)
+	return append(b, f.tcap, f.lcap, 0, 0, 0, 0, 0, 0)
 }
 
 func le32(b []byte, vs ...uint32) []byte {

@@ -181,10 +181,10 @@ func (t *tree) field(m *image.Message, i int, c *captureTree, depth int) (fieldR
 			r.flags |= flagClass
 			r.class = f.Class
 		}
-		if len(f.In) > 0 || f.Prefix != "" || f.Suffix != "" {
+		if len(f.In) > 0 && !largeIn(f) || f.Prefix != "" || f.Suffix != "" {
 			t.rules = append(t.rules, rule{f.Number, f})
-			if len(t.rules) > math.MaxUint16 {
-				return r, fmt.Errorf("more than %d rules on strings in the trees of one interface and direction", math.MaxUint16)
+			if len(t.rules) > maxRules {
+				return r, fmt.Errorf("more than %d rules on strings in the trees of one interface and direction", maxRules)
 			}
 			r.check = uint16(len(t.rules))
 		}
@@ -193,7 +193,7 @@ func (t *tree) field(m *image.Message, i int, c *captureTree, depth int) (fieldR
 			return r, err
 		}
 	}
-	return r, nil
+	return r, t.seenBy(f, c, &r)
 }
 
 func wire(t image.Type) uint8 {
@@ -221,6 +221,12 @@ func (t *tree) uses(methods []methodRow) (u uint64) {
 		}
 		if t.rows[i].flags&flagSet != 0 {
 			u |= usesSet
+		}
+		if t.rows[i].tests != 0 {
+			u |= usesTests
+		}
+		if t.rows[i].likes != 0 {
+			u |= usesLikes
 		}
 	}
 	for i := range methods {

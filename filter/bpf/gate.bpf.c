@@ -127,6 +127,7 @@ noinline int check(struct __sk_buff *skb, struct walk *w)
 }
 
 #include "walk.h"
+#include "seen.h"
 #include "message.h"
 
 /* ---- the program of a direction ---- */
@@ -140,6 +141,7 @@ struct run {
 static long turn(__u32 i, struct run *x)
 {
 	int r = 0;
+	__u32 from;
 
 	if (x->w.mode == MODE_FIELD) {
 		r = tag(x->skb, &x->w);
@@ -148,17 +150,22 @@ static long turn(__u32 i, struct run *x)
 	}
 	if (!r && x->w.mode < MODE_STRING)
 		r = value(x->skb, &x->w);
+	from = x->w.off;
 	if (!r && x->w.mode == MODE_STRING)
 		r = utf8_stretch(x->skb, &x->w);
 	if (!r && x->w.mode == MODE_CLASS)
 		r = class_stretch(x->skb, &x->w);
 	if (!r && x->w.check) {
-		r = check(x->skb, &x->w);
-		if (r) {
-			x->w.reason = REASON_BOUNDS;
-			x->w.detail = r;
+		if (x->w.check & CHECK_RULE) {
+			r = check(x->skb, &x->w);
+			if (r) {
+				x->w.reason = REASON_BOUNDS;
+				x->w.detail = r;
+			}
+			x->w.check &= ~CHECK_RULE;
 		}
-		x->w.check = 0;
+		if (!r && (K_USES & (U_TESTS | U_LIKES)) && x->w.check)
+			r = seen(&x->w, from);
 	}
 	x->w.done = r != 0; // r may be the number of a field, any multiple of 256
 	return r != 0;

@@ -268,6 +268,8 @@ INLINE int scalar(struct walk *w, struct field *f)
 	}
 	w->val = v;
 	capture(w, f->cap, v);
+	if (K_USES & U_TESTS)
+		w->check = f->check;
 	return 0;
 }
 

@@ -136,7 +136,7 @@ struct field {
 	__u32 number; /* 0: no such field */
 	__u8 type, wire, flags, bit;
 	__u8 cap, count; /* 1 + capture slot of the value, of the number of elements; 0: none */
-	__u16 check;     /* 1 + rule of the generated check function; 0: none */
+	__u16 check;     /* 1 + rule of the generated check function, 0: none; CHECK_FIRST: tests or likes */
 	__u32 child;     /* T_NESTED: its node */
 	__u64 bias;      /* values are compared as value ^ bias, unsigned */
 	__u64 lo, hi;
@@ -149,7 +149,18 @@ struct field {
 	__u64 class[2];
 	__u32 nth;  /* number of the field whose bit is this row's position in the node */
 	__u32 nthf; /* 1: its absence breaks a bound; else it is required as such */
+	/* Constants that its values are looked up among: values[tests...] is the answer for the others,
+	 * what the answer must hold for the value to be in bounds, the range of the first keys, and the gap. */
+	__u32 tests; /* 0: none */
+	/* Patterns of a string: values[likes...] is the first state, the states that stay, and for each byte those it leads to. */
+	__u32 likes; /* 0: none */
+	__u8 tcap, lcap; /* 1 + capture slots of the answers and of the state */
+	__u8 pad[6];
 };
+#define SEEN_FOUND 63 /* bit of the answers for a value that is among the constants */
+#define CHECK_RULE 0x3fff
+#define CHECK_GOING 0x4000 /* of the string that is going on some is taken in */
+#define CHECK_FIRST 0x8000 /* the value is to be taken in by seen() */
 #define F_REPEATED 1
 #define F_BITS 2
 #define F_SET 4
@@ -164,6 +175,8 @@ struct field {
 #define U_TEXT2 16  /* with two, */
 #define U_TEXT4 32  /* with three or four, */
 #define U_TEXT8 64  /* with more */
+#define U_TESTS 128 /* a field with constants */
+#define U_LIKES 256 /* a string with a pattern */
 
 /* kernel/fabric.go: a row for each gate */
 struct gate {
