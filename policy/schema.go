@@ -27,7 +27,9 @@ func Schema(sys *system.System, set *interfaces.Set) string {
 		case typeDomain:
 			parents = " in [Role]"
 		case typeUser:
-			parents = " in [Group]"
+			parents = " in [Group, Role]"
+		case typeRole:
+			parents = " in [Role]"
 		case typeObject:
 			parents = " in [Object]"
 		}

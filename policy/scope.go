@@ -172,6 +172,9 @@ func (c *compiler) atom(uid cedar.UID, exact bool) (image.Expr, bool) {
 		return image.Expr{Op: image.User, Atom: intern(&c.img.Users, string(uid.ID))}, true
 	case string(uid.Type) == typeGroup && !exact:
 		return image.Expr{Op: image.Group, Atom: intern(&c.img.Groups, string(uid.ID))}, true
+	case string(uid.Type) == typeRole && !exact:
+		e := c.roleAtom(uid)
+		return e, e.Op != image.False
 	}
 	return image.Expr{Op: image.False}, false
 }

@@ -105,6 +105,8 @@ func (s *source) setID(a syntax.Annotation, ids map[string]diag.Pos, findings *d
 		findings.Errorf(a.ValuePos, "give each policy an @id of its own", "@id %s stands twice, first at %s", quote(a.Value), first)
 	case len(a.Value) > maxID || strings.ContainsFunc(a.Value, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		findings.Errorf(a.ValuePos, "", "@id of more than %d bytes, or with control characters", maxID)
+	case strings.HasPrefix(a.Value, ModelPrefix) && !s.isModel():
+		findings.Errorf(a.ValuePos, "choose another", "@id %s: the names of the standard library begin with ward/", quote(a.Value))
 	case slices.Contains(reservedIDs, a.Value) || strings.HasPrefix(a.Value, "implied:") || strings.HasPrefix(a.Value, system.FileName+":"):
 		findings.Errorf(a.ValuePos, "choose another", "@id %s is kept for verdicts and policies that Ward makes", quote(a.Value))
 	default:
