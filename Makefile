@@ -11,7 +11,7 @@ SUDO     := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH")
 PROGRAMS := ward wardd ward-names
 FUZZTIME ?= 30s
 
-.PHONY: build demo test bench lint difftest fuzz vm-test generate clean help
+.PHONY: build demo test bench lint difftest mutate fuzz vm-test generate clean help
 
 build: ## bin/ward, bin/wardd and bin/ward-names
 	@mkdir -p bin
@@ -39,6 +39,9 @@ difftest: ## the kernel, Go and Cedar on WARD_DIFF_MESSAGES (200000) random mess
 	@mkdir -p build
 	go test -c -o build/difftest.test ./difftest
 	$(SUDO) WARD_DIFF_MESSAGES=$${WARD_DIFF_MESSAGES:-200000} WARD_DIFF_SEED=$${WARD_DIFF_SEED:-} build/difftest.test -test.v -test.timeout 0 -test.run "^TestDifferential$$"
+
+mutate: ## break the compiler and the filter in many ways: the tests must catch each (root, or through sudo; some minutes)
+	$(SUDO) go run ./internal/mutate
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	for package in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
