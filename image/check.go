@@ -175,15 +175,8 @@ func (c *checker) domain(d *Domain, sockets map[string]bool) error {
 			return fmt.Errorf("file %s: %w", f.Path, err)
 		}
 	}
-	for _, l := range d.Listen {
-		if !isName(l.Name) || !isText(l.Address, 256) {
-			return fmt.Errorf("listen %q at %q is not a name and an address", clip(l.Name), clip(l.Address))
-		}
-	}
-	for _, s := range append(d.Connect[:len(d.Connect):len(d.Connect)], d.Needs...) {
-		if !isText(s, 256) {
-			return fmt.Errorf("connect or needs: %q is not text", clip(s))
-		}
+	if err := checkNetwork(d, sockets); err != nil {
+		return err
 	}
 	exported := map[uint32]bool{}
 	for _, e := range d.Exports {

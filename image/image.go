@@ -105,8 +105,10 @@ type Domain struct {
 	Needs   []string
 	Tmp     uint64 // bytes of private /tmp
 	Once    bool   // runs to its end; up --until-done waits for it
-	Restart bool
-	Names   bool // this is the name server
+	Restart Restart
+	Grace   uint64 // ns between SIGTERM and SIGKILL when it is stopped; 0: the system's
+	Notify  bool   // it says by sd_notify(3) that it is ready
+	Names   bool   // this is the name server
 	Start   Verdict
 	Quota   Quota
 }
@@ -125,8 +127,21 @@ type File struct {
 	Verdict Verdict
 }
 
-// A Listen is a socket that is bound for the domain and handed over by name.
-type Listen struct{ Name, Address string }
+// Restart says when a domain that has ended is started again.
+type Restart uint8
+
+const (
+	RestartNever Restart = iota
+	RestartOnFailure
+	RestartAlways
+)
+
+// A Listen is a socket that is bound for the domain and handed over by name,
+// or that it may bind itself.
+type Listen struct {
+	Name, Address string
+	Self          bool // the domain binds it itself
+}
 
 // An Export is an interface that a domain may publish.
 type Export struct {

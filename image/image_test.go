@@ -43,10 +43,10 @@ func sample() *Image {
 			{Name: "names", Names: true, Ring: Ring{1, "service"}, Start: Verdict{Policy: abi.NoPolicy}},
 			{Name: "manager", Program: "/usr/bin/manager", Digest: make([]byte, 32), Args: []string{"-v"}, Env: []string{"A=b"},
 				Host: true, Ring: Ring{1, "service"}, Files: []File{{"/srv/pictures", Read | Write, true, allow}},
-				Listen: []Listen{{"grpc", "tcp:0.0.0.0:1"}}, Connect: []string{"tcp:*:443"},
+				Listen: []Listen{{"grpc", "tcp:0.0.0.0:1", false}}, Connect: []string{"tcp:*:443"},
 				Exports: []Export{{0, "/run/pictures.sock", allow}}, Needs: []string{"x.Y"}, Tmp: 1 << 20,
 				Start: allow, Quota: Quota{1, 2, 3, 4, 5}},
-			{Name: "client", Program: "/usr/bin/client", Ring: Ring{3, "user"}, Once: true, Restart: true, Start: allow},
+			{Name: "client", Program: "/usr/bin/client", Ring: Ring{3, "user"}, Once: true, Restart: RestartAlways, Start: allow},
 		},
 		Interfaces: []Interface{{"picture.v1.Pictures", []Method{{"Get", false, true, 0, 1}}}},
 		Messages: []Message{

@@ -229,10 +229,11 @@ func (m *Monitor) watchExits(ctx context.Context) {
 				m.Stop()
 				return
 			}
+			m.mu.Lock()
 			if int(x.Domain) >= len(m.domains) {
+				m.mu.Unlock()
 				continue
 			}
-			m.mu.Lock()
 			d := m.domains[x.Domain]
 			if d.exit == nil {
 				d.exit = &x
@@ -292,7 +293,7 @@ func (m *Monitor) retire(d *domain) {
 		}
 	}
 	for i, r := range m.loaded {
-		if m.Image.Routes[i].Client == d.id || m.Image.Routes[i].Server == d.id {
+		if m.domains[d.id] == d && (m.Image.Routes[i].Client == d.id || m.Image.Routes[i].Server == d.id) {
 			r.Close()
 			delete(m.loaded, i)
 		}

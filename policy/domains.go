@@ -15,7 +15,7 @@ func (c *compiler) buildDomains() {
 	for i, d := range c.domains {
 		out := image.Domain{
 			Name: d.Name.Value, Program: d.Program.Value, Host: d.Root.Value == "host", Ring: c.ring(d),
-			Tmp: d.Tmp, Once: d.Once, Restart: d.Restart.Value != "" && d.Restart.Value != "no" && d.Restart.Value != "never",
+			Tmp: d.Tmp, Once: d.Once, Restart: restarts[d.Restart.Value], Grace: d.Grace * 1e9, Notify: d.Notify,
 			Names: i == c.nameServer, Start: c.verdict("start", tuple{principal: theSystem, resource: i}, c.impliedPolicy(impliedStart)),
 			Quota:  image.Quota(d.Quota),
 			Digest: c.digest(d.Digest), Args: values(d.Args), Env: values(d.Env), Needs: values(d.Needs),
@@ -23,16 +23,7 @@ func (c *compiler) buildDomains() {
 		for _, f := range d.Files {
 			out.Files = append(out.Files, c.file(i, f))
 		}
-		for _, l := range d.Listen {
-			if c.address(i, "open.listen", l.Address) {
-				out.Listen = append(out.Listen, image.Listen{Name: l.Name.Value, Address: l.Address.Value})
-			}
-		}
-		for _, a := range d.Connect {
-			if c.address(i, "open.connect", a) {
-				out.Connect = append(out.Connect, a.Value)
-			}
-		}
+		c.network(i, d, &out)
 		for _, e := range d.Exports {
 			out.Exports = append(out.Exports, c.export(i, e))
 		}

@@ -134,12 +134,13 @@ func (b *builder) domain(name String, v *value) *Domain {
 		Args: v.strings("args"), Root: v.string("root"),
 		Needs: b.unique(v.strings("needs"), "needed domain"),
 		Tmp:   v.number("tmp"), Once: v.get("once") != nil && v.get("once").yes,
-		Restart: v.string("restart"), Inherit: v.string("inherit"),
+		Inherit: v.string("inherit"),
 	}
 	if q := v.get("quota"); q != nil {
 		d.Quota = Quota{Processes: uint32(q.number("processes")), Memory: q.number("memory"),
 			CPUWeight: uint32(q.number("cpu_weight")), Files: uint32(q.number("files")), Gates: uint32(q.number("gates"))}
 	}
+	b.daemon(d, v)
 	b.program(d, v)
 	b.environment(d, v.get("env"))
 	b.files(d, v.get("files"))
@@ -190,7 +191,7 @@ func (b *builder) environment(d *Domain, v *value) {
 	for _, e := range vars {
 		name, _, _ := strings.Cut(e.text, "=")
 		switch {
-		case strings.HasPrefix(name, "WARD_") || strings.HasPrefix(name, "LISTEN_"):
+		case strings.HasPrefix(name, "WARD_") || strings.HasPrefix(name, "LISTEN_") || name == "NOTIFY_SOCKET":
 			b.out.Errorf(e.pos, "choose another name", "the variable %s is set by Ward", short(name))
 		case seen[name]:
 			b.out.Errorf(e.pos, "", "the variable %s is there twice", short(name))
@@ -217,26 +218,6 @@ func (b *builder) files(d *Domain, v *value) {
 			f.Mode, f.As, f.Ring = p.value.string("mode"), p.value.string("as"), b.knownRing(p.value.string("ring"), "the data of "+p.key.Value)
 		}
 		d.Files = append(d.Files, f)
-	}
-}
-
-func (b *builder) listen(d *Domain, v *value) {
-	if v == nil {
-		return
-	}
-	seen := map[string]bool{}
-	for _, p := range v.pairs {
-		a := String{p.value.text, p.value.pos}
-		if seen[a.Value] {
-			b.out.Errorf(a.Pos, "", "domain %q listens twice on %q", d.Name.Value, short(a.Value))
-		}
-		seen[a.Value] = true
-		if file, ok := strings.CutPrefix(a.Value, "unix:"); ok {
-			b.socket(String{file, a.Pos})
-		} else {
-			b.port(a)
-		}
-		d.Listen = append(d.Listen, Listen{p.key, a})
 	}
 }
 

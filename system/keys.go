@@ -21,10 +21,6 @@ const (
 	interfaceHint    = "the full name of a protobuf service, as pkg.v1.Service"
 	plainPattern     = `^[^\x00]*$`
 	plainHint        = "text without NUL characters"
-	connectPattern   = `^(tcp|udp):([A-Za-z0-9.-]+|\*|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5}|\*)$`
-	connectHint      = `"tcp:HOST:PORT" or "udp:HOST:PORT"; HOST may be *, a name, an IPv4 address or an IPv6 address in brackets`
-	listenPattern    = `^((tcp|udp):([0-9.]+|\*|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|unix:/[^\x00-\x1f\x7f]+)$`
-	listenHint       = `"tcp:ADDRESS:PORT", "udp:ADDRESS:PORT" or "unix:/PATH"; ADDRESS is *, an IPv4 address, or an IPv6 address in brackets`
 )
 
 var pathShape = str("Absolute, clean path.", pathPattern, pathHint)
@@ -72,8 +68,7 @@ var domainShape = objectOf("A protection domain. It has `program` or `build`.",
 			key{"as", false, oneOf("`root`: the domain's user sees root's files as its own.", "root")},
 			key{"ring", false, str("Ring whose data this is: less trusted domains do not get it (`ward/rings-x86`).", namePattern, nameHint)})))},
 	key{"listen", false, tableOf("Sockets bound for the domain and handed over as LISTEN_FDS.", maxEntries,
-		str("Name of the socket (LISTEN_FDNAMES).", `^[A-Za-z0-9_.-]{1,255}$`, "letters, digits, '_', '.' and '-'"),
-		str("Address.", listenPattern, listenHint))},
+		str("Name of the socket (LISTEN_FDNAMES).", `^[A-Za-z0-9_.-]{1,255}$`, "letters, digits, '_', '.' and '-'"), listenShape)},
 	key{"connect", false, listOf("Where the domain may connect to.", maxEntries, str("Address.", connectPattern, connectHint))},
 	key{"exports", false, listOf("Interfaces that the domain serves.", maxEntries, anyOf("An interface.",
 		str("Full name of a service.", interfacePattern, interfaceHint),
@@ -90,7 +85,9 @@ var domainShape = objectOf("A protection domain. It has `program` or `build`.",
 		key{"gates", false, number("Ends of gates.", 1, 1<<16)})},
 	key{"tmp", false, size("Size of the private /tmp, in bytes.", 4096, 1<<50)},
 	key{"once", false, yesNo("The domain runs to its end; `ward up --until-done` waits for it.")},
-	key{"restart", false, &shape{kind: text, doc: "`never`: a domain that ends stays ended.", enum: []string{"never"}, later: []string{"always", "on-failure"}}},
+	key{"restart", false, restartShape},
+	key{"grace", false, graceShape},
+	key{"notify", false, notifyShape},
 	key{"inherit", false, &shape{kind: text, doc: "`none`: a child gets no rights of its parent.", enum: []string{"none"}, later: []string{"subset", "all"}}},
 	key{"roles", false, rolesOf("Roles of the domain.")},
 	key{"label", false, labelShape},

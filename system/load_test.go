@@ -122,7 +122,7 @@ func TestModel(t *testing.T) {
 		Root:    String{"host", at(17, 11)},
 		Ring:    String{"user", at(12, 3)},
 		Files:   []File{{String{"/etc/certd.yaml", at(18, 14)}, String{"r", at(18, 31)}, String{}, String{}}, {String{"/var/lib/certd", at(18, 34)}, String{"rw", at(18, 50)}, String{}, String{}}},
-		Listen:  []Listen{{String{"grpc", at(19, 15)}, String{"tcp:0.0.0.0:8443", at(19, 21)}}},
+		Listen:  []Listen{{String{"grpc", at(19, 15)}, String{"tcp:0.0.0.0:8443", at(19, 21)}, String{}}},
 		Connect: []String{{"tcp:*:443", at(20, 15)}, {"udp:[::1]:53", at(20, 28)}},
 		Needs:   []String{{"keystore", at(21, 13)}},
 		Tmp:     64 << 20, Once: true, Restart: String{"never", at(24, 14)}, Inherit: String{"none", at(25, 14)},

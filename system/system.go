@@ -88,7 +88,9 @@ type Domain struct {
 	Owner   String   // user of the host; "": root
 	Tmp     uint64   // bytes; 0: default
 	Once    bool
-	Restart String // "" or "never"
+	Restart String // "", RestartNever, RestartOnFailure or RestartAlways
+	Grace   uint64 // seconds between SIGTERM and SIGKILL; 0: the system's
+	Notify  bool   // says by sd_notify that it is ready
 	Inherit String // "" or "none"
 	Quota   Quota
 
@@ -105,7 +107,10 @@ type File struct {
 }
 
 // A Listen is an entry of `listen`. Address is tcp:ADDRESS:PORT, udp:ADDRESS:PORT or unix:/PATH.
-type Listen struct{ Name, Address String }
+type Listen struct {
+	Name, Address String
+	Bind          String // "" or "domain"
+}
 
 // An Export is an entry of `exports`.
 type Export struct {
