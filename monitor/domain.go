@@ -265,7 +265,7 @@ func (m *Monitor) ended(d *domain) {
 	if d.def.Once && d.status != 0 {
 		m.failed = true
 	}
-	if d.def.Restart && !d.def.Once && !m.stopping {
+	if d.def.Restart != image.RestartNever && !m.stopping {
 		m.notice(d.id, "it ended; restarting domains is not supported by this version, so it stays ended")
 	}
 	m.sweep()
