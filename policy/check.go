@@ -103,7 +103,8 @@ func (c *compiler) check(s *source) {
 					env.action = nil
 				}
 				if s.uses&syntax.Context == 0 {
-					env.ctx, env.dynamic = nil, false
+					env.ctx = nil
+					env.dynamic = env.dynamic && s.uses&syntax.State != 0
 				}
 				if s.uses&syntax.Principal == 0 {
 					env.principal = ""
@@ -219,7 +220,7 @@ func (k *checker) describe(e *syntax.Expr, t *typ) string {
 
 // symbolic reports whether the value of e is not known before a message comes.
 func (k *checker) symbolic(e *syntax.Expr) bool {
-	return k.env.dynamic && e.Uses&syntax.Context != 0
+	return k.env.dynamic && e.Uses&(syntax.Context|syntax.State) != 0
 }
 
 // user reports whether e looks at a user outside, who is not known before it connects.
@@ -257,10 +258,11 @@ func (k *checker) attribute(e *syntax.Expr, on *typ) *attr {
 		return nil
 	case a.left != "":
 		k.errorf(e, e.Pos, "decide on another parameter", "%s: %s", e.Name, a.left)
-	case a.name == "ward" && e.Args[0].Op == syntax.Var:
-		k.errorf(e, e.Pos, "remove it", "context.ward is not supported by this version yet")
-	case a.name == "state" && on.kind == entity:
-		k.errorf(e, e.Pos, "remove it", "state is not supported by this version yet")
+	case a.name == "metadata" && r.name == "context.ward":
+		k.errorf(e, e.Pos, "remove it", "context.ward.metadata is not supported by this version yet")
+	case a.name == "state" && on.kind == entity && !k.env.dynamic && e.Op == syntax.Access:
+		k.errorf(e, e.Pos, `name calls or replies in the scope, as action in ward::Action::"call"`,
+			"state is known when a message comes, not when the policy is compiled, as for ward::Action::…")
 	}
 	k.found[e] = true
 	return a
@@ -279,6 +281,9 @@ func (k *checker) reportMissing() {
 				what = "parameter"
 			}
 			fix := didYouMean(e.Name, names, what)
+			if s, ok := k.otherState(e, lacking[0]); ok {
+				what, fix = "state", s
+			}
 			if (on == "principal" || on == "resource") && !slices.Contains(lacking, typeDomain) {
 				fix += "; write " + on + " is Domain && …, if only domains are meant"
 			}

@@ -22,15 +22,30 @@ type compiler struct {
 	byIface [][]*route
 	own     map[*action][]*source // the policies that cover one of Ward's own actions
 	implied map[string]uint32     // policies that Ward makes, by ID
+	cells   map[cellKey]uint32    // indexes of Image.Cells
+	running *image.Image          // whose cells keep their places; nil: none
+}
+
+// An Option of Compile.
+type Option func(*compiler)
+
+// Running says which image the system runs now. State that both have keeps its
+// place, so that a reload keeps what it holds; where that cannot be it is an
+// error that says why.
+func Running(img *image.Image) Option {
+	return func(c *compiler) { c.running = img }
 }
 
 // Compile compiles the policies of a system. The image is nil if there is an
 // error among the findings.
 //
 // Preconditions: sys and set come from a Load without errors.
-func Compile(sys *system.System, set *interfaces.Set, files []Source) (*image.Image, diag.List) {
+func Compile(sys *system.System, set *interfaces.Set, files []Source, options ...Option) (*image.Image, diag.List) {
 	var findings diag.List
 	c := newCompiler(sys, set, files, &findings)
+	for _, o := range options {
+		o(c)
+	}
 	if !findings.Failed() {
 		c.build()
 	}
@@ -52,6 +67,7 @@ func newCompiler(sys *system.System, set *interfaces.Set, files []Source, findin
 		routes: map[routeKey]*route{}, own: map[*action][]*source{}, implied: map[string]uint32{}}
 	c.unsupported()
 	c.findMembers()
+	c.makeCells()
 	c.sources = readAll(files, findings)
 	// What a permit with @audit admits is recorded, also where another permit
 	// matches too: so these come first.
@@ -60,6 +76,7 @@ func newCompiler(sys *system.System, set *interfaces.Set, files []Source, findin
 		s.index = uint32(i)
 		c.img.Policies = append(c.img.Policies, image.Policy{ID: s.id, Source: fmt.Sprintf("%s:%d", s.Pos.File, s.Pos.Line), Forbid: s.Forbid})
 		c.resolve(s)
+		c.resolveEffects(s)
 		if !s.broken {
 			c.check(s)
 		}
@@ -81,17 +98,8 @@ func (c *compiler) unsupported() {
 			c.findings.Errorf(s.Pos, "remove it", "%s is not supported by this version yet", key)
 		}
 	}
-	for _, u := range c.sys.Use {
-		refuse(u, "use: "+u.Value)
-	}
 	for _, d := range c.sys.Domains {
-		refuse(d.Label, "label")
 		refuse(d.Inherit, "inherit")
-		for _, e := range d.Exports {
-			if len(e.Bracket) > 0 {
-				c.findings.Errorf(e.Pos, "remove it", "bracket is not supported by this version yet")
-			}
-		}
 	}
 }
 
@@ -118,6 +126,7 @@ func (c *compiler) build() {
 	c.replies()
 	c.buildDomains()
 	c.buildRoutes()
+	c.layout()
 	if !c.findings.Failed() {
 		c.lint()
 	}
@@ -156,7 +165,7 @@ const (
 // lint warns of what is legal but hardly meant.
 func (c *compiler) lint() {
 	for _, s := range c.sources {
-		if !s.matched && !s.Forbid {
+		if !s.matched && !s.Forbid && !s.isModel() {
 			c.findings.Warnf(s.Pos, "is the server missing an export, or the condition never true?", "permit %s can never match", quote(s.id))
 		}
 	}

@@ -128,10 +128,11 @@ type value struct {
 	constant cedar.Value
 	expr     *image.Expr    // a Boolean
 	operand  *image.Operand // a parameter, of type typ
-	record   *typ           // a message at path
-	list     []value        // a set written out
-	elements []uint32       // path of a repeated parameter
-	user     bool           // a user outside
+	record   *typ           // a message at path, or state of owner
+	owner    cedar.UID
+	list     []value  // a set written out
+	elements []uint32 // path of a repeated parameter
+	user     bool     // a user outside
 	userName bool
 	branch   *branch
 	path     []uint32
@@ -146,7 +147,7 @@ type branch struct {
 
 // unknown reports whether e depends on the message or on a user.
 func (f *folder) unknown(e *syntax.Expr) bool {
-	return f.dynamic && e.Uses&syntax.Context != 0 || f.t.principal == user && e.Uses&syntax.Principal != 0 ||
+	return f.dynamic && e.Uses&(syntax.Context|syntax.State) != 0 || f.t.principal == user && e.Uses&syntax.Principal != 0 ||
 		f.t.resource == user && e.Uses&syntax.Resource != 0
 }
 
@@ -276,6 +277,9 @@ func (f *folder) boolean(v value) image.Expr {
 
 func (f *folder) attributeOf(e *syntax.Expr) value {
 	on := f.fold(e.Args[0])
+	if v, ok := f.stateOf(on, e); ok {
+		return v
+	}
 	switch {
 	case on.user && e.Op == syntax.Access && e.Name == "name":
 		return value{userName: true}

@@ -83,21 +83,21 @@ func (c *compiler) call(s *source, a *action, client, server int) {
 		c.routes[key] = r
 		c.byIface[a.iface] = append(c.byIface[a.iface], r)
 	}
-	c.add(&r.methods[a.method].Request, s, e)
+	c.addMessage(&r.methods[a.method].Request, s, e, client, server)
 }
 
 // add adds the rule of a policy to a decision. Nothing is added after a rule
-// that always decides.
-func (c *compiler) add(d *image.Decision, s *source, e image.Expr) {
+// that always decides, but for permits with effects.
+func (c *compiler) add(d *image.Decision, s *source, e image.Expr, enter []image.Enter) {
 	rules := &d.Permit
 	if s.Forbid {
 		rules = &d.Forbid
 	}
 	s.matched = true
-	if n := len(*rules); n > 0 && (*rules)[n-1].When.Op == image.True {
+	if n := len(*rules); n > 0 && (*rules)[n-1].When.Op == image.True && !s.effects.any() {
 		return
 	}
-	*rules = append(*rules, image.Rule{Policy: s.index, Audit: !s.Forbid && (s.audit || c.sys.AuditAllow), When: e})
+	*rules = append(*rules, image.Rule{Policy: s.index, Audit: !s.Forbid && (s.audit || c.sys.AuditAllow), When: e, Enter: enter, Rate: s.effects.rate})
 	if n := captures(d); n > image.MaxCaptures && !s.broken {
 		s.broken = true
 		c.findings.Errorf(s.Pos, "decide on fewer parameters, or state bounds in the interface",
@@ -216,7 +216,7 @@ func (c *compiler) reply(s *source, a *action, r *route) {
 	if s.scope.replies && !s.Forbid {
 		r.replies[a.method] = true
 	}
-	c.add(&p.Reply, s, e)
+	c.addMessage(&p.Reply, s, e, r.server, r.client)
 }
 
 // buildRoutes makes the routes of the image: those of calls, with the verdicts

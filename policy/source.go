@@ -20,11 +20,12 @@ const maxID = 255
 // source is a policy as written, with what the passes find out about it.
 type source struct {
 	*syntax.Policy
-	cedar *cedar.Policy
-	id    string
-	audit bool
-	index uint32 // in the image
-	scope *scope
+	cedar   *cedar.Policy
+	id      string
+	audit   bool
+	effects effects
+	index   uint32 // in the image
+	scope   *scope
 
 	uses      syntax.Uses // variables in the conditions: what a residual depends on
 	residuals map[residualKey]image.Expr
@@ -84,8 +85,10 @@ func (s *source) annotate(ids map[string]diag.Pos, findings *diag.List) {
 			} else if s.Forbid {
 				findings.Errorf(a.Pos, "remove it: denials are always recorded", `@audit("allow") on a forbid, which admits nothing`)
 			}
-		case "rate", "enter":
-			findings.Errorf(a.Pos, "remove it", "annotation @%s is not supported by this version yet", a.Key)
+		case "rate":
+			s.readRate(a, findings)
+		case "enter":
+			s.readEnter(a, findings)
 		default:
 			findings.Errorf(a.Pos, didYouMean(a.Key, annotations, "annotation"), "unknown annotation @%s", a.Key)
 		}

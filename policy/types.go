@@ -59,6 +59,7 @@ type attr struct {
 	optional bool
 	number   uint32     // field number; 0 for count, size and attributes of entities
 	what     image.What // how the attribute is read, if it is a scalar
+	state    uint32     // CellValue: index into Image.States
 	left     string     // not part of the context: why
 }
 
@@ -165,6 +166,7 @@ func compatible(a, b *typ) bool {
 // messages makes the context types of messages.
 type messages struct {
 	set  *interfaces.Set
+	gate *typ // the state of a gate
 	done map[uint32]*typ
 }
 
@@ -177,14 +179,14 @@ func (m *messages) context(index uint32) *typ {
 		c.rec.add(t.rec.attrs[n])
 	}
 	if _, taken := c.rec.attrs["ward"]; !taken {
-		c.rec.add(reservedAttr())
+		c.rec.add(reservedAttr(m.gate))
 	}
 	return c
 }
 
-// reservedAttr is context.ward, kept for state and metadata.
-func reservedAttr() *attr {
-	return &attr{name: "ward", typ: recordType("context.ward", &attr{name: "gate", typ: recordType("context.ward.gate")},
+// reservedAttr is context.ward, for the state of the gate and kept for metadata.
+func reservedAttr(gate *typ) *attr {
+	return &attr{name: "ward", typ: recordType("context.ward", &attr{name: "gate", typ: gate},
 		&attr{name: "metadata", typ: recordType("context.ward.metadata")})}
 }
 

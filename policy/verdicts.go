@@ -48,7 +48,7 @@ func (c *compiler) connectUser(r *route, out *image.Route) {
 			continue
 		}
 		if e := all(s.scope.principal.user, c.residual(s, t)); e.Op != image.False {
-			c.add(&d, s, e)
+			c.add(&d, s, e, nil)
 		}
 	}
 	var may []image.Expr

@@ -126,18 +126,16 @@ func (w *world) addEntities() {
 	for _, t := range []string{typeDomain, typeRole, typeObject, typeJob, typeSystem} {
 		w.ids[t] = []string{}
 	}
+	w.addRoles(add)
 	empty := cedar.NewRecord(nil)
 	for _, d := range w.domains {
 		var roles []cedar.UID
 		for _, r := range d.Roles {
 			roles = append(roles, cedar.NewUID(typeRole, r.Value))
-			add(typeRole, r.Value, nil, map[cedar.String]cedar.Value{"name": str(r.Value)})
 		}
-		ring := w.ring(d)
 		add(typeDomain, d.Name.Value, roles, map[cedar.String]cedar.Value{
-			"name": str(d.Name.Value), "program": str(d.Digest.Value), "owner": cedar.NewUID(typeUser, owner), "state": empty,
-			"ring":  cedar.NewRecord(map[cedar.String]cedar.Value{"level": cedar.Long(ring.Level), "name": str(ring.Name)}),
-			"label": cedar.NewRecord(map[cedar.String]cedar.Value{"level": cedar.Long(0), "categories": cedar.NewSet()}),
+			"name": str(d.Name.Value), "program": str(d.Digest.Value), "owner": ownerOf(d), "state": empty,
+			"ring": w.ringValue(d), "label": labelValue(d.Label),
 		})
 		var objects []string
 		for _, f := range d.Files {
@@ -156,12 +154,11 @@ func (w *world) addEntities() {
 	add(typeSystem, w.sys.Name.Value, nil, map[cedar.String]cedar.Value{"name": str(w.sys.Name.Value), "state": empty})
 
 	named := &attr{name: "name", typ: textType}
-	state := &attr{name: "state", typ: recordType("state")}
+	state := &attr{name: "state", typ: w.stateType(image.PerDomain)}
 	w.attrs[typeDomain] = recordType(typeDomain, named, &attr{name: "program", typ: textType}, &attr{name: "owner", typ: entityType(typeUser)}, state,
-		&attr{name: "ring", typ: recordType("ring", &attr{name: "level", typ: longType}, named)},
-		&attr{name: "label", typ: recordType("label", &attr{name: "level", typ: longType}, &attr{name: "categories", typ: &typ{kind: set, elem: textType}})})
+		&attr{name: "ring", typ: w.ringType()}, &attr{name: "label", typ: w.labelType()})
 	w.attrs[typeUser] = recordType(typeUser, named, &attr{name: "uid", typ: longType})
-	w.attrs[typeSystem] = recordType(typeSystem, named, state)
+	w.attrs[typeSystem] = recordType(typeSystem, named, &attr{name: "state", typ: w.stateType(image.PerSystem)})
 	for _, t := range []string{typeGroup, typeRole, typeObject, typeJob} {
 		w.attrs[t] = recordType(t, named)
 	}
@@ -193,7 +190,7 @@ func split(iface string) (pkg, service string) {
 
 func (w *world) addActions() {
 	call, reply := cedar.NewUID(wardAction, "call"), cedar.NewUID(wardAction, "reply")
-	msgs := &messages{set: w.set, done: map[uint32]*typ{}}
+	msgs := &messages{set: w.set, gate: w.stateType(image.PerGate), done: map[uint32]*typ{}}
 	contexts := map[uint32]*typ{}
 	context := func(m uint32) *typ {
 		if contexts[m] == nil {

@@ -154,7 +154,7 @@ func (e *Expr) Walk(f func(*Expr) bool) {
 	}
 }
 
-// Uses is a set of variables.
+// Uses is a set of variables, and whether state is read.
 type Uses uint8
 
 const (
@@ -162,6 +162,7 @@ const (
 	Action
 	Resource
 	Context
+	State // of an entity: principal.state, System::"…".state
 )
 
 var variables = map[string]Uses{"principal": Principal, "action": Action, "resource": Resource, "context": Context}
@@ -173,6 +174,9 @@ func (e *Expr) FindUses() Uses {
 	}
 	for _, a := range e.Args {
 		e.Uses |= a.FindUses()
+	}
+	if e.Op == Access && e.Name == "state" && e.Args[0].Op != Record && e.Uses&Context == 0 {
+		e.Uses |= State
 	}
 	return e.Uses
 }
