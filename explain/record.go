@@ -3,9 +3,7 @@ package explain
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"ward/cases"
@@ -47,9 +45,6 @@ func ParseRecord(line []byte) (*Recorded, error) {
 	return r, nil
 }
 
-// cutMark ends a text of which the record has the beginning only.
-const cutMark = "…"
-
 // FromRecord turns a record into a question, and notes what the record does not
 // have whole.
 //
@@ -71,33 +66,11 @@ func (s *System) FromRecord(r *Recorded) (cases.Question, error) {
 	if r.Kind == "error" || r.Kind == "stream end" || r.Kind == "cancel" || r.Kind == "credit" {
 		return q, nil // no message of the method
 	}
-	args, cut := Args(r.Params)
+	args, cut := cases.RecordedArgs(r.Params)
 	r.Cut = cut
 	var err error
 	q.Args, err = cases.Compact(s.Image, s.Set, q.Method, q.Reply, args)
 	return q, err
-}
-
-// Args writes the parameters of a record as path=value, in order of their
-// names, and lists those of which it has the beginning only.
-func Args(params map[string]any) (args, cut []string) {
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		switch v := params[name].(type) {
-		case string:
-			if strings.HasSuffix(v, cutMark) {
-				cut = append(cut, name)
-				continue
-			}
-			args = append(args, name+"="+strconv.Quote(v))
-		case map[string]any: // {"size": 3} or {"count": 3}
-			for _, what := range slices.Sorted(maps.Keys(v)) {
-				args = append(args, fmt.Sprintf("%s.%s=%v", name, what, v[what]))
-			}
-		default:
-			args = append(args, fmt.Sprintf("%s=%v", name, v))
-		}
-	}
-	return args, cut
 }
 
 // Record explains what a record says, for the ends that it names.

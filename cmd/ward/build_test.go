@@ -73,7 +73,7 @@ func TestPackFIFO(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- packDirectory(io.Discard, dir) }()
+	go func() { done <- packDirectory(io.Discard, dir, nil) }()
 	select {
 	case err := <-done:
 		if err == nil || !strings.Contains(err.Error(), "not a regular file") {

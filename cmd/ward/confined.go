@@ -80,8 +80,18 @@ func compileDirectory(ctx context.Context, dir string) (*compiled, error) {
 // runConfined runs a hidden command in a confined child, with the source files
 // of dir on its standard input, and decodes its answer.
 func runConfined(ctx context.Context, dir string, answer any, command ...string) error {
+	return runConfinedWith(ctx, dir, nil, answer, command...)
+}
+
+// An extra is a file that a confined child gets beside those of the directory.
+type extra struct {
+	name string // must not be one that the directory could have
+	data []byte
+}
+
+func runConfinedWith(ctx context.Context, dir string, more *extra, answer any, command ...string) error {
 	var sources bytes.Buffer
-	if err := packDirectory(&sources, dir); err != nil {
+	if err := packDirectory(&sources, dir, more); err != nil {
 		return badInput("%w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, compileLimit)

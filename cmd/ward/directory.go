@@ -29,7 +29,7 @@ var sources = map[string]bool{".yaml": true, ".proto": true, ".cedar": true}
 // packDirectory writes the source files of dir as a tar archive, without
 // looking into any of them. A file over the limit of system.MaxFile is cut
 // one byte after it, so that the compiler sees that it is too large.
-func packDirectory(w io.Writer, dir string) error {
+func packDirectory(w io.Writer, dir string, more *extra) error {
 	if info, err := os.Stat(dir); err != nil {
 		return err
 	} else if !info.IsDir() {
@@ -60,6 +60,11 @@ func packDirectory(w io.Writer, dir string) error {
 		}
 		return err
 	})
+	if err == nil && more != nil {
+		if err = archive.WriteHeader(&tar.Header{Name: more.name, Size: int64(len(more.data)), Mode: 0o444, Typeflag: tar.TypeReg}); err == nil {
+			_, err = archive.Write(more.data)
+		}
+	}
 	return errors.Join(err, archive.Close())
 }
 

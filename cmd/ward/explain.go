@@ -173,11 +173,7 @@ func newConfinedExplain() *cobra.Command {
 					answer.Refused = err.Error()
 				}
 			}
-			out := bufio.NewWriter(os.Stdout)
-			if err := errors.Join(json.NewEncoder(out).Encode(answer), out.Flush()); err != nil {
-				return failed("%w", err)
-			}
-			return nil
+			return send(answer)
 		},
 	}
 }

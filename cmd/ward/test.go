@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -25,20 +26,28 @@ const confinedTest = "confined-test"
 
 // tested is its answer.
 type tested struct {
-	Findings diag.List     `json:"findings,omitempty"`
-	Files    []string      `json:"files,omitempty"`
-	Report   *cases.Report `json:"report,omitempty"` // nil if a finding is an error
+	Findings diag.List      `json:"findings,omitempty"`
+	Files    []string       `json:"files,omitempty"`
+	Report   *cases.Report  `json:"report,omitempty"`  // nil if a finding is an error
+	Written  *cases.Written `json:"written,omitempty"` // of --from-audit
+	Bad      int            `json:"bad,omitempty"`     // lines of the audit file that are no records
 }
 
 func newTest() *cobra.Command {
 	var verbose, coverage bool
-	var pattern, junit string
+	var pattern, junit, fromAudit string
 	cmd := &cobra.Command{
 		Use:   "test DIR",
 		Short: "Run the policy tests of a system directory",
 		Long: `Run the policy tests of a system directory: the files *_test.yaml beside system.yaml.
 Each test is proven for all values of the arguments that it leaves out, or fails with
 an example. Nothing is started; the compiled policy is asked.
+
+With --from-audit it writes tests instead: one case for each different message,
+publication and start of an audit file (audit.jsonl, or what ward audit --json and
+ward up --json print), each of which passes now.
+
+	ward audit --json | ward test DIR --from-audit - >DIR/recorded_test.yaml
 
 Exit status: 0 all passed; 1 a test failed; 2 the system or a test is not well-formed.`,
 		Args: cobra.ExactArgs(1),
@@ -47,6 +56,9 @@ Exit status: 0 all passed; 1 a test failed; 2 the system or a test is not well-f
 				return badInput("--run: %w", err)
 			}
 			dir := args[0]
+			if fromAudit != "" {
+				return writeCases(cmd, dir, fromAudit)
+			}
 			t := new(tested)
 			if err := runConfined(cmd.Context(), dir, t, confinedTest, pattern); err != nil {
 				return err
@@ -82,6 +94,7 @@ Exit status: 0 all passed; 1 a test failed; 2 the system or a test is not well-f
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show the tests that pass, too")
 	cmd.Flags().StringVar(&pattern, "run", "", "run only the tests whose name matches this regular expression")
 	cmd.Flags().StringVar(&junit, "junit", "", "write the results as JUnit XML to this file, too")
+	cmd.Flags().StringVar(&fromAudit, "from-audit", "", "write cases from what this audit `file` says happened (-: standard input)")
 	cmd.Flags().BoolVar(&coverage, "coverage", false, "list the policies and methods that no test touched")
 	return cmd
 }
@@ -104,6 +117,12 @@ func newConfinedTest() *cobra.Command {
 			}
 			var answer tested
 			result, findings := compile.Dir(files)
+			if recorded, err := fs.ReadFile(files, auditInput); err == nil {
+				if answer.Findings = findings; result.Image != nil && !findings.Failed() {
+					answer.Written, answer.Bad = casesFrom(result, recorded)
+				}
+				return send(answer)
+			}
 			if result.Image != nil && !findings.Failed() {
 				suite, more := cases.Load(files, result.Image, result.Set)
 				findings = more // those of the system are `ward check`'s to tell, unless they stop it
@@ -112,13 +131,18 @@ func newConfinedTest() *cobra.Command {
 				}
 			}
 			answer.Findings = findings
-			out := bufio.NewWriter(os.Stdout)
-			if err := errors.Join(json.NewEncoder(out).Encode(answer), out.Flush()); err != nil {
-				return failed("%w", err)
-			}
-			return nil
+			return send(answer)
 		},
 	}
+}
+
+// send writes the answer of a confined child.
+func send(answer any) error {
+	out := bufio.NewWriter(os.Stdout)
+	if err := errors.Join(json.NewEncoder(out).Encode(answer), out.Flush()); err != nil {
+		return failed("%w", err)
+	}
+	return nil
 }
 
 func failures(r *cases.Report) int {

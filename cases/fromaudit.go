@@ -1,0 +1,307 @@
+package cases
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"ward/abi"
+	"ward/diag"
+	"ward/image"
+	"ward/interfaces"
+	"ward/internal/yamltext"
+)
+
+// A Happened is what an audit record says, as far as a case can say it. Its
+// keys are those of the audit file.
+type Happened struct {
+	Event     string         `json:"event"`
+	Seq       uint64         `json:"seq"`
+	Domain    string         `json:"domain"`
+	From      string         `json:"from"`
+	To        string         `json:"to"`
+	Interface string         `json:"interface"`
+	Method    string         `json:"method"`
+	Kind      string         `json:"kind"`
+	Params    map[string]any `json:"params"`
+	Verdict   string         `json:"verdict"`
+	Policy    string         `json:"policy"`
+	Reason    string         `json:"reason"`
+}
+
+// Written is the outcome of FromAudit.
+type Written struct {
+	Text    string // a test file
+	Cases   int    // in it
+	Records int    // that they stand for
+	Left    int    // records that no case can stand for: noted at the end of Text
+}
+
+// cutMark ends a text of which an audit record has the beginning only.
+const cutMark = "…"
+
+// RecordedArgs writes the parameters of an audit record as path=value, in
+// order of their names, and lists those of which it has the beginning only.
+func RecordedArgs(params map[string]any) (args, cut []string) {
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		switch v := params[name].(type) {
+		case string:
+			if strings.HasSuffix(v, cutMark) {
+				cut = append(cut, name)
+				continue
+			}
+			args = append(args, name+"="+quote(v))
+		case map[string]any: // {"size": 3} or {"count": 3}
+			for _, what := range slices.Sorted(maps.Keys(v)) {
+				args = append(args, fmt.Sprintf("%s.%s=%v", name, what, v[what]))
+			}
+		default:
+			args = append(args, fmt.Sprintf("%s=%v", name, v))
+		}
+	}
+	return args, cut
+}
+
+// checks are the denials by a check of the filter that a case has a word for.
+var checks = map[string]string{
+	abi.ReasonDefault.String(): "default",
+	abi.ReasonBounds.String():  "bounds", abi.ReasonRequired.String(): "bounds", abi.ReasonEnum.String(): "bounds",
+	abi.ReasonUnknownField.String(): "signature", abi.ReasonWireType.String(): "signature", abi.ReasonWidth.String(): "signature",
+}
+
+// A draft is a case in the making.
+type draft struct {
+	title   string // what the name begins with
+	body    string // all but the name
+	note    string // what the record does not have
+	problem string // why it cannot stand
+	count   int
+}
+
+// FromAudit writes cases from what happened: one for each different message,
+// publication and start. A case that would not pass, as the record has too
+// little of the message, is written as a comment that says so. The text
+// depends on the set of the records only, not on their order.
+//
+// Preconditions: img and set come from one compilation without errors.
+func FromAudit(img *image.Image, set *interfaces.Set, records []Happened) Written {
+	drafts := map[string]*draft{}
+	skipped := map[string]int{}
+	for i := range records {
+		d, why := draftOf(img, set, &records[i])
+		if d == nil {
+			if why != "" {
+				skipped[why]++
+			}
+			continue
+		}
+		key := d.title + "\n" + d.body
+		if first := drafts[key]; first != nil {
+			d = first
+		} else {
+			drafts[key] = d
+		}
+		d.count++
+	}
+	var out Written
+	var b, failed strings.Builder
+	b.WriteString("# Written by `ward test --from-audit`: what happened, as cases. Give those that matter names of their own.\nward: 1\ncases:\n")
+	names := map[string]int{}
+	for _, key := range slices.Sorted(maps.Keys(drafts)) {
+		d := drafts[key]
+		names[d.title]++
+		name := d.title
+		if n := names[d.title]; n > 1 {
+			name = fmt.Sprintf("%s (%d)", d.title, n)
+		}
+		text := "- name: " + quote(name) + "\n" + d.body
+		if d.problem == "" {
+			d.problem = try(img, set, text)
+		}
+		if d.problem != "" {
+			out.Left += d.count
+			fmt.Fprintf(&failed, "# %s\n%s", d.problem, comment(text))
+			continue
+		}
+		if d.note != "" {
+			fmt.Fprintf(&b, "# %s\n", d.note)
+		}
+		b.WriteString(text)
+		out.Cases, out.Records = out.Cases+1, out.Records+d.count
+	}
+	if out.Cases == 0 {
+		b.WriteString("  []\n")
+	}
+	if failed.Len() > 0 {
+		b.WriteString("\n# What these records say cannot be tested from them:\n\n" + failed.String())
+	}
+	for _, why := range slices.Sorted(maps.Keys(skipped)) {
+		fmt.Fprintf(&b, "# %d left out: %s\n", skipped[why], why)
+		out.Left += skipped[why]
+	}
+	out.Text = b.String()
+	return out
+}
+
+func comment(text string) string {
+	return "#   " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n#   ") + "\n"
+}
+
+// oneLine makes text fit a comment.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
+}
+
+// draftOf makes a draft of a record, or says why there is none; "" if the
+// record is about nothing that a case could say.
+func draftOf(img *image.Image, set *interfaces.Set, h *Happened) (*draft, string) {
+	verdict, why := verdictOf(h)
+	switch {
+	case h.Event == "started" && verdict != "":
+		return &draft{title: h.Domain + " starts", body: "  start: " + quote(h.Domain) + "\n" + verdict}, ""
+	case h.Event == "published" && verdict != "":
+		return &draft{title: h.From + " publishes " + h.Interface,
+			body: "  from: " + quote(h.From) + "\n  publish: " + quote(h.Interface) + "\n" + verdict}, ""
+	case h.Event != "call" && h.Event != "reply":
+		return nil, ""
+	case h.Method == "" || h.From == "" || h.To == "":
+		return nil, "a message of which the record does not know the method or the ends"
+	case strings.HasPrefix(h.Method, "ward.v1.Names/"):
+		return nil, "" // publish and lookup are events of their own
+	case h.Kind == "error" || h.Kind == "stream end" || h.Kind == "cancel" || h.Kind == "credit":
+		return nil, "" // no message of the method
+	case verdict == "":
+		return nil, why
+	}
+	word := map[bool]string{true: "allowed", false: "denied"}[h.Verdict == "allow"]
+	d := &draft{title: fmt.Sprintf("%s %ss %s of %s: %s", h.From, h.Event, h.Method, h.To, word)}
+	if h.Event == "reply" {
+		d.title = fmt.Sprintf("%s answers %s of %s: %s", h.From, h.Method, h.To, word)
+	}
+	args, cut := RecordedArgs(h.Params)
+	if len(cut) > 0 {
+		d.note = "left out, since the record has their beginning only: " + oneLine(strings.Join(cut, ", "))
+	}
+	if h.Policy != "" || h.Reason == abi.ReasonDefault.String() {
+		args = append(args, absent(img, set, h, cut)...)
+	}
+	text, err := Compact(img, set, h.Method, h.Event == "reply", args)
+	if err != nil {
+		d.problem = oneLine(err.Error())
+	}
+	d.body = "  from: " + quote(h.From) + "\n  " + h.Event + ": " + quote(h.Method) + "\n  to: " + quote(h.To) + "\n"
+	if len(args) > 0 {
+		d.body += "  args: " + text + "\n"
+	}
+	d.body += verdict
+	return d, ""
+}
+
+// verdictOf writes the expectation, or says why there is none.
+func verdictOf(h *Happened) (line, why string) {
+	switch check := checks[h.Reason]; {
+	case h.Verdict == "allow" && h.Policy != "":
+		return "  allow: " + quote(h.Policy) + "\n", ""
+	case h.Verdict == "allow":
+		return "", "a message that no policy decides on: " + oneLine(h.Reason)
+	case h.Policy != "":
+		return "  deny: " + quote(h.Policy) + "\n", ""
+	case check != "":
+		return "  deny: " + check + "\n", ""
+	}
+	return "", "a denial that no case can say: " + oneLine(h.Reason)
+}
+
+// absent are arguments for the parameters that the policies look at, but that
+// were not in the message: the zero value, or null. A record that may not have
+// room for all parameters says nothing of those it does not have.
+func absent(img *image.Image, set *interfaces.Set, h *Happened, cut []string) []string {
+	roads, findings := Roads(img, set, Question{From: h.From, To: h.To, Method: h.Method, Reply: h.Event == "reply"})
+	if findings.Failed() || len(roads) != 1 || roads[0].Fixed != nil {
+		return nil
+	}
+	paths := map[string][]uint32{}
+	var visit func(e *image.Expr)
+	visit = func(e *image.Expr) {
+		for _, p := range [][]uint32{e.Path, e.Left.Path, e.Right.Path} {
+			if len(p) > 0 {
+				paths[fmt.Sprint(p)] = p
+			}
+		}
+		for i := range e.Args {
+			visit(&e.Args[i])
+		}
+	}
+	for _, d := range roads[0].Question.Decisions {
+		for _, rules := range [][]image.Rule{d.Forbid, d.Permit} {
+			for i := range rules {
+				visit(&rules[i].When)
+			}
+		}
+	}
+	if len(paths) > abi.RecordParams {
+		return nil
+	}
+	var args []string
+	for _, key := range slices.Sorted(maps.Keys(paths)) {
+		p := paths[key]
+		fd := roads[0].Type.Fields().ByNumber(protoreflect.FieldNumber(p[0]))
+		if len(p) != 1 || fd == nil || slices.Contains(cut, string(fd.Name())) {
+			continue
+		}
+		if _, there := h.Params[string(fd.Name())]; there {
+			continue
+		}
+		m := roads[0].Question.Message
+		at := slices.IndexFunc(m.Fields, func(f image.Field) bool { return f.Number == p[0] })
+		name, f := string(fd.Name()), &m.Fields[at]
+		switch {
+		case f.Card == image.Optional:
+			args = append(args, name+"=null")
+		case f.Card == image.Repeated:
+			args = append(args, name+".count=0")
+		case f.Type == image.Bytes:
+			args = append(args, name+".size=0")
+		case f.Type == image.String:
+			args = append(args, name+`=""`)
+		case f.Type == image.Bool:
+			args = append(args, name+"=false")
+		case f.Type != image.Nested && f.Type != image.Float && f.Type != image.Double:
+			args = append(args, name+"=0")
+		}
+	}
+	return args
+}
+
+// try runs one case. It returns "" if it passes, else why not, in one line.
+func try(img *image.Image, set *interfaces.Set, text string) string {
+	w := &world{img: img, set: set, policies: map[uint32]bool{}, methods: map[[2]uint32]bool{}}
+	data := []byte("ward: 1\ncases:\n" + text)
+	var findings diag.List
+	src := yamltext.NewSource("case", data)
+	root := yamltext.Parse(src, data, "a case", "", &findings)
+	if root == nil || findings.Failed() {
+		return "not well-formed: " + oneLine(firstOf(findings))
+	}
+	r := &reader{world: w, src: src, out: &findings, names: map[string]diag.Pos{}}
+	tests := r.file(root)
+	if findings.Failed() || len(tests) != 1 {
+		return "this system does not know it: " + oneLine(firstOf(findings))
+	}
+	report := (&Suite{world: w, tests: tests}).Run(nil)
+	if f := report.Results[0].Failures; len(f) > 0 {
+		first, _, _ := strings.Cut(f[0], "\n")
+		return oneLine(first)
+	}
+	return ""
+}
+
+func firstOf(l diag.List) string {
+	if len(l) == 0 {
+		return "incomplete"
+	}
+	return l[0].Message
+}
