@@ -178,9 +178,9 @@ func (a *answerer) write() {
 	if !a.q.Reply && strings.HasPrefix(a.e.From, "user:") && !a.socket() {
 		a.e.Changes = append(a.e.Changes, Change{Text: fmt.Sprintf("export it to users in system.yaml: { interface: %s, socket: /run/… }; and then", pkgService)})
 	}
-	relation := "=="
+	relation, what := "==", service+"."+name
 	if a.whole {
-		relation, action, name = "in", service, "all"
+		relation, action, what = "in", service, service
 	}
 	entity := func(who string) string {
 		if user, ok := strings.CutPrefix(who, "user:"); ok {
@@ -190,7 +190,7 @@ func (a *answerer) write() {
 	}
 	a.e.Changes = append(a.e.Changes, Change{Write: fmt.Sprintf(
 		"@id(%s)\npermit (\n  principal == %s,\n  action %s %sAction::%s,\n  resource == %s\n);",
-		quoted(fmt.Sprintf("%s may %s %s of %s", strings.TrimPrefix(a.e.From, "user:"), verb, service+"."+name, strings.TrimPrefix(a.e.To, "user:"))),
+		quoted(fmt.Sprintf("%s may %s %s of %s", strings.TrimPrefix(a.e.From, "user:"), verb, what, strings.TrimPrefix(a.e.To, "user:"))),
 		entity(a.e.From), relation, pkg, quoted(action), entity(a.e.To))})
 }
 

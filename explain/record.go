@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
+	"ward/abi"
 	"ward/cases"
+	"ward/image"
 )
 
 // Recorded is what an audit record says, as far as it matters here.
@@ -81,6 +84,9 @@ func (s *System) Record(r *Recorded) ([]Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Event != "gate" && r.Verdict == Deny && r.Policy == "" && r.Reason != abi.ReasonDefault.String() {
+		return []Explanation{s.checked(r, q)}, nil
+	}
 	all, err := s.question(q, r.Event == "gate")
 	for i := range all {
 		all[i].Record = r
@@ -98,4 +104,45 @@ func (r *Recorded) Changed(e *Explanation) bool {
 		return true
 	}
 	return r.Policy != "" && !slices.ContainsFunc(e.Policies, func(p Policy) bool { return p.ID == r.Policy })
+}
+
+// checked explains a denial by a check of the filter, which comes before any
+// policy, or after all of them.
+func (s *System) checked(r *Recorded, q cases.Question) Explanation {
+	e := Explanation{Event: "explained", Kind: r.Event, From: r.From, To: r.To, Method: r.Method, Args: q.Args, Verdict: Deny, Check: r.Reason, Record: r,
+		Why: "no policy decided: the filter refuses such a message whatever the policies say"}
+	number, err := strconv.ParseUint(strings.TrimPrefix(r.Detail, "field "), 10, 32)
+	m := s.message(q)
+	if err != nil || m == nil {
+		return e
+	}
+	// The number is that of a field of the message, or of one nested in it.
+	at := slices.IndexFunc(m.Fields, func(f image.Field) bool { return uint64(f.Number) == number })
+	if at >= 0 && !slices.ContainsFunc(m.Fields, func(f image.Field) bool { return f.Type == image.Nested }) {
+		f := &m.Fields[at]
+		what := image.Scalar
+		if f.Card == image.Repeated {
+			what = image.Count
+		}
+		e.Why += fmt.Sprintf("; field %d is %s: %s", number, f.Name, Bounds(f, what))
+	} else if at < 0 {
+		e.Why += fmt.Sprintf("; %s has no field %d", m.Name, number)
+	}
+	return e
+}
+
+// message is the one that a question is about.
+func (s *System) message(q cases.Question) *image.Message {
+	service, name, _ := strings.Cut(q.Method, "/")
+	for _, i := range s.Image.Interfaces {
+		for _, m := range i.Methods {
+			if i.Name == service && m.Name == name {
+				if q.Reply {
+					return &s.Image.Messages[m.Reply]
+				}
+				return &s.Image.Messages[m.Request]
+			}
+		}
+	}
+	return nil
 }
