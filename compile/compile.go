@@ -12,6 +12,7 @@ import (
 	"ward/diag"
 	"ward/image"
 	"ward/interfaces"
+	"ward/models"
 	"ward/policy"
 	"ward/system"
 )
@@ -43,7 +44,16 @@ func Dir(fsys fs.FS) (*Result, diag.List) {
 		findings.Sort()
 		return r, findings
 	}
-	var list diag.List
+	library, list := models.Policies(sys, set)
+	findings = append(findings, list...)
+	if list.Failed() {
+		findings = append(findings, policy.Syntax(sources)...)
+		findings.Sort()
+		return r, findings
+	}
+	for _, m := range library {
+		sources = append(sources, policy.Source(m))
+	}
 	r.Image, list = policy.Compile(sys, set, sources)
 	findings = append(findings, list...)
 	if r.Image != nil {

@@ -81,6 +81,10 @@ func (c *compiler) applicable(s *source) {
 	if slices.ContainsFunc(s.scope.actions, fits) {
 		return
 	}
+	if s.isModel() { // it says something of systems that are not this one
+		s.scope.actions = nil
+		return
+	}
 	s.broken = true
 	if len(s.scope.actions) == 0 {
 		c.findings.Errorf(s.Action.Pos, "name another action, or declare methods", "no action is in this group")

@@ -78,6 +78,10 @@ func (b *builder) inside(names []String) []String {
 			b.out.Errorf(n.Pos, "name a file inside the system directory, without '..' or './'", "%q is not a path inside the directory", n.Value)
 			continue
 		}
+		if strings.HasPrefix(n.Value, "ward/") && strings.HasSuffix(n.Value, ".cedar") {
+			b.out.Errorf(n.Pos, "choose another directory", "%q is a name of the standard library of policies", n.Value)
+			continue
+		}
 		good = append(good, n)
 	}
 	return good
