@@ -12,6 +12,7 @@ import (
 	"ward/diag"
 	"ward/image"
 	"ward/policy/internal/syntax"
+	"ward/policy/prove"
 )
 
 // effects are what @enter and @rate of a permit say.
@@ -191,33 +192,13 @@ func (c *compiler) resolveEntry(e *entry) bool {
 		}
 	}
 	img := &c.img.States[e.index]
-	reach := reachable(img)
-	if !slices.ContainsFunc(img.Moves, func(m image.Move) bool { return m.To == e.to && reach[m.From] }) {
+	reach := prove.Reachable(img)
+	if !slices.ContainsFunc(img.Moves, func(m image.Move) bool { return m.To == e.to && slices.Contains(reach, m.From) }) {
 		c.findings.Errorf(e.valuePos, "declare the move under `moves` of "+e.state+" in system.yaml", "@enter: no declared move leads to %s=%s from its initial value %s",
 			e.state, e.value, quote(img.Values[img.Initial]))
 		return false
 	}
 	return true
-}
-
-// reachable says which values of a state its declared moves lead to from the
-// initial one, that one included.
-func reachable(s *image.State) []bool {
-	seen := make([]bool, len(s.Values))
-	for todo := []uint32{s.Initial}; len(todo) > 0; {
-		v := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if seen[v] {
-			continue
-		}
-		seen[v] = true
-		for _, m := range s.Moves {
-			if m.From == v {
-				todo = append(todo, m.To)
-			}
-		}
-	}
-	return seen
 }
 
 // enters are the cells that a policy's @enter means in one tuple. It reports

@@ -44,11 +44,11 @@ func (a *asker) eval(st *state, e *image.Expr) (truth, *mark) {
 		if o.What == image.Constant {
 			continue
 		}
-		if ok, p := a.terms[termKey(o.Path, o.What)].known(st); !ok {
+		if ok, p := a.terms[termKey(o)].known(st); !ok {
 			return unsure, &mark{presence: p}
 		}
 	}
-	if t := a.terms[termKey(e.Left.Path, e.Left.What)]; t != nil && t.text {
+	if t := a.terms[termKey(&e.Left)]; t != nil && t.text {
 		return st.texts[t.at].eval(e), &mark{presence: -1, atom: e}
 	}
 	return a.compare(st, e), &mark{presence: -1, atom: e}
@@ -77,7 +77,7 @@ func (a *asker) number(st *state, o *image.Operand) (r ranges, at int) {
 	if o.What == image.Constant {
 		return point(o.Value.Long), -1
 	}
-	t := a.terms[termKey(o.Path, o.What)]
+	t := a.terms[termKey(o)]
 	return st.numbers[t.at], t.at
 }
 
@@ -114,7 +114,7 @@ func (a *asker) compare(st *state, e *image.Expr) truth {
 // parts splits a state by a comparison of which it is unsure: the parts hold
 // all of its messages, and each decides the comparison.
 func (a *asker) parts(st *state, e *image.Expr) []*state {
-	if t := a.terms[termKey(e.Left.Path, e.Left.What)]; t != nil && t.text {
+	if t := a.terms[termKey(&e.Left)]; t != nil && t.text {
 		holds, fails := st.clone(), st.clone()
 		holds.texts[t.at] = st.texts[t.at].assume(e, true)
 		fails.texts[t.at] = st.texts[t.at].assume(e, false)

@@ -32,6 +32,9 @@ type Question struct {
 	// Users and Groups say which atoms hold of the client. An atom that is not
 	// a key may or may not hold.
 	Users, Groups map[uint32]bool
+	// Cells says which values cells of state may have. One that is not a key may
+	// have each that its declared moves lead to from its initial value.
+	Cells map[uint32][]uint32
 	// Want picks the verdicts that are looked for.
 	Want func(image.Verdict) bool
 	// Saw, if not nil, is told of each verdict that some part of the messages
@@ -44,6 +47,7 @@ type Question struct {
 type Example struct {
 	Values  []Value
 	Groups  map[uint32]bool // of those that Question.Groups leaves open, what mattered
+	Cells   []CellValue     // state that some condition looks at
 	Verdict image.Verdict
 }
 
@@ -60,7 +64,7 @@ type Value struct {
 
 // Ask answers a question.
 func Ask(q *Question) (Example, Answer) {
-	s := &space{img: q.Image, root: q.Message, terms: map[string]*term{}, byPath: map[string]int{}}
+	s := &space{img: q.Image, root: q.Message, terms: map[string]*term{}, byPath: map[string]int{}, holds: q.Cells}
 	for i := range q.Given {
 		s.add(&q.Given[i])
 	}
@@ -147,7 +151,7 @@ func (a *asker) search(st *state) {
 
 // finish makes an example of a state in which everything is decided.
 func (a *asker) finish(st *state) {
-	st = st.plain()
+	st = st.plain(a.cellNumbers())
 	e := Example{Groups: map[uint32]bool{}}
 	for _, t := range a.order {
 		v := Value{Path: t.path, What: t.what, Field: t.field, IsText: t.text,
@@ -163,6 +167,9 @@ func (a *asker) finish(st *state) {
 			v.Long = st.numbers[t.at].low()
 		}
 		e.Values = append(e.Values, v)
+	}
+	for _, t := range a.cells {
+		e.Cells = append(e.Cells, CellValue{t.cell, uint32(a.likely(t, st))})
 	}
 	for _, p := range a.presences {
 		e.Values = append(e.Values, Value{Path: p.path, What: image.Constant, Field: p.field, Present: st.present[a.byPath[pathKey(p.path)]] == yes})
@@ -194,8 +201,11 @@ func (a *asker) finish(st *state) {
 
 // plain narrows numbers to those that people expect in an example: from 1 up,
 // or from 0, where that is possible.
-func (st *state) plain() *state {
+func (st *state) plain(cells []int) *state {
 	for i := range st.numbers {
+		if slices.Contains(cells, i) {
+			continue
+		}
 		for _, least := range []int64{1, 0} {
 			c := st.clone()
 			if c.numbers[i] = st.numbers[i].between(least, maxInt); c.narrow() {

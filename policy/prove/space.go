@@ -32,6 +32,7 @@ func (t truth) not() truth { return [...]truth{unsure, no, yes}[t] }
 type term struct {
 	path    []uint32
 	what    image.What
+	cell    uint32 // CellValue
 	field   *image.Field
 	present []int // presences on the path, the outermost first
 	text    bool
@@ -65,6 +66,8 @@ type space struct {
 	numbers   []ranges // where present
 	texts     []*text
 	order     []*term
+	cells     []*term             // those of state, in order
+	holds     map[uint32][]uint32 // Question.Cells
 }
 
 func pathKey(path []uint32) string {
@@ -75,7 +78,12 @@ func pathKey(path []uint32) string {
 	return string(b)
 }
 
-func termKey(path []uint32, what image.What) string { return string(rune(what)) + pathKey(path) }
+func termKey(o *image.Operand) string {
+	if o.What == image.CellValue {
+		return string(rune(o.What)) + pathKey([]uint32{o.Cell})
+	}
+	return string(rune(o.What)) + pathKey(o.Path)
+}
 
 // add notes all that a condition looks at.
 func (s *space) add(e *image.Expr) {
@@ -93,8 +101,12 @@ func (s *space) add(e *image.Expr) {
 }
 
 func (s *space) term(o *image.Operand) {
-	key := termKey(o.Path, o.What)
+	key := termKey(o)
 	if s.terms[key] != nil {
+		return
+	}
+	if o.What == image.CellValue {
+		s.terms[key] = s.cell(o.Cell)
 		return
 	}
 	f, present := s.walk(o.Path)
