@@ -27,8 +27,8 @@ type Result struct {
 }
 
 // Dir compiles a system directory. The result is never nil; if the list has
-// errors its Image is. Findings are sorted.
-func Dir(fsys fs.FS) (*Result, diag.List) {
+// errors its Image is. Findings are sorted. Options are those of policy.Compile.
+func Dir(fsys fs.FS, options ...policy.Option) (*Result, diag.List) {
 	sys, findings := system.Load(fsys)
 	set, more := interfaces.Load(fsys, sys.Interfaces)
 	findings = append(findings, more...)
@@ -54,7 +54,7 @@ func Dir(fsys fs.FS) (*Result, diag.List) {
 	for _, m := range library {
 		sources = append(sources, policy.Source(m))
 	}
-	r.Image, list = policy.Compile(sys, set, sources)
+	r.Image, list = policy.Compile(sys, set, sources, options...)
 	findings = append(findings, list...)
 	if r.Image != nil {
 		r.Schema = policy.Schema(sys, set)
