@@ -31,6 +31,7 @@ const (
 	OpGate    ControlOp = 17 // a gate end; descriptor: the socket. Seq 0: a new client of a server; else the answer to OpOpen. To a program outside Ward a second descriptor, its verdict page, comes along.
 	OpOK      ControlOp = 18
 	OpRefused ControlOp = 19 // Reason, Detail, Text
+	OpRevoked ControlOp = 20 // Seq 0: this domain's end of a gate of Interface, with Block on the page, is revoked: Reason, Detail, Text as of OpRefused. ReasonNotRunning: its interface has changed
 )
 
 // ControlMethod is one entry of an interface, in the order of the ordinals.

@@ -16,13 +16,18 @@ const (
 	EventStarted   = "started"   // Domain, UID, PID, Ring; or a deny
 	EventPublished = "published" // From offers Interface at the name server
 	EventWithdrawn = "withdrawn"
-	EventLookup    = "lookup" // From asked the name server for Interface
-	EventGate      = "gate"   // a gate of Interface From, To was opened or refused
-	EventCall      = "call"   // a message of a call from client to server
-	EventReply     = "reply"  // a message of a call from server to client
-	EventEnded     = "ended"  // Domain ended: Status
-	EventLost      = "lost"   // Lost records of Domain or From are missing here
-	EventNotice    = "notice" // Detail: something about wardd itself
+	EventLookup    = "lookup"  // From asked the name server for Interface
+	EventGate      = "gate"    // a gate of Interface From, To was opened or refused
+	EventCall      = "call"    // a message of a call from client to server
+	EventReply     = "reply"   // a message of a call from server to client
+	EventEnded     = "ended"   // Domain ended: Status
+	EventLost      = "lost"    // Lost records of Domain or From are missing here
+	EventReload    = "reload"  // another image is in force: Hash, UID, Detail
+	EventRevoked   = "revoked" // a right was taken away while the system runs: UID, Detail
+	EventGranted   = "granted" // … or given
+	EventClosed    = "closed"  // a gate that the policy no longer allows was closed
+	EventState     = "state"   // somebody has set a state: UID, Detail
+	EventNotice    = "notice"  // Detail: something about wardd itself
 	EventStopped   = "stopped"
 )
 

@@ -190,7 +190,7 @@ func (w *writer) loop() {
 // Events come first where they name what records refer to: the monitor sends
 // them before it hands a gate over.
 func (w *writer) write(batch []item) (eof bool) {
-	w.t.setClock()
+	w.t.clocks()
 	slices.SortStableFunc(batch, func(a, b item) int { return cmp.Compare(a.time, b.time) })
 	for i := range batch {
 		it := &batch[i]
@@ -247,6 +247,12 @@ func (w *writer) event(e *event.Event, files []*os.File) {
 			}
 		}
 		link.CloseAll(files)
+	case event.Image:
+		if t, err := w.t.renewed(e, files); err == nil {
+			w.t = t
+		} else {
+			w.lines.add(Record{Event: EventNotice, Time: w.t.time(e.Time), Detail: fmt.Sprintf("the new image cannot be read, and records may lack names: %v", err)})
+		}
 	case event.Stopped:
 		w.end = e
 	default:
@@ -284,7 +290,7 @@ func (w *writer) record(r *ring, k *abi.Record) {
 	if !k.Reason.Allowed() && !r.denials.spend(now) {
 		return
 	}
-	line := w.t.record(k)
+	line := w.t.at(k.Time).record(k)
 	if r.user && line.From == "user" {
 		line.From = r.label
 	}

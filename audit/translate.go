@@ -29,6 +29,10 @@ type translator struct {
 	offset int64              // wall clock minus CLOCK_BOOTTIME, ns
 	gates  map[uint32][]guest // gates of users, by number, in order of time
 	params map[string]*[2][][]filter.Param
+
+	before *translator // by the image before this one
+	since  uint64      // when this one came into force
+	until  uint64      // when no filter of the one before was running any more
 }
 
 // A guest is the user at a gate.
@@ -89,6 +93,9 @@ func (t *translator) decided(r *Record, allow bool, reason abi.Reason, policy ui
 // event translates what the monitor says. The second result is false for what
 // is no line of its own.
 func (t *translator) event(e *event.Event) (Record, bool) {
+	if e.Kind == event.Reloaded || e.Kind == event.Revoked || e.Kind == event.Granted {
+		t.until = min(t.until, e.Time)
+	}
 	r := Record{Time: t.time(e.Time), Domain: t.domain(e.Domain), From: t.domain(e.From), To: t.domain(e.To), PID: e.PID}
 	switch e.Kind {
 	case event.Compiled:
@@ -122,6 +129,17 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 	case event.Stopped:
 		status := int(e.Status)
 		r.Event, r.System, r.Status, r.Detail = EventStopped, t.img.Name, &status, e.Text
+	case event.Reloaded:
+		r.Event, r.System, r.Hash, r.UID = EventReload, t.img.Name, e.Text, &e.UID
+		r.Detail = fmt.Sprintf("%d gates swapped, %d closed", e.Status, e.Count)
+	case event.Revoked:
+		r.Event, r.System, r.UID, r.Detail = EventRevoked, t.img.Name, &e.UID, e.Text
+	case event.Granted:
+		r.Event, r.System, r.UID, r.Detail = EventGranted, t.img.Name, &e.UID, e.Text
+	case event.StateSet:
+		r.Event, r.UID, r.Detail = EventState, &e.UID, e.Text
+	case event.Closed:
+		t.closed(&r, e)
 	case event.Lost:
 		r.Event, r.Lost, r.Detail = EventLost, e.Count, "events of the monitor"
 	default:
@@ -158,6 +176,21 @@ func (t *translator) gate(r *Record, e *event.Event) {
 	}
 	history := append(t.gates[e.Gate], g)
 	t.gates[e.Gate] = history[max(0, len(history)-gateHistory):]
+}
+
+// closed is a gate that the policy no longer allows.
+func (t *translator) closed(r *Record, e *event.Event) {
+	r.Event = EventClosed
+	t.decided(r, false, e.Reason, e.Policy)
+	if int(e.Interface) < len(t.img.Interfaces) {
+		r.Interface = t.img.Interfaces[e.Interface].Name
+	}
+	if e.Reason == abi.ReasonNotRunning {
+		r.Reason, r.Detail = "", "its interface has changed"
+	}
+	if e.From == abi.NoDomain {
+		r.From, r.UID = userLabel(e.UID, e.Text), &e.UID
+	}
 }
 
 // guest finds who was the user of a gate at a time.
@@ -231,6 +264,9 @@ var kindNames = map[abi.Kind]string{abi.KindCall: "call", abi.KindReply: "reply"
 // values are the parameters that the filter remembered.
 func (t *translator) values(k *abi.Record, atoms filter.Atoms) map[string]any {
 	params := t.paramsOf(k, atoms)
+	if t.ambiguous(k, params, atoms) {
+		return nil
+	}
 	var values map[string]any
 	for i, p := range params[:min(len(params), len(k.Params))] {
 		if k.Present>>i&1 == 0 {

@@ -118,6 +118,8 @@ func (l *link) broken(err error) *Error {
 	switch {
 	case errors.As(err, &e):
 		return e
+	case l.revoked():
+		return revocation(l.Interface, nil)
 	case err == io.EOF:
 		return &Error{Code: Unavailable, Message: "the other end of the gate for " + l.Interface + " is closed"}
 	}
@@ -200,8 +202,12 @@ func (c *Client) transmit(ctx context.Context, h *abi.Header, packet []byte) err
 	}
 	e := denied(c.link.method(h.Method), r, detail, c.link.Policies)
 	if r == abi.ReasonClosed {
+		e = revocation(c.link.Interface, nil)
 		c.mu.Lock()
 		c.fail(e)
+		if c.err.Reason == abi.ReasonClosed {
+			e = c.err // the monitor may have said why
+		}
 		c.mu.Unlock()
 	}
 	return e

@@ -28,6 +28,7 @@ type Domain struct {
 	seq      uint32
 	pending  map[uint32]chan answer
 	services map[string]*Service
+	clients  map[uint32]*Client // by block
 	names    *Client
 	err      error
 }
@@ -77,7 +78,7 @@ func NewDomain(fd int) (*Domain, error) {
 		return nil, fmt.Errorf("control channel: message %d with %d descriptors instead of a greeting", hello.Op, len(hello.fds))
 	}
 	d := &Domain{name: hello.Name, system: hello.System, page: -1, fd: fd,
-		pending: map[uint32]chan answer{}, services: map[string]*Service{}}
+		pending: map[uint32]chan answer{}, services: map[string]*Service{}, clients: map[uint32]*Client{}}
 	if len(hello.fds) == 1 { // without a page there are no filters: only tests do that
 		d.page = hello.fds[0]
 	}
@@ -140,6 +141,11 @@ func (d *Domain) listen() {
 		}
 		if a.Op == abi.OpGate && a.Seq == 0 {
 			d.accept(a)
+			continue
+		}
+		if a.Op == abi.OpRevoked {
+			a.close()
+			d.revoked(&a.Control)
 			continue
 		}
 		d.mu.Lock()

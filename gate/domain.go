@@ -82,7 +82,11 @@ func (d *Domain) open(ctx context.Context, iface, server string) (*Client, error
 		a.close()
 		return nil, &Error{Code: Internal, Message: fmt.Sprintf("%s: the monitor answered with message %d and %d descriptors", what, a.Op, len(a.fds))}
 	}
-	return NewClient(d.end(&a, a.fds[0]))
+	c, err := NewClient(d.end(&a, a.fds[0]))
+	if err == nil {
+		d.remember(c)
+	}
+	return c, err
 }
 
 // Lookup returns the names of the domains that serve an interface now. If there

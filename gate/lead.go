@@ -218,7 +218,7 @@ func (c *Client) dispatch(buf *buffer, n int, own *waiter) (kept bool) {
 		return false
 	}
 	if c.link.revoked() {
-		c.fail(&Error{Code: Unavailable, Reason: abi.ReasonClosed, Message: "the gate for " + c.link.Interface + " was revoked"})
+		c.fail(revocation(c.link.Interface, nil))
 		return false
 	}
 	s := &c.slots[m.Slot]

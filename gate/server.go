@@ -139,7 +139,7 @@ func (g *serverGate) next(buf *buffer) (call *ServerCall, kept bool, err error) 
 		return nil, false, err
 	}
 	if g.link.revoked() {
-		return nil, false, fmt.Errorf("the gate for %s was revoked", g.link.Interface)
+		return nil, false, revocation(g.link.Interface, nil)
 	}
 	if m.Kind == abi.KindCall {
 		call, err = g.open(&m, buf)

@@ -26,9 +26,15 @@ const (
 	RingGone                 // Endpoint has sent its last record; Count: records in all
 	Output                   // descriptor: what Domain writes to stdout and stderr
 	Lost                     // Count events of the monitor were not sent
+	Image                    // descriptor: the sealed image that is in force from now on, with the numbers of the one before; Text: its hash
+	Reloaded                 // UID, Text (the new image's hash), Status: gates swapped, Count: gates closed
+	Revoked                  // UID, Text: what was taken away
+	Granted                  // UID, Text: what was given
+	Closed                   // From, To, Interface, Gate, Policy, Reason: a gate that the policy no longer allows; of a user as for Gate
+	StateSet                 // UID, Domain or None, Text: NAME=VALUE, Gate or None, Count: the word afterwards
 )
 
-const last = Lost
+const last = StateSet
 
 // None stands for "no domain", "no policy", "no interface", "no gate" in an Event.
 const None = 0xffffffff

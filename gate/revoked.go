@@ -1,0 +1,73 @@
+package gate
+
+import (
+	"fmt"
+
+	"ward/abi"
+)
+
+// A gate that a new policy no longer allows is dead in the kernel at once. The
+// monitor also tells the domains at its ends, on their control channels, why;
+// the library then closes the gate, which wakes everybody who waits at either
+// end, in programs outside Ward, too.
+
+// remember notes a client's end, by which the monitor names it.
+func (d *Domain) remember(c *Client) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for block, old := range d.clients {
+		if old.Broken() {
+			delete(d.clients, block)
+		}
+	}
+	d.clients[c.link.Block] = c
+}
+
+// revoked closes the end that the monitor says is revoked.
+func (d *Domain) revoked(c *abi.Control) {
+	d.mu.Lock()
+	client, service := d.clients[c.Block], d.services[c.Interface]
+	d.mu.Unlock()
+	why := revocation(c.Interface, c)
+	if client != nil && client.link.Interface == c.Interface && client.link.revoked() {
+		client.mu.Lock()
+		client.fail(why)
+		client.mu.Unlock()
+	}
+	if service != nil {
+		service.revoked(c.Block, why)
+	}
+}
+
+// revoked closes the gate with a block, if the page says that it is revoked:
+// its number may have come to another gate since.
+func (s *Service) revoked(block uint32, why *Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for g := range s.gates {
+		if g.link.Block == block && g.link.revoked() {
+			go g.fail(why)
+		}
+	}
+}
+
+// revocation is the error of a gate that was revoked. c is nil where the
+// monitor has not said why: only that is known which the page shows.
+func revocation(iface string, c *abi.Control) *Error {
+	e := &Error{Code: PermissionDenied, Reason: abi.ReasonClosed}
+	what := "the gate for " + iface + " was revoked: "
+	switch {
+	case c == nil:
+		e.Code = Unavailable
+		e.Message = what + "the policy no longer allows it, or it has changed; open another to see which"
+	case c.Reason == abi.ReasonForbid:
+		e.Policy = c.Text
+		e.Message = what + fmt.Sprintf("the policy no longer allows it: forbidden by %q", c.Text)
+	case c.Reason == abi.ReasonDefault:
+		e.Message = what + "the policy no longer allows it: default deny"
+	default:
+		e.Code = Unavailable
+		e.Message = what + "its interface has changed; open another"
+	}
+	return e
+}
