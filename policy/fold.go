@@ -352,6 +352,10 @@ func (f *folder) compare(op image.Op, l, r value, e *syntax.Expr) image.Expr {
 	case op == image.Eq && l.constant != nil:
 		l, r = r, l
 	}
+	if l.elements != nil {
+		s := f.constantSet(r, e)
+		return all(f.onlyOf(l, s), f.holdsAll(l, s))
+	}
 	if l.operand != nil && l.typ.names != nil && r.constant != nil {
 		return f.named(l, func(name string) bool { return r.constant.Equal(cedar.String(name)) })
 	}
@@ -483,7 +487,9 @@ func (f *folder) like(v value, e *syntax.Expr) image.Expr {
 	case len(p) == 2 && p[0].Wild:
 		return image.Expr{Op: image.Suffix, Left: *v.operand, Right: text(p[1].Text)}
 	}
-	panic(f.undecidable(e))
+	x := gaps(p)
+	x.Left = *v.operand
+	return x
 }
 
 // method folds contains, containsAll, containsAny and isEmpty.
@@ -496,6 +502,9 @@ func (f *folder) method(e *syntax.Expr) image.Expr {
 		return constExpr(false) // a set written out has elements
 	}
 	r := f.fold(e.Args[1])
+	if l.elements != nil || r.elements != nil {
+		return f.elementsMethod(e, l, r)
+	}
 	if e.Name == "contains" {
 		return f.contains(l, r, e)
 	}

@@ -235,6 +235,10 @@ func (k *checker) equal(e *syntax.Expr, t []*typ) *typ {
 			return k.outside(e, "compare each with constants", "two String parameters compared with each other")
 		}
 	case record, set:
+		if k.isElements(l) || k.isElements(r) {
+			k.closedSets(e, t[0].elem, t[1].elem)
+			return k.ofElements(e, t[0].elem)
+		}
 		if k.symbolic(e) {
 			return k.outside(e, "compare the attributes one by one", "comparison of a whole "+t[0].String())
 		}

@@ -83,6 +83,7 @@ func (c *compiler) call(s *source, a *action, client, server int) {
 		c.routes[key] = r
 		c.byIface[a.iface] = append(c.byIface[a.iface], r)
 	}
+	s, e = c.spared(s, a, client, server, e)
 	c.addMessage(&r.methods[a.method].Request, s, e, client, server)
 }
 
@@ -98,39 +99,9 @@ func (c *compiler) add(d *image.Decision, s *source, e image.Expr, enter []image
 		return
 	}
 	*rules = append(*rules, image.Rule{Policy: s.index, Audit: !s.Forbid && (s.audit || c.sys.AuditAllow), When: e, Enter: enter, Rate: s.effects.rate})
-	if n := captures(d); n > image.MaxCaptures && !s.broken {
+	if err := d.Fits(); err != nil && !s.broken {
 		s.broken = true
-		c.findings.Errorf(s.Pos, "decide on fewer parameters, or state bounds in the interface",
-			"the policies of one method look at %d parameters: the limit is %d", n, image.MaxCaptures)
-	}
-}
-
-// captures counts the parameters that a decision looks at.
-func captures(d *image.Decision) int {
-	if len(d.Permit)+len(d.Forbid) == 0 {
-		return 0
-	}
-	seen := map[string]bool{}
-	for _, rules := range [][]image.Rule{d.Permit, d.Forbid} {
-		for i := range rules {
-			paths(&rules[i].When, seen)
-		}
-	}
-	return len(seen)
-}
-
-func paths(e *image.Expr, seen map[string]bool) {
-	for _, p := range [][]uint32{e.Path, e.Left.Path, e.Right.Path} {
-		if len(p) > 0 {
-			key := make([]byte, 0, 4*len(p))
-			for _, n := range p {
-				key = append(key, byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
-			}
-			seen[string(key)] = true
-		}
-	}
-	for i := range e.Args {
-		paths(&e.Args[i], seen)
+		c.findings.Errorf(s.Pos, "decide on fewer parameters, or state bounds in the interface", "%v", err)
 	}
 }
 

@@ -14,16 +14,7 @@ func (k *checker) like(e *syntax.Expr, t *typ) *typ {
 	if !k.symbolic(e) || t.names != nil && t.names.numbers != nil {
 		return boolType
 	}
-	if !fixed(e.Pattern) {
-		return k.outside(e, `write "text*" for what it starts with, "*text" for what it ends with, or state a pattern in the interface`,
-			"a pattern with more than one fixed end")
-	}
-	return boolType
-}
-
-// fixed reports whether a pattern is all text, or text with one star at one end.
-func fixed(p []syntax.Piece) bool {
-	return len(p) <= 1 || len(p) == 2 && p[0].Wild != p[1].Wild
+	return k.pattern(e)
 }
 
 func (k *checker) method(e *syntax.Expr, t []*typ) *typ {
@@ -37,6 +28,9 @@ func (k *checker) method(e *syntax.Expr, t []*typ) *typ {
 	elem := t[0].elem
 	switch e.Name {
 	case "isEmpty":
+		if k.symbolic(e) && !k.isElements(e.Args[0]) && e.Args[0].Op != syntax.Set {
+			return k.outside(e, elementsFix, "a set chosen by a parameter")
+		}
 		return boolType
 	case "contains":
 		if !compatible(elem, t[1]) {
@@ -78,17 +72,16 @@ func (k *checker) decidable(e *syntax.Expr, t []*typ) *typ {
 	if !k.symbolic(e) {
 		return boolType
 	}
+	elem := t[0].elem
 	sets := e.Args
 	if e.Name == "contains" {
 		sets = e.Args[:1]
 	}
 	for _, s := range sets {
-		if k.symbolic(s) && s.Op != syntax.Set {
-			return k.outside(e, "decide on context.….count, or state the rule for the elements in the interface",
-				"the elements of a repeated parameter")
+		if k.isElements(s) {
+			return k.ofElements(e, elem)
 		}
 	}
-	elem := t[0].elem
 	if elem.kind == record || elem.kind == set {
 		return k.outside(e, "compare the attributes one by one", "a set of records")
 	}

@@ -213,7 +213,15 @@ func (p *parser) method(t token, args []*Expr) *Expr {
 func (p *parser) list(closing string) []*Expr {
 	var res []*Expr
 	for !p.is(closing) {
-		res = append(res, p.expr())
+		e := p.expr()
+		res = append(res, e)
+		switch e.Op {
+		case Bool, Long, String, Entity: // cheap for all passes
+			p.terms--
+			if p.members++; p.members > MaxMembers {
+				p.fail(e.Pos, "split the policy", "policy of more than %d constants in sets", MaxMembers)
+			}
+		}
 		if !p.is(closing) {
 			p.want(",")
 		}

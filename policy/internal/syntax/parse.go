@@ -55,6 +55,7 @@ type parser struct {
 	findings *diag.List
 	depth    int
 	terms    int
+	members  int // constants in sets
 }
 
 func (p *parser) advance() token {
@@ -158,7 +159,7 @@ func (p *parser) one() (pol *Policy) {
 			panic(e)
 		}
 	}()
-	p.depth, p.terms = 0, 0
+	p.depth, p.terms, p.members = 0, 0, 0
 	start := p.tok.off
 	pol = &Policy{}
 	for p.is("@") {

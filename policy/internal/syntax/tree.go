@@ -5,8 +5,11 @@ import "ward/diag"
 // MaxNesting bounds how deeply expressions nest: parentheses, sets, if, !.
 const MaxNesting = 64
 
-// MaxTerms bounds the nodes of one policy.
+// MaxTerms bounds the nodes of one policy, but for constants in sets.
 const MaxTerms = 8192
+
+// MaxMembers bounds the constants in the sets of one policy.
+const MaxMembers = 1 << 15
 
 // Op is what a node of the tree is.
 type Op uint8
