@@ -22,13 +22,16 @@ type Started struct {
 	UID    uint32   // its user and group ID
 	Cgroup uint64   // ID of its cgroup; 0: there is none
 	Pidfd  *os.File // of the first process; the receiver closes it
+	Ring   *os.File // of what it is refused by addresses (kernel.Guard); nil: none; the receiver closes it
+	Notify *os.File // for sd_notify(3); nil: none; the receiver closes it
 }
 
 // Exit says that a domain's first process, and with it all its processes, has ended.
 type Exit struct {
-	Domain abi.DomainID
-	PID    int
-	Status syscall.WaitStatus
+	Domain  abi.DomainID
+	PID     int
+	Status  syscall.WaitStatus
+	Refused uint64 // records of its Ring, the lost ones included
 }
 
 // A Client is the asking side. Its methods may be called from several goroutines.
@@ -67,11 +70,22 @@ func (c *Client) Start(ctx context.Context, domain abi.DomainID, control, output
 	if err != nil {
 		return Started{}, err
 	}
-	if a.op != opStarted || len(a.files) != 1 {
+	s := Started{PID: int(a.pid), UID: a.uid, Cgroup: a.cgroup}
+	want := []**os.File{&s.Pidfd}
+	if a.arg&hasRing != 0 {
+		want = append(want, &s.Ring)
+	}
+	if a.arg&hasNotify != 0 {
+		want = append(want, &s.Notify)
+	}
+	if a.op != opStarted || len(a.files) != len(want) {
 		closeFiles(a.files)
 		return Started{}, errMessage
 	}
-	return Started{PID: int(a.pid), UID: a.uid, Cgroup: a.cgroup, Pidfd: a.files[0]}, nil
+	for i, f := range a.files {
+		*want[i] = f
+	}
+	return s, nil
 }
 
 // Signal sends a signal to the first process of a running domain. A process
@@ -154,7 +168,7 @@ func (c *Client) read() {
 		}
 		c.mu.Lock()
 		if m.op == opExited {
-			c.queue = append(c.queue, Exit{Domain: abi.DomainID(m.domain), PID: int(m.pid), Status: syscall.WaitStatus(m.arg)})
+			c.queue = append(c.queue, Exit{Domain: abi.DomainID(m.domain), PID: int(m.pid), Status: syscall.WaitStatus(m.arg), Refused: m.cgroup})
 			c.more.Signal()
 			c.mu.Unlock()
 			closeFiles(files)

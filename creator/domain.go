@@ -20,39 +20,52 @@ func (c *creator) spawn(id abi.DomainID, control, output *os.File) (_ *running, 
 	d := &c.img.Domains[id]
 	s, err := c.sandbox(id)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start %s: %w", d.Name, err)
 	}
-	s.Files = []*os.File{nil, output, output, control}
+	c.descriptors(s, control, output)
+	r := &running{domain: id}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
 	if c.tree != nil {
-		s.Cgroup, err = c.tree.New(dirName(d.Name, id), kernel.CgroupLimits{
+		r.cgroup, err = c.tree.New(dirName(d.Name, id), kernel.CgroupLimits{
 			Memory: d.Quota.Memory, CPUWeight: d.Quota.CPUWeight, Processes: d.Quota.Processes,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("start %s: %w", d.Name, err)
 		}
+		s.Cgroup = r.cgroup
 	} else if d.Quota.Memory != 0 || d.Quota.CPUWeight != 0 {
 		return nil, fmt.Errorf("start %s: its quota of memory or CPU cannot be enforced: %w", d.Name, kernel.ErrNoCgroup2)
 	}
+	if s.Network.Guarded() {
+		if r.cgroup == nil {
+			return nil, fmt.Errorf("start %s: its network addresses cannot be enforced: %w", d.Name, kernel.ErrNoCgroup2)
+		}
+		if r.guard, err = kernel.NewGuard(r.cgroup, &s.Network, id); err != nil {
+			return nil, fmt.Errorf("start %s: %w", d.Name, err)
+		}
+	}
 	p, err := s.Start()
 	if err != nil {
-		if s.Cgroup != nil {
-			s.Cgroup.Remove()
-		}
 		return nil, err
 	}
-	return &running{domain: id, process: p, cgroup: s.Cgroup}, nil
+	r.process = p
+	return r, nil
 }
 
 // sandbox translates a domain of the image.
 func (c *creator) sandbox(id abi.DomainID) (*kernel.Sandbox, error) {
 	d := &c.img.Domains[id]
-	if len(d.Listen) > 0 || len(d.Connect) > 0 {
-		return nil, fmt.Errorf("start %s: listen: and connect: cannot be enforced by this version of Ward; leave them out", d.Name)
+	n, err := c.network(id)
+	if err != nil {
+		return nil, err
 	}
 	s := &kernel.Sandbox{
-		Name: d.Name, Program: d.Program, Digest: d.Digest, Args: d.Args, Host: d.Host,
-		Env: append(append([]string(nil), d.Env...), abi.ControlEnv+"="+strconv.Itoa(abi.ControlFD)),
-		UID: c.uid(id), GID: c.uid(id), Tmp: d.Tmp, Without: c.cfg.without,
+		Name: d.Name, Program: d.Program, Digest: d.Digest, Args: d.Args, Host: d.Host, Env: append([]string(nil), d.Env...),
+		UID: c.uid(id), GID: c.uid(id), Tmp: d.Tmp, Network: n, Without: c.cfg.without,
 		Limits: kernel.Limits{Processes: d.Quota.Processes, Files: d.Quota.Files},
 	}
 	if s.Tmp == 0 {

@@ -19,11 +19,17 @@ const (
 	opSignal op = 2 // domain, arg: the signal
 	opStop   op = 3 // kill all, clean up, end
 	// Answers, with the request's seq.
-	opStarted op = 16 // domain, pid, uid, cgroup; descriptor: pidfd
+	opStarted op = 16 // domain, pid, uid, cgroup, arg: what else comes; descriptors: pidfd, then ring and notify socket if arg says so
 	opDone    op = 17
 	opFailed  op = 18 // text
 	// Unasked, seq 0.
-	opExited op = 19 // domain, pid, arg: wait status
+	opExited op = 19 // domain, pid, arg: wait status, cgroup: addresses that it was refused
+)
+
+// Bits of arg in opStarted.
+const (
+	hasRing uint32 = 1 << iota
+	hasNotify
 )
 
 // A message, either way, is a packet of its fields in this order, little
@@ -42,7 +48,7 @@ type message struct {
 const (
 	headSize = 1 + 4*5 + 8
 	maxText  = 2048 // bytes; longer errors are cut
-	maxFiles = 2
+	maxFiles = 3
 )
 
 var errMessage = errors.New("malformed message on the creator's channel")

@@ -36,6 +36,7 @@ type running struct {
 	domain  abi.DomainID
 	process *kernel.Process
 	cgroup  *kernel.Cgroup // nil: none
+	guard   *kernel.Guard  // nil: none
 }
 
 // A request is one row of the dispatch table.
@@ -152,7 +153,32 @@ func (c *creator) start(m message, files []*os.File) (bool, error) {
 	if r.cgroup != nil {
 		a.cgroup = r.cgroup.ID
 	}
-	return false, send(c.fd, a, r.process.Pidfd)
+	extras, err := r.extras(&a)
+	defer closeFiles(extras)
+	if err != nil {
+		unix.PidfdSendSignal(int(r.process.Pidfd.Fd()), unix.SIGKILL, nil, 0)
+		return false, c.fail(m, "%v", err)
+	}
+	return false, send(c.fd, a, append([]*os.File{r.process.Pidfd}, extras...)...)
+}
+
+// extras lists what goes to the monitor beside the pidfd, and says so in a.
+func (r *running) extras(a *message) ([]*os.File, error) {
+	var files []*os.File
+	if r.guard != nil {
+		ring, err := r.guard.Ring()
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, ring)
+		a.arg |= hasRing
+	}
+	if r.process.Notify != nil {
+		files = append(files, r.process.Notify)
+		r.process.Notify = nil
+		a.arg |= hasNotify
+	}
+	return files, nil
 }
 
 func (c *creator) signal(m message, _ []*os.File) (bool, error) {
@@ -190,11 +216,13 @@ func (c *creator) reap(r *running) error {
 	}
 	delete(c.running, r.domain)
 	r.process.Pidfd.Close()
-	var err error
-	if r.cgroup != nil {
-		err = r.cgroup.Remove()
+	var refused uint64
+	if r.guard != nil {
+		refused, _ = r.guard.Refused() // an error: the audit log ends without the count
 	}
-	told := send(c.fd, message{op: opExited, domain: uint32(r.domain), pid: uint32(r.process.PID), arg: uint32(status)})
+	err := r.close()
+	c.removeSockets(r.domain)
+	told := send(c.fd, message{op: opExited, domain: uint32(r.domain), pid: uint32(r.process.PID), arg: uint32(status), cgroup: refused})
 	if errors.Is(told, unix.EPIPE) {
 		told = nil // nobody is there to be told; the channel's end of file follows
 	}

@@ -51,11 +51,16 @@ func landlockRights(a image.Access, dir bool) uint64 {
 // for what is below its place too, mounts included: a bind inside another one, or
 // inside /tmp, has that one's rights as well, as far as its own mount's flags
 // allow.
-func newRuleset(abi int, r *rootTree) (int, error) {
+func newRuleset(abi int, r *rootTree, n *Network) (int, error) {
 	fs, net, scope := landlockHandled(abi)
+	net = landlockPorts(net, n)
 	set, err := landlockCreate(fs, net, scope)
 	if err != nil {
 		return -1, fmt.Errorf("landlock ruleset: %w", err)
+	}
+	if err := landlockNetRules(set, net, n); err != nil {
+		unix.Close(set)
+		return -1, err
 	}
 	add := func(fd int, rights uint64) error { return landlockAllow(set, fd, rights&fs) }
 	for _, m := range r.mounts {

@@ -84,6 +84,9 @@ var gatePrctl = []uint32{unix.PR_SET_NAME, unix.PR_GET_NAME, unix.PR_SET_VMA, un
 	unix.PR_SET_NO_NEW_PRIVS, unix.PR_GET_NO_NEW_PRIVS, unix.PR_SET_PDEATHSIG, unix.PR_GET_PDEATHSIG, unix.PR_CAPBSET_READ,
 	unix.PR_SET_TIMERSLACK, unix.PR_GET_TIMERSLACK}
 
+var fcntls = []uint32{unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL,
+	unix.F_GETLK, unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW, unix.F_GET_SEALS, unix.F_ADD_SEALS, unix.F_GETPIPE_SZ}
+
 var gateCalls = func() []Call {
 	calls := anyArgs(
 		// Input and output on descriptors that it has.
@@ -128,8 +131,7 @@ var gateCalls = func() []Call {
 			{{Index: 1, Value: unix.SOL_SOCKET}, {Index: 2, Value: unix.SO_SNDTIMEO}},
 		}},
 		// No F_SETOWN, F_SETSIG, F_NOTIFY, F_SETPIPE_SZ, F_SETLEASE.
-		Call{Nr: unix.SYS_FCNTL, When: oneOf(1, unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL,
-			unix.F_GETLK, unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW, unix.F_GET_SEALS, unix.F_ADD_SEALS, unix.F_GETPIPE_SZ)},
+		Call{Nr: unix.SYS_FCNTL, When: oneOf(1, fcntls...)},
 		// No TIOCSTI, TIOCLINUX, TIOCSCTTY and no device's own.
 		Call{Nr: unix.SYS_IOCTL, When: oneOf(1, unix.TCGETS, fionread, fionbio, fioclex, fionclex, unix.TIOCGWINSZ)},
 		Call{Nr: unix.SYS_PRCTL, When: oneOf(0, gatePrctl...)},

@@ -15,6 +15,9 @@ var archCalls = append(anyArgs(
 	Call{Nr: unix.SYS_ARCH_PRCTL, When: oneOf(0, 0x1002, 0x1003)}, // ARCH_SET_FS, ARCH_GET_FS
 )
 
+// archAccept are older forms of accept4.
+var archAccept = anyArgs(unix.SYS_ACCEPT)
+
 var archHostCalls = append(anyArgs(
 	unix.SYS_FORK, unix.SYS_VFORK, unix.SYS_GETDENTS, unix.SYS_EPOLL_CREATE, unix.SYS_EVENTFD, unix.SYS_INOTIFY_INIT, unix.SYS_UTIME, unix.SYS_UTIMES, unix.SYS_FUTIMESAT, unix.SYS_CHOWN, unix.SYS_LCHOWN,
 ), Call{Nr: unix.SYS_CREAT, When: noSetID(1)})

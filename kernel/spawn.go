@@ -30,11 +30,13 @@ type Sandbox struct {
 	UID     uint32 // not 0
 	GID     uint32 // not 0
 	Limits  Limits
-	Cgroup  *Cgroup    // where the process is born; nil: where the caller is
+	Cgroup  *Cgroup // where the process is born; nil: where the caller is
+	Network Network
 	Files   []*os.File // descriptors 0, 1, 2, …; nil: /dev/null
 	Without Defence    // defences to leave out: attack tests compare with and without
 
-	image *os.File // sealed copy of the program, if Digest is set
+	image  *os.File // sealed copy of the program, if Digest is set
+	notify *os.File // the socket of Network.Notify
 }
 
 // Defence is a set of parts of a Sandbox.
@@ -73,8 +75,9 @@ var ErrDigest = errors.New("the program's SHA-256 is not the pinned one")
 
 // A Process is a started sandbox.
 type Process struct {
-	PID   int      // in the caller's PID namespace
-	Pidfd *os.File // becomes readable when the process ends
+	PID    int      // in the caller's PID namespace
+	Pidfd  *os.File // becomes readable when the process ends
+	Notify *os.File // socket for what it says of itself, if it was asked for; does not block
 }
 
 // Start sets the sandbox up and executes its program. When it returns without
@@ -96,6 +99,13 @@ func (s *Sandbox) Start() (*Process, error) {
 }
 
 func (s *Sandbox) start() (*Process, error) {
+	if len(s.Network.Sockets) > 0 {
+		release, err := reserve(len(s.Files))
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
 	if len(s.Digest) > 0 {
 		m, err := sealedCopy(s.Program, s.Digest)
 		if err != nil {
@@ -107,6 +117,7 @@ func (s *Sandbox) start() (*Process, error) {
 	b := &builder{Sandbox: s, program: newProgram()}
 	defer b.close()
 	if err := b.build(); err != nil {
+		s.closeNotify()
 		return nil, err
 	}
 	cgroup := -1
@@ -118,13 +129,23 @@ func (s *Sandbox) start() (*Process, error) {
 		flags |= unix.CLONE_NEWNS
 	}
 	if b.has(WithNamespaces) {
-		flags |= unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET
+		flags |= unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+		if !s.Network.host() && len(s.Network.Sockets) == 0 {
+			flags |= unix.CLONE_NEWNET
+		}
 	}
 	pid, pidfd, err := b.program.run(flags, cgroup)
 	if err != nil {
+		s.closeNotify()
 		return nil, s.explain(err)
 	}
-	return &Process{PID: pid, Pidfd: os.NewFile(uintptr(pidfd), "pidfd of "+s.Name)}, nil
+	return &Process{PID: pid, Pidfd: os.NewFile(uintptr(pidfd), "pidfd of "+s.Name), Notify: s.notify}, nil
+}
+
+func (s *Sandbox) closeNotify() {
+	if s.notify != nil {
+		s.notify.Close()
+	}
 }
 
 // sealedCopy copies a program into a sealed memory file and compares its hash:

@@ -44,7 +44,10 @@ func (b *builder) build() error {
 			if err != nil {
 				return fmt.Errorf("landlock: %w", err)
 			}
-			if rules, err = newRuleset(abi, root); err != nil {
+			if b.Network.Notify && b.Network.host() && abi < 6 {
+				return &UnsupportedError{"notify in the host's network namespace (Landlock's scope of abstract sockets)", "6.12"}
+			}
+			if rules, err = newRuleset(abi, root, &b.Network); err != nil {
 				return err
 			}
 			b.own(rules)
@@ -58,6 +61,9 @@ func (b *builder) build() error {
 		for _, f := range b.Cgroup.v1 {
 			p.do("join "+f.Name(), unix.SYS_WRITE, f.Fd(), "0", 1)
 		}
+	}
+	if err := b.sockets(); err != nil {
+		return err
 	}
 	p.do("setsid", unix.SYS_SETSID)
 	p.do("umask", unix.SYS_UMASK, 0o077)
@@ -276,7 +282,7 @@ func (b *builder) execute() error {
 		if b.Host {
 			table = HostCalls
 		}
-		prog, err := CompileSeccomp(table)
+		prog, err := CompileSeccomp(netCalls(table, &b.Network, b.Host))
 		if err != nil {
 			return err
 		}

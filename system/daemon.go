@@ -6,7 +6,7 @@ import "strings"
 
 const (
 	connectPattern = `^(tcp|udp):([0-9.]+(/[0-9]{1,2})?|\*|\[[0-9A-Fa-f:.]+(/[0-9]{1,3})?\]):([0-9]{1,5}|\*)$`
-	connectHint    = `"tcp:HOST:PORT" or "udp:HOST:PORT"; HOST is *, an IPv4 address or prefix (10.0.0.0/8), or an IPv6 one in brackets; PORT a number or *`
+	connectHint    = `"tcp:HOST:PORT" or "udp:HOST:PORT"; HOST is *, an IPv4 address or prefix (10.0.0.0/8), or an IPv6 one in brackets ([fd00::/8]); PORT a number or *`
 	listenPattern  = `^((tcp|udp):([0-9.]+|\*|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|unix:/[^\x00-\x1f\x7f]+)$`
 	listenHint     = `"tcp:ADDRESS:PORT", "udp:ADDRESS:PORT" or "unix:/PATH"; ADDRESS is *, an IPv4 address, or an IPv6 address in brackets`
 
