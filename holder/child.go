@@ -44,7 +44,11 @@ func (h *holder) spawn(name string, m manner, files ...*os.File) (*child, error)
 	if m&netless != 0 {
 		attr.Sys.Cloneflags = syscall.CLONE_NEWNET
 	}
-	p, err := os.StartProcess("/proc/self/exe", append([]string{"wardd", name}, h.cfg.Args...), attr)
+	var p *os.Process
+	err = h.cfg.Privileged(func() (err error) {
+		p, err = os.StartProcess("/proc/self/exe", append([]string{"wardd", name}, h.cfg.Args...), attr)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("start the %s: %w", name, err)
 	}

@@ -20,6 +20,8 @@ type Config struct {
 	Life   *os.File      // life line
 	Args   []string      // arguments that every process of wardd gets after its name
 	Grace  time.Duration // that the monitor gives the domains at the end
+
+	Privileged func(func() error) error // runs what takes more capabilities than the holder has at other times
 }
 
 // How long the holder waits for a process to end before it kills it.
@@ -119,7 +121,7 @@ func (h *holder) notice(text string) {
 
 // start starts the three processes, each with the descriptors that it needs.
 func (h *holder) start() error {
-	if err := sealed(h.cfg.Image); err != nil {
+	if err := link.Sealed(h.cfg.Image); err != nil {
 		return err
 	}
 	// Orphans of a creator that died come here.

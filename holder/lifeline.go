@@ -74,32 +74,3 @@ func NewLifeLine() (ours, theirs *os.File, err error) {
 	}
 	return os.NewFile(uintptr(fds[0]), "life line"), os.NewFile(uintptr(fds[1]), "life line of wardd"), nil
 }
-
-const seals = unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
-
-// Seal puts an encoded image into a memfd that nobody can change any more, to
-// be passed on as ImageFD.
-func Seal(image []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate("ward image", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	if err != nil {
-		return nil, fmt.Errorf("memory for the policy image: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "policy image")
-	if _, err = f.Write(image); err == nil {
-		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals)
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("sealing the policy image: %w", err)
-	}
-	return f, nil
-}
-
-// sealed reports whether f is a memfd with all seals.
-func sealed(f *os.File) error {
-	got, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)
-	if err != nil || got&seals != seals {
-		return errors.New("the policy image is not a sealed memfd: whoever made it could still change it; start wardd by `ward up`")
-	}
-	return nil
-}

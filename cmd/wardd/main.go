@@ -6,6 +6,7 @@
 //	wardd monitor [flags]  the reference monitor
 //	wardd creator [flags]  the controlled process creator
 //	wardd audit [flags]    the audit writer
+//	wardd capabilities     what each of them keeps for itself, for people to read
 //
 // The holder starts the other three, itself anew, with the descriptors that
 // each needs and nothing else. This package only wires the rooms together. Its
@@ -25,6 +26,7 @@ import (
 
 	"ward/holder"
 	"ward/kernel"
+	"ward/kernel/confine"
 )
 
 // Exit statuses.
@@ -87,6 +89,10 @@ func run(role string, o *options, flags, rest []string) int {
 		fmt.Fprintf(os.Stderr, "wardd: "+format+"\n", args...)
 		return exitUsage
 	}
+	if role == "capabilities" {
+		printPostures(os.Stdout, o)
+		return 0
+	}
 	switch {
 	case os.Geteuid() != 0:
 		return usage("root is needed to start domains and to load filters: run `sudo ward up DIR`")
@@ -110,7 +116,11 @@ func run(role string, o *options, flags, rest []string) int {
 		if image == nil || life == nil {
 			return usage("descriptor %d must be the policy image and %d the life line: start it by `ward up DIR`", holder.ImageFD, holder.LifeLineFD)
 		}
-		return holder.Run(holder.Config{RunDir: o.runDir, Image: image, Life: life, Args: flags, Grace: o.grace})
+		if err := protect("holder", o, nil); err != nil {
+			holder.WriteReport(life, holder.Report{Kind: holder.Fatal, Status: exitFailed, Text: err.Error()})
+			return exitFailed
+		}
+		return holder.Run(holder.Config{RunDir: o.runDir, Image: image, Life: life, Args: flags, Grace: o.grace, Privileged: confine.Raise})
 	case "monitor":
 		return runMonitor(o)
 	case "creator":

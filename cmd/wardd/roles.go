@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 
@@ -19,17 +18,17 @@ import (
 	"ward/monitor"
 )
 
-// readImage reads the image of the holder, which nobody can change any more,
-// and checks it. The second result is its hash.
+// readImage maps the image of the holder, which nobody can change any more,
+// reads it and checks it. The mapping stays; the second result is its hash.
 func readImage(o *options) (*image.Image, string, error) {
 	f := inherit(holder.ImageFD, "policy image")
 	if f == nil {
 		return nil, "", errors.New("no policy image: this process is started by wardd itself")
 	}
 	defer f.Close()
-	encoded, err := io.ReadAll(io.NewSectionReader(f, 0, image.MaxImage+1))
+	encoded, err := link.Map(f)
 	if err != nil {
-		return nil, "", fmt.Errorf("policy image: %w", err)
+		return nil, "", err
 	}
 	img, err := image.Decode(encoded)
 	if err != nil {
@@ -52,6 +51,9 @@ func runAudit(o *options) error {
 	if err != nil {
 		return err
 	}
+	if err := protect("audit", o, img); err != nil {
+		return err
+	}
 	ignoreSignals()
 	return audit.Run(audit.Config{Image: img, RunDir: o.runDir, Events: events, OpenRing: openRing})
 }
@@ -65,6 +67,9 @@ func runCreator(o *options) error {
 	conn := inherit(holder.FirstFD, "creator's channel")
 	if conn == nil {
 		return errors.New("no channel: this process is started by wardd itself")
+	}
+	if err := protect("creator", o, img); err != nil {
+		return err
 	}
 	return creator.Serve(conn, img, creator.Config{UIDBase: uint32(uidBase + uidSpan*o.slot), Cgroup: cgroupName(o)})
 }
@@ -99,6 +104,9 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 	}
 	events, err := link.Inherited(holder.FirstFD+2, "events")
 	if err != nil {
+		return exitFailed, err
+	}
+	if err := protect("monitor", o, img); err != nil {
 		return exitFailed, err
 	}
 	queue := monitor.NewAuditQueue(events)
