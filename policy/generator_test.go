@@ -201,7 +201,7 @@ func (g *generator) order() string { return pick(g, " < ", " <= ", " > ", " >= "
 
 func (g *generator) test(fd protoreflect.FieldDescriptor, path string) string {
 	if fd.IsList() {
-		return pick(g, path+".count"+g.order()+pick(g, "0", "1", "3"), path+".values.isEmpty()", "[0, 2].contains("+path+".count)")
+		return g.elements(fd, path)
 	}
 	switch fd.Kind() {
 	case protoreflect.MessageKind:
@@ -211,7 +211,7 @@ func (g *generator) test(fd protoreflect.FieldDescriptor, path string) string {
 	case protoreflect.BytesKind:
 		return path + ".size" + g.order() + pick(g, "0", "1", "4")
 	case protoreflect.StringKind:
-		return pick(g, path+" == "+g.word(), path+" != "+g.word(), path+` like "a*"`, path+` like "*é"`, path+` like "*"`, path+` like "a\*"`, path+` like ""`,
+		return pick(g, g.likes(fd, path), g.likes(fd, path), path+" == "+g.word(), path+" != "+g.word(), path+` like "a*"`, path+` like "*é"`, path+` like "*"`, path+` like "a\*"`, path+` like ""`,
 			"["+g.word()+", "+g.word()+", \"x\"].contains("+path+")", "["+path+", \"x\"].containsAny(["+g.word()+", "+g.word()+"])",
 			"["+path+"].containsAll(["+g.word()+"])", g.word()+" == "+path, "(if "+path+` == "a" then "b" else "a") == `+g.word())
 	case protoreflect.EnumKind:
