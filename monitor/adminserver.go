@@ -47,29 +47,43 @@ func (m *Monitor) listenAdmin() error {
 func (m *Monitor) answerAdmin(fd int) {
 	conn := os.NewFile(uintptr(fd), "question")
 	defer conn.Close()
-	if c, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err != nil || c.Uid != 0 {
+	who, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil || who.Uid != 0 {
 		return // the mode of the socket says the same
 	}
 	conn.SetDeadline(time.Now().Add(adminTimeout))
-	var request [8]byte
-	n, err := conn.Read(request[:])
+	var request [admin.MaxRequest]byte
+	n, file, err := recvAdmin(conn, request[:])
+	if file != nil {
+		defer file.Close()
+	}
 	if err != nil || n == 0 {
 		return
 	}
 	out := json.NewEncoder(conn)
 	switch op := admin.Op(request[0]); {
 	case op == admin.OpPS && n == 1:
-		for i := range m.domains {
+		m.mu.Lock()
+		domains := len(m.domains)
+		m.mu.Unlock()
+		for i := range domains {
 			if out.Encode(m.describe(abi.DomainID(i), false)) != nil {
 				return
 			}
 		}
 	case op == admin.OpDescribe && n == 5:
-		if i := binary.LittleEndian.Uint32(request[1:]); int(i) < len(m.domains) {
+		m.mu.Lock()
+		domains := len(m.domains)
+		m.mu.Unlock()
+		if i := binary.LittleEndian.Uint32(request[1:]); int(i) < domains {
 			out.Encode(m.describe(abi.DomainID(i), true))
 		}
 	case op == admin.OpDown && n == 1:
 		m.Stop()
+	case op == admin.OpImage && n == 1:
+		m.sendImage(conn)
+	case op == admin.OpChange && n >= admin.ChangeSize && file != nil:
+		m.answerChange(conn, request[:n], who.Uid, file)
 	}
 }
 

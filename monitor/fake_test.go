@@ -27,6 +27,9 @@ type fakeFabric struct {
 	loads    int
 	closed   int // gates
 	fail     error
+	prepare  error // of Prepare
+	swaps    int
+	cancels  int
 	everyEnd int // endpoints that are open
 }
 
@@ -53,15 +56,50 @@ func (e *fakeEndpoint) Close() error {
 	return e.file.Close()
 }
 
-type fakeRoute struct{}
+type fakeRoute struct {
+	img  *image.Image // whose policy it has
+	dead bool
+	open bool
+}
 
-func (fakeRoute) Close() error { return nil }
+func (r *fakeRoute) Close() error { r.open = false; return nil }
 
-func (f *fakeFabric) Load(uint32, Atoms, Endpoint, Endpoint) (Route, error) {
+func (f *fakeFabric) Load(img *image.Image, _ uint32, _ Atoms, _, _ Endpoint) (Route, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.loads++
-	return fakeRoute{}, f.fail
+	return &fakeRoute{img: img, open: true}, f.fail
+}
+
+// fakeSwap swaps nothing but what the routes say of themselves.
+type fakeSwap struct {
+	f       *fakeFabric
+	img     *image.Image
+	changes []Change
+}
+
+func (f *fakeFabric) Prepare(img *image.Image, changes []Change) (Swap, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &fakeSwap{f, img, changes}, f.prepare
+}
+
+func (s *fakeSwap) Commit() (time.Duration, error) {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	for _, c := range s.changes {
+		r := c.Route.(*fakeRoute)
+		r.img, r.dead = s.img, c.Dies
+	}
+	s.f.swaps++
+	return time.Millisecond, nil
+}
+
+func (s *fakeSwap) Cancel() error {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	s.f.cancels++
+	return nil
 }
 
 type fakeGate struct {
@@ -108,6 +146,9 @@ type fakeCreator struct {
 	ends    map[abi.DomainID]*link.Conn // the domains' sides
 	killed  chan abi.DomainID
 	refuse  abi.DomainID
+
+	renewed  int
+	stubborn error // of Renew
 }
 
 func (c *fakeCreator) Start(_ context.Context, d abi.DomainID, control, output *os.File) (Process, error) {
@@ -148,6 +189,13 @@ func (c *fakeCreator) Signal(_ context.Context, d abi.DomainID, sig syscall.Sign
 }
 
 func (c *fakeCreator) Exits() <-chan Exit { return c.exits }
+
+func (c *fakeCreator) Renew(_ context.Context, sealed *os.File) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.renewed++
+	return c.stubborn
+}
 
 // fakeAudit keeps events.
 type fakeAudit struct {

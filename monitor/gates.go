@@ -16,6 +16,7 @@ import (
 type gate struct {
 	Gate
 	route          uint32
+	loaded         Route   // whose programs judge it
 	client, server *domain // client nil: user
 	user           *user
 	inodes         [2]uint64 // of the client's and the server's end
@@ -30,7 +31,7 @@ func (m *Monitor) makeGate(o *opening, s *domain, route uint32, r Route) (*gate,
 	if err != nil {
 		return nil, err
 	}
-	g := &gate{Gate: made, route: route, client: o.client, server: s, user: o.user, live: [2]bool{true, true}}
+	g := &gate{Gate: made, route: route, loaded: r, client: o.client, server: s, user: o.user, live: [2]bool{true, true}}
 	client, server := made.Ends()
 	for i, f := range []*os.File{client, server} {
 		if g.inodes[i], err = inode(f); err != nil {
@@ -91,6 +92,7 @@ func (m *Monitor) forget(g *gate) {
 	if err := g.Close(); err != nil {
 		m.notice(event.None, "closing a gate: %v", err)
 	}
+	m.closeStale()
 	if g.user != nil {
 		m.retireUser(g.user)
 	} else {

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"ward/abi"
+	"ward/image"
 )
 
 // A loading is a route whose programs the kernel is verifying (some 10 ms a
@@ -52,22 +53,30 @@ func (m *Monitor) awaitRoute(o *opening, s *domain, route uint32) {
 		o.client.loads++
 		client = o.client.endpoint
 	}
-	atoms := NoAtoms
-	if o.user != nil {
-		atoms = o.user.atoms
-	}
-	go m.load(key, o, atoms, client, s.endpoint)
+	go m.load(key, o, client, s.endpoint)
 }
 
 // load loads a route for o and all who wait for the same by then. One at a
-// time is loaded, so that the starts of domains come in between.
-func (m *Monitor) load(key loadKey, o *opening, atoms Atoms, client, server Endpoint) {
-	m.loader.Lock()
-	r, err := m.Fabric.Load(key.route, atoms, client, server)
-	m.loader.Unlock()
-
+// time is loaded, so that the starts of domains come in between. What was
+// loaded of an image that is no longer in force by the end is loaded again.
+func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	var r Route
+	var err error
+	for img := (*image.Image)(nil); img != m.Image; {
+		if r != nil {
+			r.Close()
+		}
+		img = m.Image
+		atoms := NoAtoms
+		if o.user != nil {
+			atoms = o.user.atoms
+		}
+		m.mu.Unlock()
+		r, err = m.loadOne(img, key.route, atoms, client, server)
+		m.mu.Lock()
+	}
 	l := m.loads[key]
 	delete(m.loads, key)
 	l.server.loads--
@@ -105,4 +114,15 @@ func (m *Monitor) load(key loadKey, o *opening, atoms Atoms, client, server Endp
 	} else {
 		m.retire(o.client)
 	}
+}
+
+// loadOne loads a route while no other is loaded, and the image does not change.
+func (m *Monitor) loadOne(img *image.Image, route uint32, atoms Atoms, client, server Endpoint) (Route, error) {
+	m.loader.Lock()
+	defer m.loader.Unlock()
+	r, err := m.Fabric.Load(img, route, atoms, client, server)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }

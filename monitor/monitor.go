@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -15,11 +16,14 @@ import (
 
 // Config is what a Monitor is made of.
 type Config struct {
-	Image     *image.Image
-	Hash      string // of the image
-	RunDir    string
-	UntilDone bool          // stop when every `once` domain has ended
-	Grace     time.Duration // between SIGTERM and SIGKILL at the end; 0: 2 s
+	Image  *image.Image // changes while the system runs (switch.go)
+	Sealed *os.File     // the image as it was sealed: the monitor's; nil: it does not change
+	Hash   string       // of the encoded image
+	// NamesProgram is the program of a name server that the image does not name one for.
+	NamesProgram string
+	RunDir       string
+	UntilDone    bool          // stop when every `once` domain has ended
+	Grace        time.Duration // between SIGTERM and SIGKILL at the end; 0: 2 s
 
 	Fabric  Fabric
 	Creator Creator
@@ -63,8 +67,11 @@ type Monitor struct {
 	loaded   map[uint32]Route    // routes between domains, by index in the image
 	loads    map[loadKey]*loading
 	gates    map[*gate]struct{}
+	stale    []Route              // loaded, of a policy that is no longer in force, until their last gates are closed
+	sockets  map[string]*listener // of exports, by path
 	pending  []*opening
 	outside  outside
+	started  bool // all domains are
 	stopping bool
 	failed   bool // a `once` domain failed
 	orphaned bool // the creator has ended
@@ -83,29 +90,53 @@ type routeKey struct {
 // New makes a monitor; nothing is started.
 func New(cfg Config) (*Monitor, error) {
 	m := &Monitor{Config: cfg, byName: map[string]*domain{}, ifaces: map[string]uint32{}, routes: map[routeKey]uint32{},
-		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, stop: make(chan struct{}), changed: make(chan struct{}, 1)}
+		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, sockets: map[string]*listener{}, stop: make(chan struct{}), changed: make(chan struct{}, 1)}
 	if m.Grace == 0 {
 		m.Grace = defaultGrace
 	}
+	if err := m.complete(cfg.Image); err != nil {
+		return nil, err
+	}
 	for i := range cfg.Image.Domains {
-		d := newDomain(cfg.Image, abi.DomainID(i))
-		if d.def.Program == "" {
-			return nil, fmt.Errorf("domain %s has no program: build the system with `ward up` or `ward compile`, or name the name server's with --names-program", d.def.Name)
-		}
-		m.domains = append(m.domains, d)
-		m.byName[d.def.Name] = d
+		m.domains = append(m.domains, newDomain(cfg.Image, abi.DomainID(i)))
 	}
-	for i, f := range cfg.Image.Interfaces {
-		m.ifaces[f.Name] = uint32(i)
-	}
-	for i, r := range cfg.Image.Routes {
-		m.routes[routeKey{r.Client, r.Server, r.Interface}] = uint32(i)
-	}
-	m.shareOut()
+	m.index()
 	var err error
 	m.users, err = resolveUsers(cfg.Image)
 	m.outside.init()
 	return m, err
+}
+
+// complete names the name server's program, where the image leaves that to
+// whoever starts the system. All others must be named.
+func (m *Monitor) complete(img *image.Image) error {
+	for i := range img.Domains {
+		d := &img.Domains[i]
+		if d.Names && d.Program == "" {
+			d.Program = m.NamesProgram
+		}
+		if d.Program == "" {
+			return fmt.Errorf("domain %s has no program: build the system with `ward up` or `ward compile`, or name the name server's with --names-program", d.Name)
+		}
+	}
+	return nil
+}
+
+// index makes what is looked up by name of the image, and the shares of its servers.
+func (m *Monitor) index() {
+	clear(m.byName)
+	clear(m.ifaces)
+	clear(m.routes)
+	for _, d := range m.domains {
+		m.byName[d.def.Name] = d
+	}
+	for i, f := range m.Image.Interfaces {
+		m.ifaces[f.Name] = uint32(i)
+	}
+	for i, r := range m.Image.Routes {
+		m.routes[routeKey{r.Client, r.Server, r.Interface}] = uint32(i)
+	}
+	m.shareOut()
 }
 
 // Run starts the system, serves it until Stop or until its end, and ends it.
@@ -122,6 +153,9 @@ func (m *Monitor) Run(ctx context.Context) (status int, err error) {
 		err = m.Holder.Ready()
 	}
 	if err == nil {
+		m.mu.Lock()
+		m.started = true
+		m.mu.Unlock()
 		m.checkDone()
 		m.sweepUntil(ctx)
 	}

@@ -10,6 +10,7 @@ import (
 	"ward/abi"
 	"ward/audit/event"
 	"ward/holder/link"
+	"ward/image"
 )
 
 // Programs outside Ward: an export with a socket path is a listening
@@ -94,29 +95,59 @@ func (m *Monitor) tellArrivals() {
 
 // listenOutside binds the sockets of all exports.
 func (m *Monitor) listenOutside() error {
-	for _, d := range m.domains {
-		for _, e := range d.def.Exports {
-			if e.Socket == "" || !e.Publish.Allow {
-				continue
-			}
-			if err := os.MkdirAll(filepath.Dir(e.Socket), 0o755); err != nil {
-				return fmt.Errorf("socket of %s: %w", d.def.Name, err)
-			}
-			if err := safeDirectory(filepath.Dir(e.Socket)); err != nil {
-				return fmt.Errorf("socket of %s: %w", d.def.Name, err)
-			}
-			l, err := listenAt(e.Socket, socketPacket, 0o666)
-			if err != nil {
-				return fmt.Errorf("socket of %s: %w", d.def.Name, err)
-			}
-			m.addCloser(l)
-			if err := m.Holder.Bound(e.Socket); err != nil {
-				return err
-			}
-			go l.serve(func(fd int) { m.welcome(fd, d, e.Interface) })
+	for path, e := range socketsOf(m.Image) {
+		l, err := m.bindSocket(path, e)
+		if err != nil {
+			return err
 		}
+		m.mu.Lock()
+		m.sockets[path] = l
+		m.mu.Unlock()
+		m.serveSocket(l, e)
 	}
 	return nil
+}
+
+// A place is where an export stands in an image.
+type place struct {
+	server abi.DomainID
+	iface  uint32
+	name   string // of the server
+}
+
+// socketsOf are the exports that have a socket and may be published, by path.
+func socketsOf(img *image.Image) map[string]place {
+	all := map[string]place{}
+	for i := range img.Domains {
+		for _, e := range img.Domains[i].Exports {
+			if e.Socket != "" && e.Publish.Allow {
+				all[e.Socket] = place{abi.DomainID(i), e.Interface, img.Domains[i].Name}
+			}
+		}
+	}
+	return all
+}
+
+func (m *Monitor) bindSocket(path string, e place) (*listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("socket of %s: %w", e.name, err)
+	}
+	if err := safeDirectory(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("socket of %s: %w", e.name, err)
+	}
+	l, err := listenAt(path, socketPacket, 0o666)
+	if err != nil {
+		return nil, fmt.Errorf("socket of %s: %w", e.name, err)
+	}
+	if err := m.Holder.Bound(path); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (m *Monitor) serveSocket(l *listener, e place) {
+	go l.serve(func(fd int) { m.welcome(fd, e) })
 }
 
 // addCloser notes a listener to be closed and removed at the end.
@@ -127,7 +158,7 @@ func (m *Monitor) addCloser(l *listener) {
 }
 
 // welcome takes a new connection over and decides on it.
-func (m *Monitor) welcome(fd int, server *domain, iface uint32) {
+func (m *Monitor) welcome(fd int, e place) {
 	conn, err := link.Inherited(fd, "connection of a user")
 	if err != nil {
 		return
@@ -137,9 +168,10 @@ func (m *Monitor) welcome(fd int, server *domain, iface uint32) {
 		conn.Close() // it has gone already
 		return
 	}
-	u := &user{credentials: c, conn: conn, peer: m.users.peer(&c), atoms: m.users.atoms(&c)}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	u := &user{credentials: c, conn: conn, peer: m.users.peer(&c), atoms: m.users.atoms(&c)}
+	server, iface := m.domains[e.server], e.iface
 	if !m.outside.arrives(c.UID) {
 		m.answerUser(u, &abi.Control{Op: abi.OpRefused, Reason: abi.ReasonQuota, Detail: abi.NoPolicy,
 			Text: fmt.Sprintf("too many connections: at most %d a second for a user", userRate)})

@@ -4,9 +4,11 @@ import (
 	"context"
 	"os"
 	"syscall"
+	"time"
 
 	"ward/abi"
 	"ward/audit/event"
+	"ward/image"
 )
 
 // A Fabric makes what enforces the policy in the kernel. kernel.Fabric behind
@@ -15,10 +17,29 @@ type Fabric interface {
 	// Endpoint makes what belongs to one domain or user: its verdict page with
 	// that many blocks, and its ring buffer. cgroup 0: senders are not checked.
 	Endpoint(id abi.DomainID, cgroup uint64, blocks uint32, ringBytes int) (Endpoint, error)
-	// Load makes the programs of a route between two endpoints.
-	Load(route uint32, atoms Atoms, client, server Endpoint) (Route, error)
+	// Load makes the programs of a route of an image between two endpoints.
+	Load(img *image.Image, route uint32, atoms Atoms, client, server Endpoint) (Route, error)
 	// Open makes a gate.
 	Open(Route) (Gate, error)
+	// Prepare verifies what routes that are loaded get in a new image. An error
+	// changes nothing.
+	Prepare(img *image.Image, changes []Change) (Swap, error)
+}
+
+// A Change is what becomes of a loaded route.
+type Change struct {
+	Route  Route
+	Number uint32 // in the new image
+	Atoms  Atoms
+	Dies   bool // nothing may pass any more
+}
+
+// A Swap is a change of many routes that is ready to come into force.
+type Swap interface {
+	// Commit swaps all, and returns after every filter that ran an old program
+	// has ended. The time is that from the first swap to the last.
+	Commit() (time.Duration, error)
+	Cancel() error
 }
 
 // Atoms are what the policy can know of a user outside Ward: indexes into the
@@ -64,6 +85,8 @@ type Creator interface {
 	Start(ctx context.Context, domain abi.DomainID, control, output *os.File) (Process, error)
 	Signal(ctx context.Context, domain abi.DomainID, sig syscall.Signal) error
 	Exits() <-chan Exit
+	// Renew gives the creator another image, sealed, that has the numbers of its own.
+	Renew(ctx context.Context, sealed *os.File) error
 }
 
 // A Process is a started domain. The receiver closes Pidfd.

@@ -30,6 +30,10 @@ func (m *Monitor) end(ctx context.Context) {
 		stop()
 	}
 	m.closers = nil
+	for path, l := range m.sockets {
+		l.close()
+		delete(m.sockets, path)
+	}
 	m.retry()
 	m.tellArrivals()
 	m.mu.Unlock()

@@ -105,21 +105,30 @@ func (u *users) peer(c *Credentials) abi.Peer {
 	return p
 }
 
-// connect is the decision on a gate: the image's, for a user with its atoms
-// put in.
+// connect is the decision on a gate.
 func (m *Monitor) connect(route uint32, o *opening) image.Verdict {
-	r := &m.Image.Routes[route]
+	atoms := NoAtoms
+	if o.user != nil {
+		atoms = o.user.atoms
+	}
+	return connectVerdict(m.Image, route, atoms)
+}
+
+// connectVerdict is the decision of an image on a gate, for a user with its
+// atoms put in.
+func connectVerdict(img *image.Image, route uint32, atoms Atoms) image.Verdict {
+	r := &img.Routes[route]
 	d := &r.ConnectUser
-	if o.user == nil || len(d.Forbid)+len(d.Permit) == 0 {
+	if r.Client != abi.NoDomain || len(d.Forbid)+len(d.Permit) == 0 {
 		return r.Connect
 	}
 	for _, rule := range d.Forbid {
-		if o.user.atoms.holds(&rule.When) {
+		if atoms.holds(&rule.When) {
 			return image.Verdict{Policy: rule.Policy}
 		}
 	}
 	for _, rule := range d.Permit {
-		if o.user.atoms.holds(&rule.When) {
+		if atoms.holds(&rule.When) {
 			return image.Verdict{Allow: true, Policy: rule.Policy}
 		}
 	}

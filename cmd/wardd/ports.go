@@ -22,21 +22,20 @@ const (
 	gatesADomain  = 64
 	maxGatesInAll = 1 << 18
 	usersPrograms = 2 * 512 // of users outside Ward, each with programs of its own
+	// Routes that a change of the policy adds, and what dies with its last gate.
+	changesPrograms = 2 * 1024
 )
 
 func newFabric(img *image.Image, auditAll bool) (*kernel.Fabric, error) {
 	return kernel.NewFabric(kernel.FabricConfig{
 		Gates:    uint32(min(minGates+gatesADomain*len(img.Domains), maxGatesInAll)),
-		Programs: uint32(2*len(img.Routes) + usersPrograms),
+		Programs: uint32(2*len(img.Routes) + usersPrograms + changesPrograms),
 		AuditAll: auditAll,
 	})
 }
 
 // fabricPort is kernel.Fabric as the monitor sees it.
-type fabricPort struct {
-	fabric *kernel.Fabric
-	img    *image.Image
-}
+type fabricPort struct{ fabric *kernel.Fabric }
 
 func (p fabricPort) Endpoint(id abi.DomainID, cgroup uint64, blocks uint32, ringBytes int) (monitor.Endpoint, error) {
 	e, err := p.fabric.AddEndpoint(id, cgroup, blocks, ringBytes)
@@ -46,8 +45,8 @@ func (p fabricPort) Endpoint(id abi.DomainID, cgroup uint64, blocks uint32, ring
 	return endpointPort{e}, nil
 }
 
-func (p fabricPort) Load(route uint32, atoms monitor.Atoms, client, server monitor.Endpoint) (monitor.Route, error) {
-	spec, err := filter.Build(p.img, route, filter.Atoms{User: atoms.User, Groups: atoms.Groups})
+func (p fabricPort) Load(img *image.Image, route uint32, atoms monitor.Atoms, client, server monitor.Endpoint) (monitor.Route, error) {
+	spec, err := filter.Build(img, route, filter.Atoms{User: atoms.User, Groups: atoms.Groups})
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +72,29 @@ func (p fabricPort) Open(r monitor.Route) (monitor.Gate, error) {
 		return nil, err
 	}
 	return gatePort{g}, nil
+}
+
+func (p fabricPort) Prepare(img *image.Image, changes []monitor.Change) (monitor.Swap, error) {
+	list := make([]kernel.Change, len(changes))
+	for i, c := range changes {
+		route, ok := c.Route.(*kernel.Route)
+		if !ok {
+			return nil, errors.New("route of another fabric")
+		}
+		list[i].Route = route
+		if c.Dies {
+			continue
+		}
+		var err error
+		if list[i].Spec, err = filter.Build(img, c.Number, filter.Atoms{User: c.Atoms.User, Groups: c.Atoms.Groups}); err != nil {
+			return nil, err
+		}
+	}
+	s, err := p.fabric.Prepare(list)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 type endpointPort struct{ *kernel.Endpoint }

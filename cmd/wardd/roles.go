@@ -98,6 +98,10 @@ func runMonitor(o *options) int {
 }
 
 func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err error) {
+	sealed, err := keepImage()
+	if err != nil {
+		return exitFailed, err
+	}
 	img, hash, err := readImage(o)
 	if err != nil {
 		return exitFailed, err
@@ -124,8 +128,8 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 		return exitFailed, errors.New("no channel to the creator: this process is started by wardd itself")
 	}
 	m, err := monitor.New(monitor.Config{
-		Image: img, Hash: hash, RunDir: o.runDir, UntilDone: o.untilDone, Grace: o.grace,
-		Fabric: fabricPort{fabric, img}, Creator: newCreatorPort(creator.NewClient(channel)), Audit: queue, Holder: toHolder,
+		Image: img, Hash: hash, Sealed: sealed, NamesProgram: o.names, RunDir: o.runDir, UntilDone: o.untilDone, Grace: o.grace,
+		Fabric: fabricPort{fabric}, Creator: newCreatorPort(creator.NewClient(channel)), Audit: queue, Holder: toHolder,
 		Credentials: credentials, Sockets: monitor.UnixSockets,
 	})
 	if err != nil {

@@ -30,6 +30,8 @@ const (
 	OpPS       Op = 1 // one Domain a line
 	OpDescribe Op = 2 // followed by a domain's index, uint32 little endian: one Domain with its Descriptor
 	OpDown     Op = 3 // ordered stop; the answer is end of file when it has begun
+	OpImage    Op = 4 // the answer is the encoded image that is in force
+	OpChange   Op = 5 // see Change; descriptor: a sealed image. One Changed
 )
 
 // States of a domain.
@@ -154,23 +156,42 @@ func Down(ctx context.Context, runDir string) error {
 	return ask(ctx, runDir, []byte{byte(OpDown)}, func([]byte) error { return nil })
 }
 
-func ask(ctx context.Context, runDir string, request []byte, each func([]byte) error) error {
+// dial connects to the monitor, until the deadline of ctx, or for a while.
+func dial(ctx context.Context, runDir string) (*os.File, error) {
 	path := filepath.Join(runDir, Socket)
 	conn, err := connect(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		return fmt.Errorf("system in %s: %w", runDir, ErrNotRunning)
+		return nil, fmt.Errorf("system in %s: %w", runDir, ErrNotRunning)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: only root may ask the monitor; run it through sudo", path)
+		return nil, fmt.Errorf("%s: only root may ask the monitor; run it through sudo", path)
 	case err != nil:
-		return fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
 		conn.SetDeadline(deadline)
 	} else {
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 	}
+	return conn, nil
+}
+
+// readAll reads an answer to its end.
+func readAll(conn *os.File, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(conn, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("the answer of the monitor has more than %d bytes", limit)
+	}
+	return b, err
+}
+
+func ask(ctx context.Context, runDir string, request []byte, each func([]byte) error) error {
+	conn, err := dial(ctx, runDir)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	path := conn.Name()
 	if _, err := conn.Write(request); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -1,0 +1,123 @@
+package admin
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ward/image"
+)
+
+// MaxRequest is the longest request, in bytes.
+const MaxRequest = 2048
+
+// ChangeSize is the length of an OpChange without its text: operation, Kind,
+// 1 if nothing is to be changed, and the hash of the image that must be in force.
+const ChangeSize = 3 + 32
+
+// Kind says what a change is, for the audit log.
+type Kind byte
+
+const (
+	Reload Kind = 1
+	Revoke Kind = 2
+	Grant  Kind = 3
+)
+
+// A Change asks to put another image into force.
+type Change struct {
+	Kind    Kind
+	DryRun  bool   // only say what would happen
+	Running string // hash of the image that the new one was aligned with
+	Text    string // for the audit log
+	Image   *os.File
+}
+
+// Changed is what came of a change.
+type Changed struct {
+	Error   string   `json:"error,omitempty"` // why nothing was changed
+	Hash    string   `json:"hash"`            // of the new image
+	Routes  int      `json:"routes"`          // pairs of filters that were replaced
+	Gates   int      `json:"gates"`           // open gates on these
+	Closed  []Dying  `json:"closed,omitempty"`
+	Started []string `json:"started,omitempty"` // domains
+	Stopped []string `json:"stopped,omitempty"`
+	Failed  []string `json:"failed,omitempty"` // domains that did not start, and why
+	Swap    int64    `json:"swap_ns"`          // from the first filter swapped to the last
+	Whole   int64    `json:"done_ns"`          // until every filter that ran the old policy had ended
+}
+
+// A Dying is a gate that the new policy does not allow.
+type Dying struct {
+	Gate
+	Reason string `json:"reason"`
+	Policy string `json:"policy,omitempty"`
+}
+
+// Image asks for the image that is in force, encoded.
+func Image(ctx context.Context, runDir string) ([]byte, error) {
+	conn, err := dial(ctx, runDir)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte{byte(OpImage)}); err != nil {
+		return nil, err
+	}
+	return readAll(conn, image.MaxImage)
+}
+
+// Ask asks for a change. The error of one that was refused is what the monitor says.
+func (c *Change) Ask(ctx context.Context, runDir string) (*Changed, error) {
+	hash, err := hex.DecodeString(c.Running)
+	if err != nil || len(hash) != 32 {
+		return nil, fmt.Errorf("%q is not the hash of an image", c.Running)
+	}
+	conn, err := dial(ctx, runDir)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	request := append([]byte{byte(OpChange), byte(c.Kind), 0}, hash...)
+	if c.DryRun {
+		request[2] = 1
+	}
+	request = append(request, c.Text[:min(len(c.Text), MaxRequest-ChangeSize)]...)
+	if err := send(conn, request, c.Image); err != nil {
+		return nil, err
+	}
+	answer, err := readAll(conn, 16<<20)
+	if err != nil {
+		return nil, err
+	}
+	var changed Changed
+	if len(answer) == 0 {
+		return nil, errors.New("the monitor does not answer: it does not know this request, or has ended")
+	}
+	if err := json.Unmarshal(answer, &changed); err != nil {
+		return nil, fmt.Errorf("answer of the monitor: %w", err)
+	}
+	if changed.Error != "" {
+		return nil, errors.New(changed.Error)
+	}
+	return &changed, nil
+}
+
+// send sends a request with a descriptor, as one message.
+func send(conn *os.File, request []byte, file *os.File) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sendErr error
+	err = raw.Write(func(fd uintptr) bool {
+		sendErr = unix.Sendmsg(int(fd), request, unix.UnixRights(int(file.Fd())), nil, unix.MSG_NOSIGNAL)
+		return sendErr != unix.EAGAIN
+	})
+	return errors.Join(err, sendErr)
+}
