@@ -197,7 +197,7 @@ func (a *author) aboutField(message uint32, on string) string {
 func (a *author) test(m *image.Message, f *image.Field, path string) string {
 	r := a.r
 	if f.Card == image.Repeated {
-		return pick(r, path+".count"+a.order()+pick(r, "0", "1", "2", "3", "5"), path+".values.isEmpty()", "[0, 2].contains("+path+".count)")
+		return a.elements(m, f, path)
 	}
 	switch f.Type {
 	case image.Nested:
@@ -207,7 +207,7 @@ func (a *author) test(m *image.Message, f *image.Field, path string) string {
 	case image.Bytes:
 		return path + ".size" + a.order() + pick(r, "0", "1", "3", "4")
 	case image.String:
-		return pick(r, path+" == "+a.word(), path+" != "+a.word(), path+` like "a*"`, path+` like "a*"`, path+` like "ab*"`, path+` like "*é"`, path+` like "*b"`, path+` like "*"`, path+` like "a\*"`, path+` like ""`,
+		return pick(r, a.likes(path), a.likes(path), a.likes(path), path+" == "+a.word(), path+" != "+a.word(), path+` like "a*"`, path+` like "a*"`, path+` like "ab*"`, path+` like "*é"`, path+` like "*b"`, path+` like "*"`, path+` like "a\*"`, path+` like ""`,
 			a.some(12, a.word)+".contains("+path+")", "["+path+", \"x\"].containsAny(["+a.word()+", "+a.word()+"])",
 			"["+path+"].containsAll(["+a.word()+"])", a.word()+" == "+path, "(if "+path+` == "a" then "b" else "a") == `+a.word(), path+` like "aaaa*"`)
 	case image.Enum:
@@ -219,7 +219,7 @@ func (a *author) test(m *image.Message, f *image.Field, path string) string {
 		return "true"
 	}
 	n := a.number()
-	return pick(r, path+a.order()+n, path+a.order()+n, n+a.order()+path, a.some(16, a.number)+".contains("+path+")", path+a.order()+a.other(m, f, path),
+	return pick(r, a.large(a.number)+".contains("+path+")", path+a.order()+n, path+a.order()+n, n+a.order()+path, a.some(16, a.number)+".contains("+path+")", path+a.order()+a.other(m, f, path),
 		"(if "+path+" < 3 then 1 else "+n+")"+a.order()+path, path+a.order()+"(1 + 2 * 3)", "["+path+", "+n+"].containsAll([1, 2])")
 }
 
