@@ -104,7 +104,7 @@ func (l *linker) checkFlow(e export, m *image.Method) {
 	if flow.Value == "" {
 		return
 	}
-	l.needs(flow.Pos, "flow", "ward/mls", "ward/biba")
+	l.needs(flow.Pos, "flow", "ward/mls", "ward/biba", "ward/low-water-mark")
 	msg, what := m.Request, "request"
 	if flow.Value == system.FlowCall {
 		msg, what = m.Reply, "reply"
@@ -116,11 +116,9 @@ func (l *linker) checkFlow(e export, m *image.Method) {
 }
 
 func (l *linker) checkRoles() {
-	top := map[string]*system.Role{}
+	top := l.topRoles()
 	var known []string
-	for i := range l.sys.Roles {
-		r := &l.sys.Roles[i]
-		top[r.Name.Value] = r
+	for _, r := range l.sys.Roles {
 		known = append(known, r.Name.Value)
 	}
 	exists := func(s system.String, where string) {
@@ -165,7 +163,9 @@ func (l *linker) checkRoles() {
 			}
 		}
 	}
-	l.checkDuties(top)
+	if before := len(*l.findings); l.checkDuties(top) && before == len(*l.findings) {
+		l.checkDynamic()
+	}
 }
 
 // closure are the roles that r stands for: itself and what it includes, with
@@ -194,11 +194,12 @@ func closure(top map[string]*system.Role, r string) (all map[string]string, roun
 
 // checkDuties is the static separation of duty: nobody has two roles of which
 // one excludes the other (RBAC96 constraints; ANSI INCITS 359-2004, 5.3).
-func (l *linker) checkDuties(top map[string]*system.Role) {
+// It reports false if roles include each other in a circle.
+func (l *linker) checkDuties(top map[string]*system.Role) bool {
 	for _, r := range l.sys.Roles {
 		if _, round := closure(top, r.Name.Value); round != "" {
 			l.findings.Errorf(r.Name.Pos, "remove one of the `includes`", "role %q includes itself", round)
-			return
+			return false
 		}
 	}
 	type holder struct {
@@ -248,6 +249,7 @@ func (l *linker) checkDuties(top map[string]*system.Role) {
 			}
 		}
 	}
+	return true
 }
 
 // how names a role, and the role that brought it.

@@ -49,6 +49,10 @@ func Policies(sys *system.System, set *interfaces.Set) ([]Source, diag.List) {
 			l.flows(p, "no write up", "no read down")
 		case "ward/roles":
 			l.roles(p)
+		case "ward/low-water-mark":
+			l.lowWater(p, u.Model)
+		case "ward/separation-of-duty":
+			l.duties(p, u.Model)
 		default:
 			l.whole(p)
 		}
@@ -102,21 +106,27 @@ func (e export) server() string { return "Domain::" + strconv.Quote(e.domain.Nam
 
 // actions are methods in Cedar: a list of actions, of the whole interface if it is all of them.
 func (e export) actions(methods []string, reply bool) string {
-	suffix := ""
-	if reply {
-		suffix = ".reply"
-	}
-	i := strings.LastIndexByte(e.iface.Name, '.')
-	space := strings.ReplaceAll(e.iface.Name[:max(i, 0)], ".", "::") + "::Action::"
-	service := e.iface.Name[i+1:]
 	if len(methods) == len(e.iface.Methods) {
-		return "[" + space + strconv.Quote(service+suffix) + "]"
+		return "[" + e.action("", reply) + "]"
 	}
 	var list []string
 	for _, m := range methods {
-		list = append(list, space+strconv.Quote(service+"."+m+suffix))
+		list = append(list, e.action(m, reply))
 	}
 	return "[" + strings.Join(list, ", ") + "]"
+}
+
+// action is a method in Cedar, or with "" the group of all.
+func (e export) action(method string, reply bool) string {
+	i := strings.LastIndexByte(e.iface.Name, '.')
+	id := e.iface.Name[i+1:]
+	if method != "" {
+		id += "." + method
+	}
+	if reply {
+		id += ".reply"
+	}
+	return strings.ReplaceAll(e.iface.Name[:max(i, 0)], ".", "::") + "::Action::" + strconv.Quote(id)
 }
 
 func (e export) who() string { return e.domain.Name.Value + " " + e.iface.Name }
@@ -256,26 +266,29 @@ func (e export) flow(method string) system.String {
 // flows links the two policies of a model of information flow. Messages that
 // are declared to carry nothing are exempt.
 func (l *linker) flows(p *page, call, reply string) {
-	exempt := func(who, flow string, reply bool) string {
-		var terms []string
-		l.exports(func(e export) {
-			var methods []string
-			for _, m := range e.iface.Methods {
-				if e.flow(m.Name).Value == flow {
-					methods = append(methods, m.Name)
-				}
+	l.add(p.link(call, "", binding{"silent": l.exempt("resource", system.FlowReply, false)}))
+	l.add(p.link(reply, "", binding{"silent": l.exempt("principal", system.FlowCall, true)}))
+}
+
+// exempt is the condition that a message is of a method with a declared flow;
+// who is the server in it.
+func (l *linker) exempt(who, flow string, reply bool) string {
+	var terms []string
+	l.exports(func(e export) {
+		var methods []string
+		for _, m := range e.iface.Methods {
+			if e.flow(m.Name).Value == flow {
+				methods = append(methods, m.Name)
 			}
-			if len(methods) > 0 {
-				terms = append(terms, fmt.Sprintf("%s == %s && action in %s", who, e.server(), e.actions(methods, reply)))
-			}
-		})
-		if len(terms) == 0 {
-			return "false"
 		}
-		return strings.Join(terms, " ||\n  ")
+		if len(methods) > 0 {
+			terms = append(terms, fmt.Sprintf("%s == %s && action in %s", who, e.server(), e.actions(methods, reply)))
+		}
+	})
+	if len(terms) == 0 {
+		return "false"
 	}
-	l.add(p.link(call, "", binding{"silent": exempt("resource", system.FlowReply, false)}))
-	l.add(p.link(reply, "", binding{"silent": exempt("principal", system.FlowCall, true)}))
+	return strings.Join(terms, " ||\n  ")
 }
 
 func (l *linker) roles(p *page) {

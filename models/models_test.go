@@ -308,8 +308,8 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s: IDs that do not begin with the model's name", m)
 		}
 		for i, line := range strings.Split(page, "\n") {
-			if len([]rune(line)) > 140 {
-				t.Errorf("%s:%d is longer than 140 characters", m, i+1)
+			if len([]rune(line)) > 150 {
+				t.Errorf("%s:%d is longer than 150 characters", m, i+1)
 			}
 		}
 	}

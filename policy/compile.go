@@ -124,6 +124,7 @@ func (c *compiler) build() {
 	c.calls(true)
 	c.prune()
 	c.replies()
+	c.transitions()
 	c.buildDomains()
 	c.buildRoutes()
 	c.layout()

@@ -130,7 +130,7 @@ func (c *compiler) wordsOf(j *judged) {
 		for i := range rules {
 			seen := map[uint32]bool{}
 			if cellsIn(&rules[i].When, seen); len(seen)+len(rules[i].Enter) > 0 {
-				at = c.sources[rules[i].Policy]
+				at = c.sourceOf(rules[i].Policy)
 			}
 		}
 	}

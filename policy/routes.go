@@ -36,7 +36,7 @@ func (c *compiler) clients(sub *subject) []int {
 // permits make routes.
 func (c *compiler) calls(forbid bool) {
 	for _, s := range c.sources {
-		if s.Forbid != forbid {
+		if s.Forbid != forbid || s.isTransition() {
 			continue
 		}
 		principals, resource := c.clients(&s.scope.principal), &s.scope.resource
@@ -145,6 +145,9 @@ func always(rules []image.Rule) bool {
 // do not say about a reply is implied: an answer to an admitted call may come.
 func (c *compiler) replies() {
 	for _, s := range c.sources {
+		if s.isTransition() {
+			continue
+		}
 		for _, a := range s.scope.actions {
 			if a.kind != replyAction {
 				continue

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"ward/image"
 	"ward/system"
@@ -41,6 +43,16 @@ func (c *compiler) spared(s *source, a *action, client, server int, e image.Expr
 	}
 	t.index = c.makePolicy(id, fmt.Sprintf("%s:%d", system.FileName, at))
 	return &t, left
+}
+
+// sourceOf is the policy, as written, that a rule comes from.
+func (c *compiler) sourceOf(policy uint32) *source {
+	if int(policy) < len(c.sources) {
+		return c.sources[policy]
+	}
+	id := strings.TrimPrefix(c.img.Policies[policy].ID, trustedID)
+	i := slices.IndexFunc(c.sources, func(s *source) bool { return strings.HasPrefix(s.id, id) })
+	return c.sources[max(i, 0)]
 }
 
 // trusts reports whether the export of a method says so, and on which line.
