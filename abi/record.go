@@ -39,8 +39,10 @@ const (
 //	43   nparams  u8   number of parameters that follow
 //	44   detail   u32  as on the verdict page
 //	48   length   u32  of the packet, bytes
-//	52   textlen  u32  bytes of text that follow
-//	56   present  u64  bit i: parameter i was in the message
+//	52   textlen  u8   bytes of text that follow
+//	53   word     u8   1 + which of the words of state of the method follows; 0: none
+//	54   present  u16  bit i: parameter i was in the message
+//	56   state    u64  that word after the decision: values (bits 0-47), number of changes (bits 48-63)
 //	64   params   8*u64: a scalar; for a string its offset in text << 32 | its length in the message
 //	128  text     64 bytes
 //
@@ -61,6 +63,8 @@ type Record struct {
 	Detail    uint32
 	Length    uint32
 	Present   uint64
+	Word      uint8 // 1 + index in the words of the method's policy (filter.Program.Words); 0: none
+	State     uint64
 	Params    []uint64
 	Text      []byte
 }
@@ -71,7 +75,7 @@ func ParseRecord(b []byte) (Record, error) {
 		return Record{}, fmt.Errorf("audit record of %d bytes, not %d", len(b), RecordSize)
 	}
 	le := binary.LittleEndian
-	n, text := int(b[43]), int(le.Uint32(b[52:]))
+	n, text := int(b[43]), int(b[52])
 	if n > RecordParams || text > RecordText {
 		return Record{}, fmt.Errorf("audit record with %d parameters and %d bytes of text", n, text)
 	}
@@ -80,7 +84,7 @@ func ParseRecord(b []byte) (Record, error) {
 		From: DomainID(le.Uint32(b[20:])), To: DomainID(le.Uint32(b[24:])),
 		Route: le.Uint32(b[28:]), Method: le.Uint32(b[32:]), Slot: le.Uint16(b[36:]), Gen: le.Uint16(b[38:]),
 		Kind: Kind(b[40]), Dir: Direction(b[41]), Reason: Reason(b[42]), Detail: le.Uint32(b[44:]),
-		Length: le.Uint32(b[48:]), Present: le.Uint64(b[56:]),
+		Length: le.Uint32(b[48:]), Present: uint64(le.Uint16(b[54:])), Word: b[53], State: le.Uint64(b[56:]),
 	}
 	for i := range n {
 		r.Params = append(r.Params, le.Uint64(b[64+8*i:]))

@@ -41,7 +41,7 @@ const (
 	ReasonStreamDone Reason = 26 // a client's stream item after its end
 	ReasonSender     Reason = 27 // the sender is not in the cgroup of the domain that owns this end
 	ReasonClosed     Reason = 28 // the gate is revoked, or has no program
-	ReasonRace       Reason = 29 // another message changed the slot at the same time
+	ReasonRace       Reason = 29 // other messages changed the slot, or the state, again and again at the same time
 
 	// Checks of the body.
 	ReasonUnknownField Reason = 40
@@ -58,9 +58,9 @@ const (
 	ReasonEnum         Reason = 51 // a number that the enum does not define
 	ReasonMetadata     Reason = 52 // the metadata section is malformed or too large
 
-	// Kept for the issue on the policy: state and rate.
-	ReasonRate  Reason = 64
-	ReasonState Reason = 65
+	// Effects of the permits that matched. None has taken place.
+	ReasonRate  Reason = 64 // a bucket is empty; the detail on the verdict page is the time until it has a token, µs, in records it is the policy
+	ReasonState Reason = 65 // a move that is not declared; the detail is the policy that would make it
 
 	// Reasons of the monitor, never written by a filter.
 	ReasonUnknownInterface Reason = 80 // no domain of the system exports it

@@ -115,4 +115,5 @@ const (
 	SlotBusy       = 1 << 0 // phase: a call is pending
 	SlotClientDone = 1 << 1 // phase: the client ended its stream, or never had one
 	SlotCancelled  = 1 << 2 // phase: the client cancelled
+	SlotReserved   = 1 << 3 // phase: of a call that is being admitted: nothing can be sent for it yet
 )

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf/asm"
 
@@ -13,6 +14,7 @@ import (
 type method struct {
 	decision image.Decision
 	caps     *captureSet
+	effects  *effects
 }
 
 // verdictAudit is the bit of decide's result that asks for a record.
@@ -46,8 +48,12 @@ func decide(methods []method) (asm.Instructions, error) {
 			continue
 		}
 		g.place(labels[i])
-		g.caps = m.caps
+		g.caps, g.effects = m.caps, m.effects
 		g.rules(m.decision.Forbid, abi.ReasonForbid)
+		if slices.ContainsFunc(m.decision.Permit, func(r image.Rule) bool { return hasEffect(&r) }) {
+			g.permits(m.decision.Permit, deny)
+			continue
+		}
 		g.rules(m.decision.Permit, abi.ReasonPermit)
 		g.result(deny)
 	}
@@ -220,6 +226,8 @@ func (g *gen) long(dst asm.Register, o image.Operand) {
 		g.load(dst, o.Value.Long)
 	case image.Scalar, image.Count:
 		g.emit(asm.LoadMem(dst, asm.R7, g.capture(o), asm.DWord))
+	case image.CellValue:
+		g.cell(dst, o.Cell)
 	case image.Size:
 		g.emit(asm.LoadMem(dst, asm.R7, g.capture(o), asm.Word))
 	default:

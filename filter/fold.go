@@ -8,22 +8,24 @@ import (
 
 // fold resolves the atoms of d and drops what they decide. What is left has
 // True only as a whole condition, False not at all in a rule's condition, and
-// no permit after one that always matches.
+// no permit after one that always matches, but for those with effects.
 func fold(d image.Decision, atoms Atoms) image.Decision {
 	return image.Decision{Forbid: foldRules(d.Forbid, atoms), Permit: foldRules(d.Permit, atoms)}
 }
 
 func foldRules(rules []image.Rule, atoms Atoms) []image.Rule {
 	var out []image.Rule
+	always := false
 	for _, r := range rules {
+		if always && !hasEffect(&r) {
+			continue
+		}
 		r.When = foldExpr(r.When, atoms)
 		if r.When.Op == image.False {
 			continue
 		}
 		out = append(out, r)
-		if r.When.Op == image.True {
-			break
-		}
+		always = always || r.When.Op == image.True
 	}
 	return out
 }

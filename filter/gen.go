@@ -10,13 +10,14 @@ import (
 
 // A gen emits one function. Its labels are symbols that start with its name.
 type gen struct {
-	name   string
-	ins    asm.Instructions
-	labels int
-	here   []string // labels of the next instruction
-	caps   *captureSet
-	err    error
-	alias  map[string]string
+	name    string
+	ins     asm.Instructions
+	labels  int
+	here    []string // labels of the next instruction
+	caps    *captureSet
+	effects *effects
+	err     error
+	alias   map[string]string
 }
 
 // A str is a captured string: struct walk holds its offset in the packet << 32 | its length there.

@@ -68,7 +68,7 @@ func TestLayouts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, size := range map[string]uint32{"method": MethodRow, "node": NodeRow, "field": FieldRow, "dfa": UTF8Size, "gate": 48, "counters": 32, "status": 8} {
+	for name, size := range map[string]uint32{"method": MethodRow, "node": NodeRow, "field": FieldRow, "dfa": UTF8Size, "gate": 48, "counters": 32, "status": 8, "rate": RateRow, "exchange": 24} {
 		if _, got := layout(t, spec, name); got != size {
 			t.Errorf("struct %s has %d bytes, Go says %d", name, got, size)
 		}
@@ -77,6 +77,12 @@ func TestLayouts(t *testing.T) {
 	for name, off := range map[string]uint32{"cap": walkCap, "val": walkVal, "method": walkMethod, "present": walkPresent, "check": walkCheck} {
 		if walk[name] != off {
 			t.Errorf("walk.%s is at %d, Go says %d", name, walk[name], off)
+		}
+	}
+	effects, _ := layout(t, spec, "effects")
+	for name, off := range map[string]uint32{"word": walkWord, "mask": walkMask, "next": walkNext, "rates": walkRates, "target": walkTarget} {
+		if effects[name] != off {
+			t.Errorf("effects.%s is at %d, Go says %d", name, effects[name], off)
 		}
 	}
 	field, _ := layout(t, spec, "field")
@@ -127,7 +133,9 @@ func TestStackFitsLinux61(t *testing.T) {
 		return (frames[fn] + 31) / 32 * 32
 	}
 	for _, chain := range [][]string{{"gate", "header"}, {"gate", "decide"}, {"gate", "finish"}, {"gate", "turn", "tag"}, {"gate", "turn", "value"},
-		{"gate", "turn", "utf8_stretch"}, {"gate", "turn", "class_stretch"}, {"gate", "turn", "check"}, {"gate", "turn", "seen", "follow"}, {"gate", "turn", "seen", "seek"}, {"gate", "turn", "seen", "answer"}, {"stub"}} {
+		{"gate", "turn", "utf8_stretch"}, {"gate", "turn", "class_stretch"}, {"gate", "turn", "check"}, {"gate_effects", "decide"}, {"gate_effects", "prepare"}, {"gate_effects", "settle"}, {"gate_effects", "finish_effects"},
+		{"gate_effects", "header"}, {"gate_effects", "turn", "utf8_stretch"}, {"gate_effects", "turn", "value"}, {"gate_effects", "turn", "seen", "follow"},
+		{"gate", "turn", "seen", "follow"}, {"gate", "turn", "seen", "seek"}, {"gate", "turn", "seen", "answer"}, {"stub"}} {
 		sum := 0
 		for _, fn := range chain {
 			sum += round(fn)

@@ -20,6 +20,7 @@ type Spec struct {
 	Route          uint32
 	Client, Server abi.DomainID
 	Interface      uint32
+	State          uint64     // word of a gate at its beginning
 	Programs       [2]Program // by abi.Direction
 }
 
@@ -29,7 +30,10 @@ type Program struct {
 	Methods, Nodes, Fields, Values []byte // contents of the tables; none is empty
 	Uses                           uint64 // the constant ConstUses
 	Decide, Check                  asm.Instructions
-	Params                         [][]Param // by method, in the order of an audit record's parameters
+	Params                         [][]Param  // by method, in the order of an audit record's parameters
+	Words                          [][]uint32 // by method: the words of state that its policy looks at or changes, as image.Cell.Word
+	NWords, NRates                 uint32     // greatest number of words, of rates, of a method
+	Rates                          []Rate     // of all methods; the table rates has a row for each
 }
 
 // A Param is a parameter that the policy of a method looks at.
@@ -56,7 +60,7 @@ func Build(img *image.Image, route uint32, atoms Atoms) (*Spec, error) {
 	if len(r.Methods) != len(iface.Methods) {
 		return nil, fmt.Errorf("filter: route %d has policies for %d methods of %s, which has %d", route, len(r.Methods), iface.Name, len(iface.Methods))
 	}
-	s := &Spec{Route: route, Client: r.Client, Server: r.Server, Interface: r.Interface}
+	s := &Spec{Route: route, Client: r.Client, Server: r.Server, Interface: r.Interface, State: img.Initial(image.GateWord)}
 	for dir := range s.Programs {
 		p, err := buildProgram(img, r, abi.Direction(dir), atoms)
 		if err != nil {
@@ -88,7 +92,15 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		if err != nil {
 			return nil, fmt.Errorf("method %s: %w", m.Name, err)
 		}
-		row := methodRow{node: node, ncap: uint32(min(len(caps.params), abi.RecordParams))}
+		eff, err := stateOf(img, d)
+		if err != nil {
+			return nil, fmt.Errorf("method %s: %w", m.Name, err)
+		}
+		buckets, err := rates(img, iface.Name+"."+m.Name, dir, d)
+		if err != nil {
+			return nil, fmt.Errorf("method %s: %w", m.Name, err)
+		}
+		row := methodRow{words: eff.words, rate: uint32(len(p.Rates)), node: node, ncap: uint32(min(len(caps.params), abi.RecordParams))}
 		if m.ClientStream {
 			row.flags |= methodClientStream
 		}
@@ -107,7 +119,10 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		rows = append(rows, row)
 		p.Methods = row.append(p.Methods)
 		p.Params = append(p.Params, caps.params)
-		decisions = append(decisions, method{d, caps})
+		p.Words = append(p.Words, eff.words)
+		p.Rates = append(p.Rates, buckets...)
+		p.NWords, p.NRates = max(p.NWords, uint32(len(eff.words))), max(p.NRates, uint32(len(buckets)))
+		decisions = append(decisions, method{d, caps, eff})
 	}
 	if len(p.Methods) == 0 {
 		p.Methods = make([]byte, MethodRow)

@@ -3,6 +3,8 @@ package filter
 import (
 	_ "embed"
 	"encoding/binary"
+
+	"ward/image"
 )
 
 // Object is bpf/gate.bpf.c, compiled by bpf/build.sh: the programs gate, stub
@@ -13,11 +15,13 @@ var Object []byte
 
 // Limits of the filter; bpf/ward.h mirrors them.
 const (
-	Levels    = 9    // the message and eight nested in each other
-	Captures  = 16   // parameters that the policy of one method looks at, each way
-	MaxFields = 1024 // fields walked in one message
-	MaxSteps  = 4096 // fields, elements of packed fields and 64-byte stretches of strings in one message
-	MaxNodes  = 1024 // messages in a program's trees
+	Levels    = 9                // the message and eight nested in each other
+	Captures  = 16               // parameters that the policy of one method looks at, each way
+	MaxFields = 1024             // fields walked in one message
+	Words     = image.MaxRead    // of state that the policy of one method looks at, each way
+	Rates     = image.MaxEffects // of the policies of one method, each way
+	MaxSteps  = 4096             // fields, elements of packed fields and 64-byte stretches of strings in one message
+	MaxNodes  = 1024             // messages in a program's trees
 	MaxRows   = 1 << 15
 	MaxOneofs = 16 // oneofs of a message of which one member is required
 	// MaxDecide bounds the instructions of a generated function: jumps reach 32,767 far.
@@ -32,7 +36,7 @@ const (
 
 // Sizes of table rows, bytes. They are those of the structs in bpf/ward.h.
 const (
-	MethodRow = 24
+	MethodRow = 48
 	NodeRow   = 32
 	FieldRow  = 128
 )
@@ -49,6 +53,9 @@ const (
 	ConstIncarnation
 	ConstCgroup
 	ConstUses
+	ConstWords
+	ConstRates
+	Constants // how many there are
 
 	// ConstMagic is the upper half of a placeholder's value; the lower is its number.
 	ConstMagic = 0x57415244
@@ -99,6 +106,12 @@ const (
 	walkMethod  = walkVal + 24
 	walkPresent = walkVal + 32
 	walkCheck   = walkPresent + 16
+	// In struct effects, which takes the place of what the walk no longer needs.
+	walkWord   = 0
+	walkMask   = 8 * Words
+	walkNext   = walkMask + 8
+	walkRates  = walkMask + 48
+	walkTarget = walkRates + 8
 )
 
 // WalkCaptures is the offset of the captures in struct walk, WalkSize a size
@@ -118,11 +131,21 @@ type methodRow struct {
 	node, flags uint32
 	ncap, nstrs uint32
 	strings     [8]uint8
+	words       []uint32
+	rate        uint32
 }
 
 func (m *methodRow) append(b []byte) []byte {
 	b = le32(b, m.node, m.flags, m.ncap, m.nstrs)
-	return append(b, m.strings[:]...)
+	b = append(b, m.strings[:]...)
+	for i := range Words {
+		w := uint32(0)
+		if i < len(m.words) {
+			w = m.words[i]
+		}
+		b = le32(b, w)
+	}
+	return le32(b, uint32(len(m.words)), m.rate)
 }
 
 type nodeRow struct {

@@ -11,12 +11,15 @@ import (
 
 	"ward/abi"
 	"ward/filter"
+	"ward/image"
 )
 
 // FabricConfig bounds a fabric.
 type FabricConfig struct {
 	Gates    uint32 // gates that are open at the same time; 512 bytes of kernel memory each
 	Programs uint32 // programs that are loaded at the same time: two for each route
+	Words    uint32 // words of state of domains and of the system, with room for those that a reload may add: their number stays; 8 bytes each
+	Buckets  uint32 // of rates, for all senders; 8 bytes each. If there are too few, Load fails
 	AuditAll bool   // record every admitted message, too
 }
 
@@ -27,17 +30,20 @@ type FabricConfig struct {
 // (tableCache); an Endpoint's, Route's or Gate's methods take it. Load verifies
 // programs without it: object, cfg and the maps do not change.
 type Fabric struct {
-	mu       sync.Mutex
-	cfg      FabricConfig
-	programs *ebpf.Map
-	gates    *ebpf.Map
-	calls    *ebpf.Map
-	utf8     *ebpf.Map
-	object   *object
-	tables   *tableCache
-	shared   *programCache
-	slots    pool // of programs
-	rows     pool // of gates and calls
+	mu        sync.Mutex
+	cfg       FabricConfig
+	programs  *ebpf.Map
+	gates     *ebpf.Map
+	calls     *ebpf.Map
+	utf8      *ebpf.Map
+	words     stateMap // of domains and of the system
+	gateWords stateMap // by gate, as calls
+	buckets   *bucketTable
+	object    *object
+	tables    *tableCache
+	shared    *programCache
+	slots     pool // of programs
+	rows      pool // of gates and calls
 	// incarnation is that of the last gate. A stub whose gate is gone does not match the row's next one.
 	incarnation uint32
 	files       []*os.File
@@ -64,12 +70,15 @@ func NewFabric(cfg FabricConfig) (*Fabric, error) {
 	if cfg.Programs < 2 || cfg.Programs > 1<<20 {
 		return nil, fmt.Errorf("fabric: %d programs, want 2 to %d", cfg.Programs, 1<<20)
 	}
+	if cfg.Words > image.MaxWords || cfg.Buckets > 1<<20 {
+		return nil, fmt.Errorf("fabric: %d words of state and %d buckets, want at most %d and %d", cfg.Words, cfg.Buckets, image.MaxWords, 1<<20)
+	}
 	obj, err := loadObject()
 	if err != nil {
 		return nil, err
 	}
 	f := &Fabric{cfg: cfg, object: obj, slots: newPool(cfg.Programs), rows: newPool(cfg.Gates)}
-	f.tables, f.shared = &tableCache{}, &programCache{}
+	f.tables, f.shared, f.buckets = &tableCache{}, &programCache{}, &bucketTable{}
 	switch err := haveSenderCgroup(); {
 	case err == nil:
 		f.cgroups = true
@@ -91,7 +100,18 @@ func NewFabric(cfg FabricConfig) (*Fabric, error) {
 			return nil, fmt.Errorf("fabric: map %s: %w", m.spec.Name, err)
 		}
 	}
-	for _, m := range []*ebpf.Map{f.programs, f.gates, f.calls} {
+	err = f.words.open("words", cfg.Words, obj)
+	if err == nil {
+		err = f.gateWords.open("gatewords", cfg.Gates, obj)
+	}
+	if err == nil {
+		err = f.buckets.open(cfg.Buckets)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("fabric: %w", err)
+	}
+	for _, m := range []*ebpf.Map{f.programs, f.gates, f.calls, f.words.words, f.gateWords.words, f.buckets.m} {
 		file, err := dupMap(m)
 		if err != nil {
 			f.Close()
@@ -120,7 +140,8 @@ func (f *Fabric) Close() error {
 	for _, file := range f.files {
 		file.Close()
 	}
-	return errors.Join(closeMap(f.programs), closeMap(f.gates), closeMap(f.calls), closeMap(f.utf8))
+	return errors.Join(closeMap(f.programs), closeMap(f.gates), closeMap(f.calls), closeMap(f.utf8),
+		f.words.close(), f.gateWords.close(), closeMap(f.buckets.m))
 }
 
 func closeMap(m *ebpf.Map) error {

@@ -76,6 +76,9 @@ func (g *Gate) open() (err error) {
 	if err = f.calls.Put(g.Index, make([]byte, callsRow)); err != nil {
 		return fmt.Errorf("call table: %w", err)
 	}
+	if err = f.gateWords.words.Put(g.Index, r.spec.State); err != nil {
+		return fmt.Errorf("word of state: %w", err)
+	}
 	if err = g.record(r.slots); err != nil {
 		return err
 	}

@@ -109,6 +109,9 @@ func (r *Route) Close() error {
 
 // loadPair loads both programs at the same time: the kernel verifies without a lock.
 func (f *Fabric) loadPair(r *Route, spec *filter.Spec) (progs [2]*loaded, err error) {
+	if err := f.checkWords(spec); err != nil {
+		return progs, err
+	}
 	var errs [2]error
 	var wg sync.WaitGroup
 	for dir := range progs {
@@ -125,7 +128,7 @@ func (f *Fabric) loadPair(r *Route, spec *filter.Spec) (progs [2]*loaded, err er
 func (f *Fabric) unloadPair(progs [2]*loaded) {
 	for _, p := range progs {
 		if p != nil {
-			f.shared.put(p, f.tables)
+			f.shared.put(p, f.tables, f.buckets)
 		}
 	}
 }

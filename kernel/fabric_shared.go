@@ -39,6 +39,7 @@ type loaded struct {
 	err     error
 	program *ebpf.Program
 	tables  []*table
+	buckets []string
 }
 
 // get returns the program for key, which load fills in if there is none yet.
@@ -63,7 +64,7 @@ func (c *programCache) get(key programKey, load func(*loaded) error) (*loaded, e
 }
 
 // put gives up one use. The last one closes the program, in get's failure, too.
-func (c *programCache) put(l *loaded, tables *tableCache) {
+func (c *programCache) put(l *loaded, tables *tableCache, buckets *bucketTable) {
 	c.mu.Lock()
 	l.uses--
 	last := l.uses == 0
@@ -80,6 +81,7 @@ func (c *programCache) put(l *loaded, tables *tableCache) {
 	for _, t := range l.tables {
 		tables.put(t)
 	}
+	buckets.give(l.buckets)
 }
 
 // loadProgram returns the program that judges what sender sends. It is to be
@@ -91,9 +93,14 @@ func (f *Fabric) loadProgram(spec *filter.Spec, dir abi.Direction, sender *Endpo
 		from = spec.Server
 	}
 	consts := map[int]uint64{filter.ConstDir: uint64(dir), filter.ConstMethods: uint64(p.NMethods),
-		filter.ConstFrom: uint64(from), filter.ConstUses: p.Uses}
+		filter.ConstFrom: uint64(from), filter.ConstUses: p.Uses,
+		filter.ConstWords: uint64(p.NWords), filter.ConstRates: uint64(p.NRates)}
 	if f.cfg.AuditAll {
 		consts[filter.ConstAudit] = 1
+	}
+	names, err := bucketNames(p, sender)
+	if err != nil {
+		return nil, err
 	}
 	content, err := contentOf(p, consts)
 	if err != nil {
@@ -102,11 +109,26 @@ func (f *Fabric) loadProgram(spec *filter.Spec, dir abi.Direction, sender *Endpo
 	return f.shared.get(programKey{content, sender}, func(l *loaded) error {
 		maps := map[string]*ebpf.Map{"gates": f.gates, "calls": f.calls, "utf8": f.utf8,
 			"page": sender.page, "ring": sender.ring, "counters": sender.counters}
-		for _, t := range []struct {
+		tables := []struct {
 			name    string
 			content []byte
 			size    int
-		}{{"methods", p.Methods, filter.MethodRow}, {"nodes", p.Nodes, filter.NodeRow}, {"fields", p.Fields, filter.FieldRow}, {"values", p.Values, 8}} {
+		}{{"methods", p.Methods, filter.MethodRow}, {"nodes", p.Nodes, filter.NodeRow}, {"fields", p.Fields, filter.FieldRow}, {"values", p.Values, 8}}
+		template := "gate"
+		if p.Effective() {
+			template = "gate_effects"
+			maps["words"], maps["gatewords"], maps["buckets"] = f.words.words, f.gateWords.words, f.buckets.m
+			rates, err := f.takeBuckets(p, l, names)
+			if err != nil {
+				return err
+			}
+			tables = append(tables, struct {
+				name    string
+				content []byte
+				size    int
+			}{"rates", rates, filter.RateRow})
+		}
+		for _, t := range tables {
 			tab, err := f.tables.get(t.name, t.content, t.size)
 			if err != nil {
 				return err
@@ -115,7 +137,7 @@ func (f *Fabric) loadProgram(spec *filter.Spec, dir abi.Direction, sender *Endpo
 			maps[t.name] = tab.m
 		}
 		var err error
-		l.program, err = f.object.load("gate", consts, map[string]asm.Instructions{"decide": p.Decide, "check": p.Check}, maps)
+		l.program, err = f.object.load(template, consts, map[string]asm.Instructions{"decide": p.Decide, "check": p.Check}, maps)
 		return err
 	})
 }
@@ -124,12 +146,15 @@ func (f *Fabric) loadProgram(spec *filter.Spec, dir abi.Direction, sender *Endpo
 // sender and its fabric.
 func contentOf(p *filter.Program, consts map[int]uint64) (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
-	for i := range filter.ConstUses + 1 {
+	for i := range filter.Constants {
 		binary.Write(h, binary.LittleEndian, consts[i])
 	}
 	for _, part := range [][]byte{p.Methods, p.Nodes, p.Fields, p.Values} {
 		binary.Write(h, binary.LittleEndian, uint64(len(part)))
 		h.Write(part)
+	}
+	for i := range p.Rates {
+		fmt.Fprintf(h, "%q %d %d %d\n", p.Rates[i].Bucket, p.Rates[i].Policy, p.Rates[i].Every, p.Rates[i].Burst)
 	}
 	for _, ins := range []asm.Instructions{p.Decide, p.Check} {
 		if err := hashInstructions(h, ins); err != nil {
@@ -151,4 +176,21 @@ func hashInstructions(h hash.Hash, ins asm.Instructions) error {
 		fmt.Fprintf(h, "%d %d %d %d %d %q %q\n", in.OpCode, in.Dst, in.Src, in.Offset, in.Constant, in.Symbol(), in.Reference())
 	}
 	return nil
+}
+
+// takeBuckets finds the buckets of a program and returns its table of rates.
+func (f *Fabric) takeBuckets(p *filter.Program, l *loaded, names []string) ([]byte, error) {
+	rows, err := f.buckets.take(names)
+	if err != nil {
+		return nil, err
+	}
+	l.buckets = names
+	var table []byte
+	for i, row := range rows {
+		table = p.Rates[i].AppendRow(table, row)
+	}
+	if len(table) == 0 {
+		table = make([]byte, filter.RateRow)
+	}
+	return table, nil
 }

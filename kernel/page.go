@@ -21,6 +21,7 @@ type Endpoint struct {
 	f        *Fabric
 	id       abi.DomainID
 	cgroup   uint64
+	sender   string // whose buckets of rates it uses; empty: not known
 	page     *ebpf.Map
 	ring     *ebpf.Map
 	counters *ebpf.Map
@@ -44,7 +45,24 @@ type Counters struct {
 // so does a kernel whose socket filters do not know the sender's cgroup (see
 // SenderChecked). blocks is the number of gate ends that it may hold; ringBytes
 // is rounded up to a power of two of whole pages.
+//
+// Rates count what the domain sends over all its endpoints, one after the other
+// or at the same time. For a user outside Ward: AddUser.
 func (f *Fabric) AddEndpoint(id abi.DomainID, cgroup uint64, blocks uint32, ringBytes int) (*Endpoint, error) {
+	sender := ""
+	if id != abi.NoDomain {
+		sender = fmt.Sprintf("domain %d", id)
+	}
+	return f.addEndpoint(id, sender, cgroup, blocks, ringBytes)
+}
+
+// AddUser makes the page, ring and counters of one connection of a user outside
+// Ward, as AddEndpoint does. Rates count what the user sends over all of its connections.
+func (f *Fabric) AddUser(uid uint32, blocks uint32, ringBytes int) (*Endpoint, error) {
+	return f.addEndpoint(abi.NoDomain, fmt.Sprintf("user %d", uid), 0, blocks, ringBytes)
+}
+
+func (f *Fabric) addEndpoint(id abi.DomainID, sender string, cgroup uint64, blocks uint32, ringBytes int) (*Endpoint, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if blocks == 0 || blocks > 1<<16 {
@@ -57,7 +75,7 @@ func (f *Fabric) AddEndpoint(id abi.DomainID, cgroup uint64, blocks uint32, ring
 	if bits.OnesCount32(ringSize) != 1 {
 		ringSize = 1 << bits.Len32(ringSize)
 	}
-	e := &Endpoint{f: f, id: id, cgroup: cgroup, blocks: newPool(blocks)}
+	e := &Endpoint{f: f, id: id, cgroup: cgroup, sender: sender, blocks: newPool(blocks)}
 	var err error
 	for _, m := range []struct {
 		to   **ebpf.Map

@@ -39,6 +39,8 @@ char LICENSE[] SEC("license") = "GPL";
 #define K_INCARNATION K(7)
 #define K_CGROUP K(8)     // stub: 1 if the kernel tells socket filters the sender's cgroup
 #define K_USES K(9)       // U_*: what the program's tables ask for; the verifier skips the rest
+#define K_WORDS K(10)     // greatest number of words of state of a method
+#define K_RATES K(11)     // greatest number of rates of a method
 
 // A constant that is loaded where it is used: one hoisted out of a loop would cost stack.
 #define CONST(v) ({ __u64 c_; asm volatile("%0 = %1 ll" : "=r"(c_) : "i"(v)); c_; })
@@ -71,6 +73,10 @@ TABLE(methods, struct method);
 TABLE(nodes, struct node);
 TABLE(fields, struct field);
 TABLE(values, __u64);
+TABLE(words, __u64);     // of state: of domains and of the system,
+TABLE(gatewords, __u64); // and of each gate
+TABLE(buckets, __u64);
+TABLE(rates, struct rate);
 struct dfa {
 	__u64 row[256];
 };
@@ -171,8 +177,29 @@ static long turn(__u32 i, struct run *x)
 	return r != 0;
 }
 
-SEC("socket")
-int gate(struct __sk_buff *skb)
+// Judges by a policy with effects. What is denied has had none.
+INLINE void effective(struct __sk_buff *skb, struct walk *w)
+{
+#pragma nounroll
+	for (int i = 0; i < TRIES; i++) {
+		__u64 v;
+
+		w->reason = prepare(skb, w);
+		w->detail = 0;
+		if (w->reason)
+			return;
+		v = decide(skb, w);
+		w->reason = (__u8)v;
+		w->audit |= v >> 7 & 2;
+		w->detail = v >> 32;
+		if (w->reason != REASON_PERMIT || !settle(skb, w))
+			return;
+		w->reason = REASON_RACE;
+		w->detail = 0;
+	}
+}
+
+INLINE int judge(struct __sk_buff *skb, const int effects)
 {
 	struct run x = {.skb = skb};
 	struct walk *w = &x.w;
@@ -193,6 +220,8 @@ int gate(struct __sk_buff *skb)
 			w->reason = REASON_ADMIT;
 		} else if (w->kind == KIND_CALL && (w->phase & M_CLIENT_STREAM)) {
 			w->reason = w->phase & M_PERMIT ? REASON_ADMIT : REASON_DEFAULT;
+		} else if (effects) {
+			effective(skb, w);
 		} else {
 			__u64 v = decide(skb, w);
 
@@ -201,8 +230,16 @@ int gate(struct __sk_buff *skb)
 			w->detail = v >> 32;
 		}
 	}
-	return finish(skb, w);
+	return effects ? finish_effects(skb, w) : finish(skb, w);
 }
+
+// A program whose policy has no effects is loaded from gate, others from
+// gate_effects: so that a message without effects pays nothing for them.
+SEC("socket")
+int gate(struct __sk_buff *skb) { return judge(skb, 0); }
+
+SEC("socket")
+int gate_effects(struct __sk_buff *skb) { return judge(skb, 1); }
 
 /* ---- the stub ---- */
 
@@ -237,7 +274,7 @@ int stub(struct __sk_buff *skb)
 		}
 	}
 	__sync_fetch_and_add(&count->denied, 1);
-	record(skb, &w, count, 0);
+	record(skb, &w, count, 0, 0);
 	return 0;
 }
 
@@ -268,4 +305,18 @@ int status(struct status *a)
 	}
 	*(volatile __u64 *)p = v;
 	return 0;
+}
+
+/* ---- words of state ---- */
+
+// Changes a word of state for the monitor: a system call alone could undo what
+// a filter does at the same time. 0: done, 1: it is not old, 2: no such word.
+SEC("syscall")
+int exchange(struct exchange *a)
+{
+	__u64 *p = row(&words, a->row);
+
+	if (!p)
+		return 2;
+	return __sync_val_compare_and_swap(p, a->old, a->next) != a->old;
 }

@@ -12,7 +12,7 @@ INLINE __u32 transition(struct walk *w, __u64 *word)
 	__u32 phase = old >> 32;
 
 	if (w->kind == KIND_CALL && !K_DIR) {
-		if (phase & SLOT_BUSY)
+		if (phase & (SLOT_BUSY | SLOT_RESERVED))
 			return REASON_SLOT_BUSY;
 		phase = SLOT_BUSY | (w->phase & M_CLIENT_STREAM ? 0 : SLOT_CLIENT_DONE);
 	} else {
@@ -165,6 +165,8 @@ INLINE __u32 commit(struct __sk_buff *skb, struct walk *w)
 	return REASON_RACE;
 }
 
+#include "effects.h"
+
 // Writes the sender's verdict: on its slot if that is known, else as a count.
 INLINE void verdict(struct walk *w, __u32 block)
 {
@@ -203,7 +205,7 @@ INLINE void verdict(struct walk *w, __u32 block)
 	} while (0)
 
 // Writes the sender's record of a message, or counts it as lost.
-INLINE void record(struct __sk_buff *skb, struct walk *w, struct counters *count, int params)
+INLINE void record(struct __sk_buff *skb, struct walk *w, struct counters *count, const int params, const int effects)
 {
 	// Routes may share a program that judges what one domain sends: whom to is in the row.
 	struct gate *g = params ? row(&gates, skb->cb[0]) : 0;
@@ -234,6 +236,12 @@ INLINE void record(struct __sk_buff *skb, struct walk *w, struct counters *count
 	r->reason = w->reason;
 	r->detail = w->detail;
 	r->length = skb->len;
+	if (effects && w->words) {
+		__u32 i = w->e.target ? w->e.target - 1 : 0;
+
+		r->word = 1 + i;
+		r->state = w->e.word[i & (WORDS - 1)];
+	}
 	// Captures are those of a message's own tree, and complete only after its walk.
 	if (params && w->audit && w->method < K_METHODS)
 		m = row(&methods, w->method);
@@ -260,7 +268,7 @@ INLINE void record(struct __sk_buff *skb, struct walk *w, struct counters *count
 }
 
 // Commits, answers, counts and records. Returns what the filter returns.
-noinline int finish(struct __sk_buff *skb, struct walk *w)
+INLINE int finish_(struct __sk_buff *skb, struct walk *w, const int effects)
 {
 	struct counters *count = row(&counters, 0);
 	struct gate *g = row(&gates, skb->cb[0]);
@@ -269,7 +277,14 @@ noinline int finish(struct __sk_buff *skb, struct walk *w)
 	if (!w || !count || !g)
 		return 0;
 	ok = w->reason == REASON_PERMIT || w->reason == REASON_ADMIT;
-	if (ok || (w->known == 2 && K_DIR && w->kind != KIND_CREDIT)) {
+	if (effects && w->held) {
+		if (w->kind == KIND_CALL)
+			release(skb, w, ok);
+		if (ok)
+			ret = -1;
+		else if (K_DIR)
+			ret = skb->len > WARD_HEADER ? WARD_HEADER : WARD_DENIED;
+	} else if (ok || (w->known == 2 && K_DIR && w->kind != KIND_CREDIT)) {
 		// A denied last reply, too, ends its call: what the client gets is its header.
 		r = commit(skb, w);
 		if (r) {
@@ -283,9 +298,17 @@ noinline int finish(struct __sk_buff *skb, struct walk *w)
 			ret = ok ? -1 : skb->len > WARD_HEADER ? WARD_HEADER : WARD_DENIED;
 		}
 	}
+	r = w->detail;
+	if (effects && w->reason == REASON_RATE)
+		w->detail = microseconds(w->e.wait); // for the sender; the record has the policy
 	verdict(w, g->block[K_DIR & 1]);
+	if (effects)
+		w->detail = r;
 	__sync_fetch_and_add(ok ? &count->allowed : &count->denied, 1);
 	if ((!ok && !(w->audit & AUDIT_NEVER)) || (w->audit & 2) || K_AUDIT)
-		record(skb, w, count, 1);
+		record(skb, w, count, 1, effects);
 	return ret;
 }
+
+noinline int finish(struct __sk_buff *skb, struct walk *w) { return finish_(skb, w, 0); }
+noinline int finish_effects(struct __sk_buff *skb, struct walk *w) { return finish_(skb, w, 1); }

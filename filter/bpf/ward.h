@@ -26,6 +26,7 @@
 #define SLOT_BUSY 1
 #define SLOT_CLIENT_DONE 2
 #define SLOT_CANCELLED 4
+#define SLOT_RESERVED 8
 
 /* abi/verdict.go */
 #define NO_POLICY 0xffffffff
@@ -63,6 +64,8 @@
 #define REASON_TOO_MANY 50
 #define REASON_ENUM 51
 #define REASON_METADATA 52
+#define REASON_RATE 64
+#define REASON_STATE 65
 
 /* abi/record.go */
 #define RECORD_SIZE 192
@@ -73,8 +76,10 @@ struct record {
 	__u32 gate, from, to, route, method;
 	__u16 slot, gen;
 	__u8 kind, dir, reason, nparams;
-	__u32 detail, length, textlen;
-	__u64 present, params[RECORD_PARAMS];
+	__u32 detail, length;
+	__u8 textlen, word; /* word: 1 + which of the method's words state is; 0: none */
+	__u16 present;
+	__u64 state, params[RECORD_PARAMS];
 	__u8 text[RECORD_TEXT];
 };
 
@@ -84,6 +89,8 @@ struct record {
 #define MAX_FIELDS 1024 /* fields walked in one message */
 #define MAX_STEPS 4096 /* steps of a walk: fields, packed elements, stretches of a string, ends of messages */
 #define MAX_NODES 1024
+#define WORDS 4      /* words of state that a decision looks at */
+#define RATES 16     /* buckets that a message may be charged to */
 
 /* image/image.go: types of a field */
 #define T_INT32 1
@@ -112,6 +119,9 @@ struct method {
 	__u32 ncap;    /* parameters that an audit record carries */
 	__u32 strings; /* number of these that are strings or bytes; each gets an equal share of a record's text */
 	__u8 string[8]; /* their capture slots */
+	__u32 word[WORDS]; /* of state that its policy looks at or changes */
+	__u32 nwords;
+	__u32 rate;        /* first of its rows in rates */
 };
 #define M_CLIENT_STREAM 1
 #define M_SERVER_STREAM 2
@@ -178,6 +188,17 @@ struct field {
 #define U_TESTS 128 /* a field with constants */
 #define U_LIKES 256 /* a string with a pattern */
 
+/* image/image.go: state */
+#define GATE_WORD 0xffffffff /* in method.word: the gate's own */
+#define STATE_BITS 48
+
+/* filter/effects.go: a row for each bucket that a program charges */
+struct rate {
+	__u64 every; /* ns that a token takes to come */
+	__u64 depth; /* ns that all tokens take */
+	__u32 bucket, policy;
+};
+
 /* kernel/fabric.go: a row for each gate */
 struct gate {
 	__u32 prog[2];     /* slot of the program array, by direction */
@@ -205,6 +226,12 @@ struct status {
 #define STATUS_REVOKE 1
 #define STATUS_RESET 2
 
+/* kernel/fabric_state.go: argument of the program that changes a word of state */
+struct exchange {
+	__u64 old, next;
+	__u32 row, pad;
+};
+
 /* The state of a walk, on the stack of the filter. decide and check read it
  * at the offsets that filter/tables.go gives. */
 #define WINDOW 64
@@ -214,9 +241,25 @@ struct level {
 	__u16 node;  /* bits 0-9: node; bits 10-15: bit of the repeated field that is going on */
 	__u16 items; /* its elements so far; 0: none is going on */
 };
+/* What admitting a message would do. It takes the place of what the walk, which
+ * is over by then, had there. */
+struct effects {
+	__u64 word[WORDS]; /* the method's words, as the decision sees them */
+	__u64 mask, next;  /* bits that get a value, and their values */
+	__u64 was, busy;   /* the slot's word before it was reserved, and as it will be */
+	__u64 now, wait;   /* ns; wait: until the emptiest bucket has a token, 0: now */
+	__u32 rates;       /* bit k: a token from row k of the method's rates */
+	__u32 charged;     /* those that were taken */
+	__u32 target;      /* 1 + which of word is changed; 0: none */
+};
 struct walk {
-	__u8 win[WINDOW + 8]; /* bytes of the packet from wbase on */
-	struct level level[LEVELS];
+	union {
+		struct {
+			__u8 win[WINDOW + 8]; /* bytes of the packet from wbase on */
+			struct level level[LEVELS];
+		};
+		struct effects e;
+	};
 	__u64 cap[CAPTURES]; /* a scalar, or offset << 32 | length */
 	__u64 val;           /* last varint or fixed value; a string: offset << 32 | length */
 	__u32 off, wbase;    /* next byte to read; first byte in win */
@@ -227,6 +270,8 @@ struct walk {
 	__u16 root, row;     /* node of the body; row of the current field */
 	__u16 slot, gen, fields, check;
 	__u8 depth, mode, state, kind, phase, known, audit, meta, done, reason, wire;
+	__u8 held;  /* the slot's word is changed already */
+	__u8 words; /* 1: e.word is what the decision saw */
 };
 /* filter/utf8.go */
 #define UTF8_REJECT 6

@@ -1,0 +1,143 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"ward/filter"
+)
+
+// A bucketTable finds the rows of token buckets by name. A bucket belongs to a
+// policy, a method, a direction and a sender, not to a gate or a program: it is
+// the same for all gates of one sender, before and after a swap, and for a user
+// who comes again. What nobody uses any more is forgotten only once it is full,
+// and only when there is no other room; so coming again does not fill it.
+//
+// The row of a bucket is the time, CLOCK_BOOTTIME in ns, at which it will be full.
+//
+// Locking: it has a lock of its own, taken without Fabric.mu or after it.
+type bucketTable struct {
+	mu     sync.Mutex
+	m      *ebpf.Map
+	rows   pool
+	byName map[string]*bucket
+}
+
+type bucket struct {
+	row  uint32
+	uses int // programs that charge it
+}
+
+func (t *bucketTable) open(n uint32) (err error) {
+	t.rows, t.byName = newPool(n), map[string]*bucket{}
+	t.m, err = ebpf.NewMap(&ebpf.MapSpec{Name: "buckets", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: max(n, 1)})
+	if err != nil {
+		return fmt.Errorf("map buckets: %w", err)
+	}
+	return nil
+}
+
+// take returns the rows of the buckets with these names, for one program.
+func (t *bucketTable) take(names []string) ([]uint32, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var rows []uint32
+	for i, name := range names {
+		b := t.byName[name]
+		if b == nil {
+			row, err := t.row()
+			if err != nil {
+				t.put(names[:i])
+				return nil, fmt.Errorf("bucket of %s: %w", name, err)
+			}
+			b = &bucket{row: row}
+			t.byName[name] = b
+		}
+		b.uses++
+		rows = append(rows, b.row)
+	}
+	return rows, nil
+}
+
+// give ends what take began.
+func (t *bucketTable) give(names []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.put(names)
+}
+
+func (t *bucketTable) put(names []string) {
+	for _, name := range names {
+		t.byName[name].uses--
+	}
+}
+
+// row returns the row of a new, full bucket.
+func (t *bucketTable) row() (uint32, error) {
+	row, err := t.rows.get()
+	if errors.Is(err, errPoolEmpty) {
+		if err := t.forget(); err != nil {
+			return 0, err
+		}
+		row, err = t.rows.get()
+	}
+	if errors.Is(err, errPoolEmpty) {
+		return 0, fmt.Errorf("all %d buckets of rates are in use or not full again; close gates, or start the system with room for more", t.rows.limit)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := t.m.Put(row, uint64(0)); err != nil {
+		t.rows.put(row)
+		return 0, err
+	}
+	return row, nil
+}
+
+// forget gives up the rows of buckets that nobody uses and that are full.
+func (t *bucketTable) forget() error {
+	now, err := bootTime()
+	if err != nil {
+		return err
+	}
+	for name, b := range t.byName {
+		if b.uses > 0 {
+			continue
+		}
+		v, err := t.m.LookupBytes(b.row)
+		if err != nil {
+			return err
+		}
+		if binary.LittleEndian.Uint64(v) <= now {
+			delete(t.byName, name)
+			t.rows.put(b.row)
+		}
+	}
+	return nil
+}
+
+// bootTime is the clock of buckets, ns. Source: clock_gettime(2), CLOCK_BOOTTIME.
+func bootTime() (uint64, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0, fmt.Errorf("clock: %w", err)
+	}
+	return uint64(ts.Nano()), nil
+}
+
+// bucketNames are those of what a program charges when sender sends.
+func bucketNames(p *filter.Program, sender *Endpoint) ([]string, error) {
+	var names []string
+	for i := range p.Rates {
+		if sender.sender == "" {
+			return nil, errors.New("its policy has a rate, and it is not known whose: make the endpoint of a user with AddUser")
+		}
+		names = append(names, sender.sender+" "+p.Rates[i].Bucket)
+	}
+	return names, nil
+}
