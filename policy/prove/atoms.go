@@ -39,6 +39,8 @@ func (a *asker) eval(st *state, e *image.Expr) (truth, *mark) {
 		return st.users[e.Atom], &mark{presence: -1, atom: e}
 	case image.Group:
 		return st.groups[e.Atom], &mark{presence: -1, atom: e}
+	case image.AnyIn, image.AnyOut:
+		return a.evalElements(st, e)
 	}
 	for _, o := range []*image.Operand{&e.Left, &e.Right} {
 		if o.What == image.Constant {
@@ -114,6 +116,9 @@ func (a *asker) compare(st *state, e *image.Expr) truth {
 // parts splits a state by a comparison of which it is unsure: the parts hold
 // all of its messages, and each decides the comparison.
 func (a *asker) parts(st *state, e *image.Expr) []*state {
+	if e.Op == image.AnyIn || e.Op == image.AnyOut {
+		return a.elementParts(st, e)
+	}
 	if t := a.terms[termKey(&e.Left)]; t != nil && t.text {
 		holds, fails := st.clone(), st.clone()
 		holds.texts[t.at] = st.texts[t.at].assume(e, true)

@@ -53,13 +53,14 @@ type Example struct {
 
 // A Value is what an example has for one property of a field.
 type Value struct {
-	Path    []uint32
-	What    image.What
-	Field   *image.Field
-	Present bool
-	Long    int64
-	Text    string
-	IsText  bool
+	Path     []uint32
+	What     image.What
+	Field    *image.Field
+	Present  bool
+	Long     int64
+	Text     string
+	IsText   bool
+	Elements []image.Value // Count: the elements, if some condition asks for them
 }
 
 // Ask answers a question.
@@ -75,7 +76,7 @@ func Ask(q *Question) (Example, Answer) {
 			}
 		}
 	}
-	st := &state{present: make([]truth, len(s.presences)), numbers: s.numbers, texts: s.texts,
+	st := &state{present: make([]truth, len(s.presences)), answers: make([]truth, len(s.questions)), numbers: s.numbers, texts: s.texts,
 		users: truths(q.Users), groups: truths(q.Groups)}
 	a := &asker{Question: q, space: s, left: maxParts}
 	a.search(st)
@@ -165,6 +166,16 @@ func (a *asker) finish(st *state) {
 			v.Text = word
 		} else {
 			v.Long = st.numbers[t.at].low()
+		}
+		if t.what == image.Count && v.Present {
+			list, found, all := a.elements(st, t)
+			if !found {
+				a.unsure = a.unsure || !all
+				return
+			}
+			if v.Elements = list; list != nil {
+				v.Long = int64(len(list))
+			}
 		}
 		e.Values = append(e.Values, v)
 	}

@@ -68,6 +68,7 @@ type space struct {
 	order     []*term
 	cells     []*term             // those of state, in order
 	holds     map[uint32][]uint32 // Question.Cells
+	questions []question
 }
 
 func pathKey(path []uint32) string {
@@ -92,6 +93,10 @@ func (s *space) add(e *image.Expr) {
 	}
 	if e.Op == image.Has {
 		s.walk(e.Path)
+	}
+	if e.Op == image.AnyIn || e.Op == image.AnyOut {
+		s.question(e)
+		return
 	}
 	for _, o := range []*image.Operand{&e.Left, &e.Right} {
 		if o.What != image.Constant {
@@ -185,6 +190,7 @@ type edge struct {
 // those that clone copies.
 type state struct {
 	present []truth
+	answers []truth // of space.questions; copied when one changes
 	numbers []ranges
 	texts   []*text
 	edges   []edge

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"ward/image"
+	"ward/policy/eval"
 )
 
 // text is what is known of a string parameter. It is never changed in place.
@@ -17,6 +18,7 @@ type text struct {
 	not            map[string]bool
 	notPrefix      []string
 	notSuffix      []string
+	gaps           []gap
 }
 
 func newText(f *image.Field) *text {
@@ -63,7 +65,7 @@ func (t *text) admits(v string) bool {
 	if t.finite && !slices.Contains(t.fixed, v) {
 		return false
 	}
-	return Within(t.field, v) && strings.HasPrefix(v, t.prefix) && strings.HasSuffix(v, t.suffix) && !t.not[v] &&
+	return t.fitsGaps(v) && Within(t.field, v) && strings.HasPrefix(v, t.prefix) && strings.HasSuffix(v, t.suffix) && !t.not[v] &&
 		!slices.ContainsFunc(t.notPrefix, func(p string) bool { return strings.HasPrefix(v, p) }) &&
 		!slices.ContainsFunc(t.notSuffix, func(s string) bool { return strings.HasSuffix(v, s) })
 }
@@ -78,6 +80,9 @@ func (t *text) eval(e *image.Expr) truth {
 			}
 		}
 		return truthOf(count == len(t.fixed), count == 0)
+	}
+	if e.Op == image.Like {
+		return t.evalGaps(e)
 	}
 	c := e.Right.Value.String
 	never := false
@@ -112,6 +117,8 @@ func holdsText(e *image.Expr, v string) bool {
 		return found
 	case image.Prefix:
 		return strings.HasPrefix(v, c)
+	case image.Like:
+		return eval.Matches(v, e.Set)
 	}
 	return strings.HasSuffix(v, c)
 }
@@ -140,6 +147,8 @@ func (t *text) assume(e *image.Expr, holds bool) *text {
 	}
 	u := *t
 	switch {
+	case e.Op == image.Like:
+		u.gaps = append(slices.Clip(t.gaps), gap{e, holds})
 	case values != nil && holds:
 		return t.only(values)
 	case values != nil:
@@ -199,6 +208,11 @@ func (t *text) example() (v string, found, all bool) {
 	}
 	for n := min(len(t.prefix), len(t.suffix)); n >= 0; n-- {
 		if v := t.prefix + t.suffix[n:]; strings.HasSuffix(t.prefix, t.suffix[:n]) && t.admits(v) {
+			return v, true, false
+		}
+	}
+	for _, v := range t.guesses() {
+		if t.admits(v) {
 			return v, true, false
 		}
 	}
