@@ -25,6 +25,10 @@ func (b *cellBuilder) cells() (reason string) {
 	}
 	for n, x := range b.sides {
 		for _, e := range atoms(x.decision) {
+			switch e.Op {
+			case image.Like, image.AnyIn, image.AnyOut:
+				return "a condition looks at the elements of a repeated parameter, or has a pattern with several parts, which cannot be compared"
+			}
 			key := x.key(e)
 			if key == "" {
 				continue
