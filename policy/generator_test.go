@@ -13,9 +13,10 @@ import (
 // generator makes random systems, interfaces, policies and messages. What it
 // writes is mostly within the subset.
 type generator struct {
-	r       *rand.Rand
-	domains []string
-	methods []method
+	r        *rand.Rand
+	domains  []string
+	methods  []method
+	declared []*stateDecl
 }
 
 type method struct {
@@ -35,7 +36,7 @@ func pick[T any](g *generator, s ...T) T { return s[g.r.IntN(len(s))] }
 
 func (g *generator) system() string {
 	var b strings.Builder
-	b.WriteString("ward: 1\nname: zoo\ninterfaces: [shop.proto]\npolicy: [policy.cedar]\ndomains:\n")
+	b.WriteString("ward: 1\nname: zoo\ninterfaces: [shop.proto]\npolicy: [policy.cedar]\n" + g.states() + "domains:\n")
 	for i, d := range g.domains {
 		fmt.Fprintf(&b, "  %s:\n    program: /bin/%s\n    ring: %s\n", d, d, pick(g, "kernel", "service", "system", "user"))
 		switch {
@@ -124,6 +125,9 @@ func (g *generator) policy() string {
 	} else if g.chance(8) {
 		action = " in " + pick(g, `z::v1::Action::"A"`, `z::v1::Action::"B"`, `ward::Action::"call"`)
 	}
+	if effect == "permit" && g.chance(2) {
+		effect = g.annotations(m) + effect
+	}
 	s := fmt.Sprintf("%s (principal%s, action%s, resource%s)", effect, principal, action, resource)
 	for range g.r.IntN(3) {
 		s += " " + pick(g, "when", "when", "unless") + " { " + g.condition(m, user, 3) + " }"
@@ -147,6 +151,9 @@ func (g *generator) condition(m method, user bool, depth int) string {
 	}
 	if g.chance(5) {
 		return g.aboutWho(m, user)
+	}
+	if g.chance(5) {
+		return g.aboutState(m, user)
 	}
 	return g.aboutField(m.msg, "context")
 }

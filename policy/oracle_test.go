@@ -51,12 +51,16 @@ func TestOracle(t *testing.T) {
 	}
 	t.Logf("%d decisions (%d allowed, %d forbidden, %d by default) of %d policies; %d policies refused", st.decisions, st.allowed, st.forbidden,
 		st.decisions-st.allowed-st.forbidden, st.accepted, st.refused)
+	t.Logf("%d words changed, %d denials for a move that is not declared, %d tokens", st.changed, st.undeclared, st.limited)
+	if st.changed < 60 || st.undeclared < 30 || st.limited < 100 {
+		t.Errorf("state hardly ever changes")
+	}
 	if st.decisions < 20_000 || st.allowed < st.decisions/20 || st.forbidden < st.decisions/50 || st.refused > st.accepted {
 		t.Errorf("the generator is out of balance")
 	}
 }
 
-type stats struct{ decisions, allowed, forbidden, accepted, refused int }
+type stats struct{ decisions, allowed, forbidden, accepted, refused, undeclared, changed, limited int }
 
 // oracle is one random system.
 type oracle struct {
@@ -73,6 +77,10 @@ type oracle struct {
 	users       []string
 	spoil       func(*image.Image) // the positive control's damage
 	wrong       int
+	model       *model
+	gates       map[string]uint64 // by both ends and interface: the word of the gate
+	words       []uint64
+	lineOf      map[string]string // by policy ID
 }
 
 func (o *oracle) text() string { return strings.Join(o.lines, "\n") }
@@ -87,6 +95,9 @@ func (o *oracle) run(t *testing.T) {
 	o.describe(o.services)
 	for i := range 4 + o.r.IntN(8) {
 		o.lines = append(o.lines, fmt.Sprintf("@id(\"p%d\") %s", i, o.policy()))
+	}
+	for i := range 3 {
+		o.lines = append(o.lines, fmt.Sprintf("@id(\"s%d\") %s", i, o.statePolicy()))
 	}
 	// Policies that are refused are left out: which, the findings say.
 	for try := 0; ; try++ {
@@ -114,6 +125,7 @@ func (o *oracle) run(t *testing.T) {
 	if err != nil {
 		t.Fatal("schema:", err)
 	}
+	o.lineOf = map[string]string{}
 	o.policies, o.forbids, o.replies = map[string]*cedar.Policy{}, map[string]bool{}, map[string]bool{}
 	for _, line := range o.lines {
 		if line == "" {
@@ -125,7 +137,7 @@ func (o *oracle) run(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := line[len(`@id("`):strings.Index(line, `")`)]
-		o.policies[id] = p
+		o.policies[id], o.lineOf[id] = p, line
 		o.forbids[id] = strings.Contains(line, " forbid (")
 		o.replies[id] = !o.forbids[id] && strings.Contains(line, "reply\"")
 		if err := validator.Policy(p); err != nil {
@@ -136,6 +148,7 @@ func (o *oracle) run(t *testing.T) {
 	if o.spoil != nil {
 		o.spoil(o.img)
 	}
+	o.model, o.gates, o.words = o.newModel(), map[string]uint64{}, eval.NewMemory(o.img).Words
 	for range oracleDecisions {
 		if wrong := o.decide(t); wrong != "" {
 			o.wrong++
@@ -289,7 +302,9 @@ func (o *oracle) decide(t *testing.T) string {
 	msg := dynamicpb.NewMessage(desc)
 	o.fill(msg, 0)
 	ctx := contextOf(msg)
-	ctx["ward"] = cedar.NewRecord(map[cedar.String]cedar.Value{"gate": cedar.NewRecord(nil), "metadata": cedar.NewRecord(nil)})
+	gate := fmt.Sprintf("gate %v %v %d", client, server, export.Interface)
+	ctx["ward"] = cedar.NewRecord(map[cedar.String]cedar.Value{"gate": o.model.record(gate, "gate"), "metadata": cedar.NewRecord(nil)})
+	o.tellState()
 	env.Context = cedar.NewRecord(ctx)
 	allow, reasons, errs := cedar.Authorize(o.policies, env)
 	if len(errs) > 0 {
@@ -300,6 +315,12 @@ func (o *oracle) decide(t *testing.T) string {
 	})
 	o.stats.decisions++
 	got, words := image.Verdict{Policy: abi.NoPolicy}, "no route"
+	var outcome eval.Outcome
+	memory := eval.NewMemory(img)
+	memory.Words = o.words
+	if w, ok := o.gates[gate]; ok {
+		memory.Gate = w
+	}
 	var methods image.MethodPolicy
 	if i >= 0 {
 		methods = img.Routes[i].Methods[m]
@@ -307,13 +328,17 @@ func (o *oracle) decide(t *testing.T) string {
 		if reply {
 			d = &methods.Reply
 		}
-		got, _ = eval.Decide(d, eval.Message(msg), o.client(who))
-		words = "default"
+		outcome = eval.Judge(d, eval.Message(msg), o.client(who), memory)
+		got, words = outcome.Verdict, "default"
 	}
 	if got.Policy != abi.NoPolicy {
 		words = img.Policies[got.Policy].ID
 	}
-	return o.compare(env, comparison{allow, reasons, got, words, reply, i >= 0, len(methods.Request.Permit) > 0}, msg)
+	wrong := o.compare(env, comparison{allow, reasons, got, words, reply, i >= 0, len(methods.Request.Permit) > 0}, msg)
+	if wrong == "" && o.spoil == nil {
+		wrong = o.commit(env, &outcome, memory, gate, reasons)
+	}
+	return wrong
 }
 
 type comparison struct {

@@ -180,6 +180,14 @@ type stateful struct {
 	State
 }
 
+// Elements are those of the parameters that have some: none otherwise.
+func (s stateful) Elements(path []uint32) []image.Value {
+	if e, ok := s.Args.(Elements); ok {
+		return e.Elements(path)
+	}
+	return nil
+}
+
 // noValue is what a cell has if nobody tells: it equals none.
 const noValue = -1
 
