@@ -29,6 +29,11 @@ type Result struct {
 // Dir compiles a system directory. The result is never nil; if the list has
 // errors its Image is. Findings are sorted. Options are those of policy.Compile.
 func Dir(fsys fs.FS, options ...policy.Option) (*Result, diag.List) {
+	return With(fsys, nil, options...)
+}
+
+// With is Dir with policies beside those that system.yaml names.
+func With(fsys fs.FS, beside []policy.Source, options ...policy.Option) (*Result, diag.List) {
 	sys, findings := system.Load(fsys)
 	set, more := interfaces.Load(fsys, sys.Interfaces)
 	findings = append(findings, more...)
@@ -38,6 +43,7 @@ func Dir(fsys fs.FS, options ...policy.Option) (*Result, diag.List) {
 			sources = append(sources, policy.Source{Name: p.Value, Text: string(text)})
 		}
 	}
+	sources = append(sources, beside...)
 	r := &Result{System: sys, Set: set, Sources: sources}
 	if findings.Failed() {
 		findings = append(findings, policy.Syntax(sources)...)

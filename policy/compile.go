@@ -24,6 +24,7 @@ type compiler struct {
 	implied map[string]uint32     // policies that Ward makes, by ID
 	cells   map[cellKey]uint32    // indexes of Image.Cells
 	running *image.Image          // whose cells keep their places; nil: none
+	whole   bool                  // Whole
 }
 
 // An Option of Compile.

@@ -118,6 +118,9 @@ func (c *compiler) exportsSocket(server, iface int) bool {
 // prune removes permits that a forbid always overrides, and routes on which
 // nothing can pass.
 func (c *compiler) prune() {
+	if c.whole {
+		return
+	}
 	for i, routes := range c.byIface {
 		c.byIface[i] = slices.DeleteFunc(routes, func(r *route) bool {
 			open := false
