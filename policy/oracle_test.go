@@ -150,6 +150,9 @@ func (o *oracle) run(t *testing.T) {
 	}
 	o.model, o.gates, o.words = o.newModel(), map[string]uint64{}, eval.NewMemory(o.img).Words
 	for range oracleDecisions {
+		if o.chance(2) {
+			o.shake(&eval.Memory{Image: o.img, Words: o.words})
+		}
 		if wrong := o.decide(t); wrong != "" {
 			o.wrong++
 			if o.spoil == nil {

@@ -9,6 +9,7 @@ import (
 	"ward/image"
 	"ward/policy/eval"
 	"ward/policy/internal/cedar"
+	"ward/policy/prove"
 )
 
 // A stateDecl is a declared state of a random system.
@@ -189,6 +190,24 @@ func enterOf(line string) string {
 	}
 	text, _, _ := strings.Cut(rest, `"`)
 	return text
+}
+
+// shake gives a random cell of domains or of the system a value that its moves
+// can lead to, in the model and in the words: else all would soon stand still.
+func (o *oracle) shake(memory *eval.Memory) {
+	i := o.r.IntN(len(o.img.Cells))
+	c := &o.img.Cells[i]
+	s := &o.img.States[c.State]
+	of := "zoo"
+	switch s.Per {
+	case image.PerGate:
+		return
+	case image.PerDomain:
+		of = o.img.Domains[c.Domain].Name
+	}
+	v := pick(o.generator, prove.Reachable(s)...)
+	memory.Set(uint32(i), v)
+	o.model.values[of+"."+s.Name] = s.Values[v]
 }
 
 // tellState puts the state of domains and of the system into Cedar's entities.
