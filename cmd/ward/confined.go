@@ -94,11 +94,16 @@ func runConfinedWith(ctx context.Context, dir string, more *extra, answer any, c
 	if err := packDirectory(&sources, dir, more); err != nil {
 		return badInput("%w", err)
 	}
+	return runChild(ctx, &sources, answer, command...)
+}
+
+// runChild runs a hidden command in a confined child, and decodes its answer.
+func runChild(ctx context.Context, input io.Reader, answer any, command ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, compileLimit)
 	defer cancel()
 	child := exec.CommandContext(ctx, "/proc/self/exe", command...)
 	child.Args[0] = os.Args[0]
-	child.Stdin = &sources
+	child.Stdin = input
 	child.Env = []string{"GOTRACEBACK=none"}
 	child.SysProcAttr = confinedAttributes()
 	out := &bounded{limit: maxAnswer}

@@ -39,6 +39,10 @@ Needs root: domains get user IDs, namespaces and a policy in the kernel.`,
 			if err := needRoot("starting domains (user IDs, namespaces, filters in the kernel)"); err != nil {
 				return err
 			}
+			archive, err := sourcesOf(args[0])
+			if err != nil {
+				return err
+			}
 			encoded, img, err := imageOf(cmd, args[0])
 			if err != nil {
 				return err
@@ -50,7 +54,7 @@ Needs root: domains get user IDs, namespaces and a policy in the kernel.`,
 				return badInput("--until-done: no domain of %s has `once: true`, so it would never be done", img.Name)
 			}
 			noteSource(img.Name, args[0])
-			return supervise(cmd, encoded, img, untilDone)
+			return supervise(cmd, encoded, img, archive, untilDone)
 		},
 	}
 	cmd.Flags().BoolVar(&untilDone, "until-done", false, "stop when every domain with 'once: true' has ended; exit 1 if one failed")
@@ -77,8 +81,18 @@ func imageOf(cmd *cobra.Command, path string) ([]byte, *image.Image, error) {
 	return encoded, img, nil
 }
 
+// sourcesOf archives a system directory; of an image there is nothing.
+func sourcesOf(path string) ([]byte, error) {
+	if info, err := os.Stat(path); err != nil {
+		return nil, badInput("%w", err)
+	} else if !info.IsDir() {
+		return nil, nil
+	}
+	return packed(path)
+}
+
 // supervise runs wardd until it has stopped, and tells its story.
-func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, untilDone bool) error {
+func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []byte, untilDone bool) error {
 	slot, err := takeSlot()
 	if err != nil {
 		return err
@@ -117,6 +131,10 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, untilDone b
 			switch {
 			case !ok:
 				ended = true
+			case r.Kind == holder.Ready:
+				if err := keepSources(filepath.Join(runRoot, img.Name), archive, ""); err != nil {
+					fmt.Fprintf(cmd.ErrOrStderr(), "ward: 'ward revoke' and 'ward grant' will not work: %v\n", err)
+				}
 			case r.Kind == holder.Fatal:
 				fatal = r.Text
 			case r.Kind == holder.Stopped:
