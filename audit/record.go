@@ -29,6 +29,7 @@ const (
 	EventState     = "state"   // somebody has set a state: UID, Detail
 	EventNotice    = "notice"  // Detail: something about wardd itself
 	EventStopped   = "stopped"
+	EventSocket    = "socket" // From was refused Address: Kind is connect, send or bind
 )
 
 // Verdicts of a Record.
@@ -53,6 +54,7 @@ type Record struct {
 
 	Interface string         `json:"interface,omitempty"` // pkg.Service
 	Method    string         `json:"method,omitempty"`    // pkg.Service/Method
+	Address   string         `json:"address,omitempty"`   // as in connect and listen of system.yaml: tcp:HOST:PORT
 	Kind      string         `json:"kind,omitempty"`      // of a message: call, reply, error, stream item, stream end, cancel, credit
 	Params    map[string]any `json:"params,omitempty"`    // those that the policy looks at, by path in the message
 

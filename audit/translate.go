@@ -211,6 +211,9 @@ func (t *translator) stranger(k *abi.Record) bool {
 
 // record translates what a filter says.
 func (t *translator) record(k *abi.Record) Record {
+	if k.Kind == abi.KindSocket {
+		return t.socket(k)
+	}
 	r := Record{Event: EventCall, Time: t.time(k.Time), From: t.domain(k.From), To: t.domain(k.To), Kind: kindNames[k.Kind]}
 	if k.Dir == abi.Reply {
 		r.Event = EventReply

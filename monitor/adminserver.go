@@ -100,6 +100,10 @@ func (m *Monitor) describe(id abi.DomainID, whole bool) admin.Domain {
 	if d.state == stateEnded {
 		a.Status = &d.status
 	}
+	if d.again {
+		a.State = admin.Waiting
+	}
+	a.Exit, a.Restarts, a.Says, a.Ready = d.reason, d.restarts, d.says, d.isReady
 	count := d.last
 	if d.endpoint != nil {
 		if c, err := d.endpoint.Counters(); err == nil {

@@ -81,6 +81,7 @@ func (m *Monitor) handle(d *domain, c *abi.Control, err error) bool {
 func (m *Monitor) hostile(d *domain, what string) {
 	m.notice(d.id, "killed: it %s", what)
 	d.control.Close()
+	d.hostile = true
 	m.failed = m.failed || d.def.Once
 	go m.kill(d)
 }

@@ -42,10 +42,13 @@ type domain struct {
 	share    int             // of limit, that one client may have
 	loads    int             // of routes, that use its endpoint
 	last     Counters        // when its endpoint was closed
+	hostile  bool            // killed for what it did: not started again
+	life                     // supervise.go
 }
 
 func newDomain(img *image.Image, id abi.DomainID) *domain {
-	d := &domain{id: id, def: &img.Domains[id], serving: map[uint32]bool{}, served: map[uint32]bool{}, limit: defaultGates}
+	d := &domain{id: id, def: &img.Domains[id], serving: map[uint32]bool{}, served: map[uint32]bool{}, limit: defaultGates,
+		life: life{ringID: uint32(id), ready: make(chan struct{})}}
 	switch {
 	case d.def.Quota.Gates > 0:
 		d.limit = int(min(d.def.Quota.Gates, maxGates))
@@ -80,6 +83,7 @@ func (m *Monitor) start(ctx context.Context) error {
 			return nil
 		default:
 		}
+		m.awaitNeeds(d)
 		if err := m.startDomain(ctx, d); err != nil {
 			return fmt.Errorf("domain %s: %w", d.def.Name, err)
 		}
@@ -136,6 +140,9 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 		return err
 	}
 	defer theirs.Close()
+	if err := guardControl(d.def, theirs); err != nil {
+		return err
+	}
 	read, write, err := os.Pipe()
 	if err != nil {
 		return err
@@ -162,13 +169,14 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d.process = p
-	d.process.Pidfd = nil
+	d.process.Pidfd, d.process.Ring, d.process.Notify = nil, nil, nil
 	if err := m.equip(d); err != nil {
 		return err
 	}
 	e.UID, e.PID = p.UID, uint32(p.PID)
 	m.Audit.Event(e)
 	d.state = stateRunning
+	m.arrived(d, p)
 	if d.exit != nil {
 		m.ended(d)
 		return nil
@@ -183,7 +191,7 @@ func (m *Monitor) equip(d *domain) error {
 	if d.endpoint, err = m.Fabric.Endpoint(d.id, d.process.Cgroup, uint32(blocksPerEnd*d.limit), d.ring()); err != nil {
 		return err
 	}
-	if err := m.sendRing(d.endpoint, uint32(d.id), d.id, 0, ""); err != nil {
+	if err := m.sendRing(d.endpoint, d.ringID, d.id, 0, ""); err != nil {
 		return err
 	}
 	hello := abi.Control{Op: abi.OpHello, Name: d.def.Name, System: m.Image.Name}
@@ -262,11 +270,8 @@ func (m *Monitor) ended(d *domain) {
 	e := event.New(event.Ended)
 	e.Domain, e.PID, e.Status = d.id, uint32(d.exit.PID), int32(d.status)
 	m.Audit.Event(e)
-	if d.def.Once && d.status != 0 {
+	if again := m.left(d); d.def.Once && d.status != 0 && !again {
 		m.failed = true
-	}
-	if d.def.Restart != image.RestartNever && !m.stopping {
-		m.notice(d.id, "it ended; restarting domains is not supported by this version, so it stays ended")
 	}
 	m.sweep()
 	m.retry()
@@ -298,7 +303,7 @@ func (m *Monitor) retire(d *domain) {
 			delete(m.loaded, i)
 		}
 	}
-	d.last = m.closeEndpoint(d.endpoint, uint32(d.id))
+	d.last = m.closeEndpoint(d.endpoint, d.ringID)
 	d.endpoint = nil
 }
 

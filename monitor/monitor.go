@@ -25,6 +25,9 @@ type Config struct {
 	UntilDone    bool          // stop when every `once` domain has ended
 	Grace        time.Duration // between SIGTERM and SIGKILL at the end; 0: 2 s
 
+	NeedWait     time.Duration // for what a domain needs to be ready; 0: 10 s
+	RestartDelay time.Duration // before a domain is started again; 0: 100 ms. It doubles each time
+
 	Fabric  Fabric
 	Creator Creator
 	Audit   Auditor
@@ -73,8 +76,9 @@ type Monitor struct {
 	outside  outside
 	started  bool // all domains are
 	stopping bool
-	failed   bool // a `once` domain failed
-	orphaned bool // the creator has ended
+	rings    uint32 // numbers of rings that were given, beside those of first starts
+	failed   bool   // a `once` domain failed
+	orphaned bool   // the creator has ended
 
 	stop     chan struct{} // closed when the ordered stop is to begin
 	stopOnce sync.Once
@@ -201,7 +205,7 @@ func (m *Monitor) checkDone() {
 	defer m.mu.Unlock()
 	once := false
 	for _, d := range m.domains {
-		if d.def.Once && d.state != stateEnded && d.state != stateRefused {
+		if d.def.Once && d.lives() {
 			return
 		}
 		once = once || d.def.Once

@@ -400,6 +400,7 @@ func TestStartDenied(t *testing.T) {
 
 func TestOrder(t *testing.T) {
 	s := startSystem(t, func(c *Config) {
+		c.NeedWait = time.Millisecond // nothing is served here
 		c.Image.Domains[server].Needs = []string{"second"}
 		c.Image.Domains[second].Needs = []string{"client"}
 	})

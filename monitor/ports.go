@@ -95,13 +95,16 @@ type Process struct {
 	UID    uint32
 	Cgroup uint64 // its ID; 0: none
 	Pidfd  *os.File
+	Ring   *os.File // of the addresses that it is refused; nil: none. The receiver closes it, like Notify
+	Notify *os.File // what it says by sd_notify(3); nil: nothing
 }
 
 // An Exit says that a domain's first process has ended.
 type Exit struct {
-	Domain abi.DomainID
-	PID    int
-	Status syscall.WaitStatus
+	Domain  abi.DomainID
+	PID     int
+	Status  syscall.WaitStatus
+	Refused uint64 // records of Process.Ring, the lost ones included
 }
 
 // Auditor takes events; it never waits.

@@ -25,6 +25,7 @@ func (m *Monitor) answerServe(d *domain, c *abi.Control) {
 		return
 	}
 	d.serving[iface], d.served[iface] = true, true
+	d.checkReady()
 	if m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq}) {
 		m.retry()
 	}

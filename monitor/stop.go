@@ -37,28 +37,13 @@ func (m *Monitor) end(ctx context.Context) {
 	m.retry()
 	m.tellArrivals()
 	m.mu.Unlock()
-	for _, step := range []struct {
-		sig  syscall.Signal
-		wait time.Duration
-	}{{syscall.SIGTERM, m.Grace}, {syscall.SIGKILL, killWait}} {
-		left := m.running()
-		if len(left) == 0 {
-			break
-		}
-		for _, d := range left {
-			// The context bounds a creator that does not answer.
-			signalCtx, cancel := context.WithTimeout(ctx, killWait)
-			m.Creator.Signal(signalCtx, d.id, step.sig) // an error: it has just ended, or the creator has; the holder kills it then
-			cancel()
-		}
-		m.await(step.wait)
-	}
+	m.endDomains(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sweep()
 	for _, d := range m.domains { // of those that could not be ended, too: their last records count
 		if d.endpoint != nil && d.loads == 0 {
-			d.last = m.closeEndpoint(d.endpoint, uint32(d.id))
+			d.last = m.closeEndpoint(d.endpoint, d.ringID)
 			d.endpoint = nil
 		}
 	}

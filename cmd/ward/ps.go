@@ -96,6 +96,15 @@ func describe(out io.Writer, d admin.Domain) error {
 	}
 	row("domain", d.Name)
 	row("state", state(d))
+	if d.Exit != "" {
+		row("last end", printable(d.Exit))
+	}
+	if d.Restarts > 0 {
+		row("restarts", fmt.Sprint(d.Restarts))
+	}
+	if d.Says != "" {
+		row("says", printable(d.Says))
+	}
 	row("process", fmt.Sprintf("pid %s, uid %s", number(d.PID), number(int(d.UID))))
 	row("ring", ring(d))
 	if p := d.Descriptor; p != nil {

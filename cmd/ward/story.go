@@ -56,7 +56,7 @@ func (t *teller) tell(r *audit.Record) {
 // terminal as control sequences. params and policies are quoted anyway.
 func visible(r *audit.Record) *audit.Record {
 	v := *r
-	for _, s := range []*string{&v.System, &v.Domain, &v.From, &v.To, &v.Interface, &v.Method, &v.Kind, &v.Reason, &v.Detail} {
+	for _, s := range []*string{&v.System, &v.Domain, &v.From, &v.To, &v.Interface, &v.Method, &v.Kind, &v.Reason, &v.Detail, &v.Address} {
 		*s = printable(*s)
 	}
 	return &v
@@ -138,6 +138,8 @@ func (t *teller) line(r *audit.Record) string {
 		rest = t.ends(r) + "  " + cmp.Or(r.Method, r.Interface) + t.kind(r) + t.params(r.Params) + "  " + t.verdict(r)
 	case audit.EventEnded:
 		rest = t.style.bold(r.Domain) + "  " + t.ending(r)
+	case audit.EventSocket:
+		rest = t.style.bold(r.From) + "  " + r.Kind + " " + r.Address + "  " + t.verdict(r)
 	case audit.EventLost:
 		rest = t.style.bad(fmt.Sprintf("%d records of %s", r.Lost, cmp.Or(r.From, r.Domain, "wardd")))
 	default:

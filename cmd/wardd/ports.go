@@ -120,7 +120,7 @@ func newCreatorPort(c *creator.Client) creatorPort {
 	p := creatorPort{c, make(chan monitor.Exit)}
 	go func() {
 		for x := range c.Exits() {
-			p.exits <- monitor.Exit{Domain: x.Domain, PID: x.PID, Status: x.Status}
+			p.exits <- monitor.Exit{Domain: x.Domain, PID: x.PID, Status: x.Status, Refused: x.Refused}
 		}
 		close(p.exits)
 	}()
@@ -129,7 +129,7 @@ func newCreatorPort(c *creator.Client) creatorPort {
 
 func (p creatorPort) Start(ctx context.Context, domain abi.DomainID, control, output *os.File) (monitor.Process, error) {
 	s, err := p.Client.Start(ctx, domain, control, output)
-	return monitor.Process{PID: s.PID, UID: s.UID, Cgroup: s.Cgroup, Pidfd: s.Pidfd}, err
+	return monitor.Process{PID: s.PID, UID: s.UID, Cgroup: s.Cgroup, Pidfd: s.Pidfd, Ring: s.Ring, Notify: s.Notify}, err
 }
 
 func (p creatorPort) Signal(ctx context.Context, domain abi.DomainID, sig syscall.Signal) error {

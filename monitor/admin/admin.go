@@ -53,9 +53,13 @@ type Domain struct {
 	Ring       int32       `json:"ring"`
 	RingName   string      `json:"ring_name"`
 	Status     *int        `json:"status,omitempty"` // of what ended
-	Gates      int         `json:"gates"`            // gate ends held
-	MayCall    int         `json:"may_call"`         // entry points
-	Files      int         `json:"files"`            // granted
+	Exit       string      `json:"exit,omitempty"`   // how it ended the last time, in words
+	Restarts   uint32      `json:"restarts,omitempty"`
+	Ready      bool        `json:"ready"`          // what needs it is started
+	Says       string      `json:"says,omitempty"` // of itself, by sd_notify
+	Gates      int         `json:"gates"`          // gate ends held
+	MayCall    int         `json:"may_call"`       // entry points
+	Files      int         `json:"files"`          // granted
 	Exports    int         `json:"exports"`
 	Denied     uint64      `json:"denied"` // messages
 	Allowed    uint64      `json:"allowed"`

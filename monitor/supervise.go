@@ -1,0 +1,291 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ward/audit/event"
+	"ward/image"
+)
+
+// Supervision: domains are started after what they need, started again after
+// they ended, and stopped with a time of grace.
+
+const (
+	restartDelay = 100 * time.Millisecond // before the first restart in a row; doubled each time
+	restartMax   = 30 * time.Second       // … up to this
+	restartLimit = 20                     // restarts in a row; then the domain stays ended
+	steadyTime   = time.Minute            // after which an end is the first one in a row again
+	needWait     = 10 * time.Second       // for what a domain needs to be ready
+)
+
+// laterRings is the first endpoint number of rings that are not those of a
+// domain's first start: each start and each ring of refused addresses has its own.
+const laterRings = 1 << 31
+
+// A life is what is known of a domain beside one process of it.
+type life struct {
+	restarts uint32    // so far
+	row      int       // restarts in a row
+	again    bool      // it has ended and is going to be started again
+	began    time.Time // the last start
+	reason   string    // of the last end
+	says     string    // of itself (STATUS= of sd_notify)
+
+	ringID    uint32        // endpoint number of its ring
+	refusalID uint32        // of its ring of refused addresses; 0: none
+	notify    *os.File      // from it; nil: none
+	isReady   bool          // ready is closed
+	ready     chan struct{} // closed when it is ready, or has ended
+}
+
+// setReady notes that a domain is ready, or never will be.
+//
+// Preconditions: m.mu is held.
+func (d *domain) setReady() {
+	if !d.isReady {
+		d.isReady = true
+		close(d.ready)
+	}
+}
+
+// checkReady notes whether a running domain is ready: when it says so, if it is to; when
+// it serves what it may publish; else at once.
+//
+// Preconditions: m.mu is held.
+func (d *domain) checkReady() {
+	if d.state != stateRunning || d.def.Notify {
+		return
+	}
+	for _, e := range d.def.Exports {
+		if e.Publish.Allow && !d.served[e.Interface] {
+			return
+		}
+	}
+	d.setReady()
+}
+
+// awaitNeeds waits until what d needs is ready.
+func (m *Monitor) awaitNeeds(d *domain) {
+	limit := m.NeedWait
+	if limit == 0 {
+		limit = needWait
+	}
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	for _, name := range d.def.Needs {
+		m.mu.Lock()
+		need := m.byName[name]
+		skip := need == nil || need.state == stateRefused || need.state == stateWaiting // that one waits for us: a circle
+		m.mu.Unlock()
+		if skip {
+			continue
+		}
+		select {
+		case <-need.ready:
+		case <-m.stop:
+			return
+		case <-late.C:
+			m.notice(d.id, "started though %s is not ready after %v", name, limit)
+			return
+		}
+	}
+}
+
+// guardControl takes the domain's end of its control channel a name that nobody knows: a
+// socket that has one cannot be given another, so a domain that may bind
+// sockets cannot use this one to squat names.
+func guardControl(d *image.Domain, theirs *os.File) error {
+	if !slices.ContainsFunc(d.Listen, func(l image.Listen) bool { return l.Self }) {
+		return nil
+	}
+	if err := unix.Bind(int(theirs.Fd()), &unix.SockaddrUnix{}); err != nil {
+		return fmt.Errorf("control channel: %w", err)
+	}
+	return nil
+}
+
+// arrived takes what the creator gave along with a new process.
+//
+// Preconditions: m.mu is held; d is running.
+func (m *Monitor) arrived(d *domain, p Process) {
+	d.began = time.Now()
+	if p.Ring != nil {
+		d.refusalID = m.nextRing()
+		r := event.New(event.Ring)
+		r.Endpoint, r.Domain = d.refusalID, d.id
+		m.Audit.Event(r, p.Ring)
+	}
+	if p.Notify != nil {
+		d.notify = p.Notify
+		go m.hearNotify(d, p.Notify)
+	}
+	d.checkReady()
+}
+
+func (m *Monitor) nextRing() uint32 {
+	m.rings++
+	return laterRings + m.rings
+}
+
+// left clears up after a process, and plans the next one.
+//
+// Preconditions: m.mu is held; d has just ended.
+func (m *Monitor) left(d *domain) (again bool) {
+	if d.notify != nil {
+		d.notify.Close()
+		d.notify = nil
+	}
+	if d.refusalID != 0 {
+		gone := event.New(event.RingGone)
+		gone.Endpoint, gone.Count = d.refusalID, d.exit.Refused
+		m.Audit.Event(gone)
+		d.refusalID = 0
+	}
+	if d.exit != nil {
+		d.reason = exitReason(d.exit.Status)
+	}
+	if !m.wanted(d) {
+		d.setReady()
+		return false
+	}
+	if time.Since(d.began) >= steadyTime {
+		d.row = 0
+	}
+	if d.row >= restartLimit {
+		m.notice(d.id, "%s; it ended %d times in a row, so it is not started again", d.reason, d.row+1)
+		d.setReady()
+		return false
+	}
+	delay := m.restartDelay()
+	for range min(d.row, 16) {
+		delay = min(2*delay, restartMax)
+	}
+	d.row++
+	m.notice(d.id, "%s; it is started again in %v", d.reason, delay)
+	d.again = true
+	time.AfterFunc(delay, func() { m.restart(d) })
+	return true
+}
+
+func (m *Monitor) restartDelay() time.Duration {
+	if m.RestartDelay > 0 {
+		return m.RestartDelay
+	}
+	return restartDelay
+}
+
+// wanted reports whether a domain that has ended is to be started again.
+func (m *Monitor) wanted(d *domain) bool {
+	switch {
+	case m.stopping || m.orphaned || m.domains[d.id] != d || d.hostile:
+		return false
+	case d.def.Restart == image.RestartAlways:
+		return true
+	case d.def.Restart == image.RestartOnFailure:
+		return d.status != 0
+	}
+	return false
+}
+
+// restart starts a domain again, as a new one: the gates of the old process go
+// on being closed, with the old one's endpoint and programs.
+func (m *Monitor) restart(old *domain) {
+	m.mu.Lock()
+	if m.stopping || m.orphaned || m.domains[old.id] != old {
+		m.mu.Unlock()
+		return
+	}
+	d := newDomain(m.Image, old.id)
+	d.limit, d.share = old.limit, old.share
+	d.restarts, d.row, d.reason = old.restarts+1, old.row, old.reason
+	d.ringID = m.nextRing()
+	// Who waits for the old one waits for the new one.
+	d.ready, d.isReady = old.ready, old.isReady
+	m.domains[d.id], m.byName[d.def.Name] = d, d
+	for i, r := range m.loaded {
+		if m.Image.Routes[i].Client == d.id || m.Image.Routes[i].Server == d.id {
+			m.stale = append(m.stale, r)
+			delete(m.loaded, i)
+		}
+	}
+	m.closeStale()
+	d.began = time.Now()
+	m.retire(old)
+	m.mu.Unlock()
+	if err := m.startDomain(context.Background(), d); err != nil {
+		m.mu.Lock()
+		d.reason = err.Error()
+		if d.state == stateStarting { // there is a process that has no endpoint
+			go m.kill(d)
+		}
+		d.state = stateEnded
+		m.left(d)
+		m.mu.Unlock()
+	}
+	m.mu.Lock()
+	m.retry()
+	m.mu.Unlock()
+	m.checkDone()
+}
+
+// exitReason says in words how a process ended.
+func exitReason(s syscall.WaitStatus) string {
+	if s.Signaled() {
+		return "killed by signal " + unix.SignalName(s.Signal())
+	}
+	return fmt.Sprintf("ended with status %d", s.ExitStatus())
+}
+
+// lives reports whether a domain runs, or is going to.
+//
+// Preconditions: m.mu is held.
+func (d *domain) lives() bool {
+	return d.again || d.state != stateEnded && d.state != stateRefused
+}
+
+// grace is the time between SIGTERM and SIGKILL for a domain.
+func (m *Monitor) grace(d *domain) time.Duration {
+	if d.def.Grace > 0 {
+		return time.Duration(d.def.Grace)
+	}
+	return m.Grace
+}
+
+// endDomains asks all domains to end, and kills those that are left after
+// their time of grace, with all that they started: it is in their PID namespace.
+func (m *Monitor) endDomains(ctx context.Context) {
+	began := time.Now()
+	m.signalAll(ctx, m.running(), syscall.SIGTERM)
+	graces := []time.Duration{}
+	for _, d := range m.running() {
+		graces = append(graces, m.grace(d))
+	}
+	slices.Sort(graces)
+	for _, g := range slices.Compact(graces) {
+		m.await(time.Until(began.Add(g)))
+		var late []*domain
+		for _, d := range m.running() {
+			if m.grace(d) <= g {
+				late = append(late, d)
+			}
+		}
+		m.signalAll(ctx, late, syscall.SIGKILL)
+	}
+	m.await(killWait)
+}
+
+func (m *Monitor) signalAll(ctx context.Context, list []*domain, sig syscall.Signal) {
+	for _, d := range list {
+		// The context bounds a creator that does not answer.
+		signalCtx, cancel := context.WithTimeout(ctx, killWait)
+		m.Creator.Signal(signalCtx, d.id, sig) // an error: it has just ended, or the creator has; the holder kills it then
+		cancel()
+	}
+}
