@@ -178,5 +178,5 @@ func (w *world) exporters(iface uint32) []subject {
 // ownPolicy reports whether people wrote a policy: those that Ward makes have
 // IDs of their own form.
 func ownPolicy(p *image.Policy) bool {
-	return !strings.HasPrefix(p.ID, "implied: ") && !strings.HasPrefix(p.Source, system.FileName+":")
+	return !strings.HasPrefix(p.ID, "implied: ") && !strings.HasPrefix(p.Source, system.FileName+":") && !strings.HasPrefix(p.ID, "ward/")
 }

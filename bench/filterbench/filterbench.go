@@ -30,8 +30,12 @@ type Row struct {
 	Fields   int    `json:"fields"`   // uint32 fields in the message
 	Size     int    `json:"size"`     // bytes of its string
 	Policies int    `json:"policies"` // in the whole system
-	P50      int64  `json:"p50_ns"`   // a message, median of Rounds
-	Best     int64  `json:"min_ns"`
+	// Check is "full" for a permit with a condition on each of Fields
+	// parameters, "spared" for the same permit and a caller who is trusted
+	// (`trust: within-ring`): the conditions are left out. Else it is empty.
+	Check string `json:"check,omitempty"`
+	P50   int64  `json:"p50_ns"` // a message, median of Rounds
+	Best  int64  `json:"min_ns"`
 	// Instructions of the generated decision that this message executes,
 	// counted by stepping through them. The walk's depend on the message only.
 	Instructions int `json:"instructions"`
@@ -49,6 +53,7 @@ const (
 type measure struct {
 	fields, size, policies int
 	text                   string
+	check                  string
 }
 
 func cases() []measure {
@@ -62,8 +67,16 @@ func cases() []measure {
 	for _, n := range []int{10, 100, 1000, 10000} {
 		all = append(all, measure{fields: 8, policies: n})
 	}
+	for _, n := range []int{1, 4, 8, 16} {
+		all = append(all, measure{fields: n, policies: 10, check: full}, measure{fields: n, policies: 10, check: spared})
+	}
 	return all
 }
+
+const (
+	full   = "full"
+	spared = "spared"
+)
 
 // Cases is the number of rows of a run.
 func Cases() int { return len(cases()) }
@@ -85,7 +98,7 @@ func Run(ctx context.Context, each func(Row)) error {
 }
 
 func (c measure) run() (Row, error) {
-	row := Row{Bench: "filter", Text: c.text, Fields: c.fields, Size: c.size, Policies: c.policies}
+	row := Row{Bench: "filter", Text: c.text, Fields: c.fields, Size: c.size, Policies: c.policies, Check: c.check}
 	spec, err := filter.Build(c.image(), 0, filter.Atoms{User: -1})
 	if err != nil {
 		return row, err
@@ -186,6 +199,16 @@ func (c measure) image() *image.Image {
 			Forbid: []image.Rule{{Policy: 0, When: image.Expr{Op: image.Not, Args: []image.Expr{below(1, 4096)}}}},
 			Permit: []image.Rule{{Policy: 1, When: below(2, 4096)}},
 		}}}}},
+	}
+	if c.check != "" {
+		permit := image.Expr{Op: image.True}
+		if c.check == full {
+			permit = image.Expr{Op: image.And}
+			for i := range c.fields {
+				permit.Args = append(permit.Args, below(uint32(i+1), 4096))
+			}
+		}
+		img.Routes[0].Methods[0].Request = image.Decision{Permit: []image.Rule{{Policy: 1, When: permit}}}
 	}
 	for i := range c.policies {
 		img.Policies = append(img.Policies, image.Policy{ID: fmt.Sprint("policy ", i), Forbid: i == 0})

@@ -18,10 +18,17 @@ func TestCosts(t *testing.T) {
 		t.Skip("needs root: loads BPF programs")
 	}
 	base := map[string]int64{}
-	instructions := map[int]int{}
+	instructions, checked := map[int]int{}, map[int]int{} // by policies; by fields
 	err := Run(t.Context(), func(r Row) {
 		t.Logf("%2d fields, %4d bytes %-5s, %5d policies: %4d ns (best %d), decision: %d of %d instructions", r.Fields, r.Size, r.Text, r.Policies, r.P50, r.Best, r.Instructions, r.Generated)
 		switch {
+		case r.Check == full:
+			checked[r.Fields] = r.Instructions
+		case r.Check == spared:
+			if few := checked[1]; r.Instructions >= few || r.Fields > 1 && checked[r.Fields] <= few {
+				t.Errorf("%d parameters: %d instructions with their conditions, %d for a trusted caller; with one parameter %d",
+					r.Fields, checked[r.Fields], r.Instructions, few)
+			}
 		case r.Fields == 1 && r.Size == 0:
 			base["none"] = r.Best
 		case r.Size >= 1000:

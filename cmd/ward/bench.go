@@ -61,7 +61,7 @@ func newBenchCall() *cobra.Command {
 func newBenchFilter() *cobra.Command {
 	return &cobra.Command{
 		Use:   "filter",
-		Short: "The filter of a gate: time and instructions against fields, bytes of strings and policies",
+		Short: "The filter of a gate: time and instructions against fields, bytes of strings, policies, and trust in the caller",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needRoot("running filters in the kernel"); err != nil {
@@ -77,8 +77,8 @@ func newBenchFilter() *cobra.Command {
 			if show(""); err != nil {
 				return unfinished(cmd, err)
 			}
-			return printRows(cmd, rows, "FIELDS\tSTRING BYTES\tTEXT\tPOLICIES\tP50\tMIN\tINSTRUCTIONS", func(w io.Writer, r filterbench.Row) {
-				fmt.Fprintf(w, "%d\t%d\t%s\t%d\t%dns\t%dns\t%d\n", r.Fields, r.Size, r.Text, r.Policies, r.P50, r.Best, r.Instructions)
+			return printRows(cmd, rows, "FIELDS\tSTRING BYTES\tTEXT\tPOLICIES\tCHECK\tP50\tMIN\tINSTRUCTIONS", func(w io.Writer, r filterbench.Row) {
+				fmt.Fprintf(w, "%d\t%d\t%s\t%d\t%s\t%dns\t%dns\t%d\n", r.Fields, r.Size, r.Text, r.Policies, r.Check, r.P50, r.Best, r.Instructions)
 			})
 		},
 	}

@@ -28,7 +28,7 @@ func notes(c *compiled, r *compile.Result) {
 	}
 	granted := grants(r.Image)
 	for i, p := range r.Image.Policies {
-		if strings.HasPrefix(p.ID, "system.yaml:") || strings.HasPrefix(p.ID, impliedPolicy) {
+		if strings.HasPrefix(p.ID, "system.yaml:") || strings.HasPrefix(p.ID, impliedPolicy) || strings.HasPrefix(p.ID, "ward/") {
 			effect := "permit"
 			if p.Forbid {
 				effect = "forbid"
