@@ -111,15 +111,16 @@ INLINE __u32 refund(struct walk *w, __u32 first)
 	return 0;
 }
 
-// Lets the message change the call table, but for a call, whose slot is only
-// reserved: nobody can answer it before it is admitted. 0, or the reason why not.
+// Lets the message change the call table. A call or a reply only reserves its
+// slot: so nobody can answer a call before it is admitted, or use the slot
+// again before its reply is. 0, or the reason why not.
 INLINE __u32 reserve(struct __sk_buff *skb, struct walk *w)
 {
 	struct calls *c;
 	__u64 *slot, old, word;
 	__u32 r;
 
-	if (w->kind != KIND_CALL)
+	if (w->kind != KIND_CALL && w->kind != KIND_REPLY)
 		return commit(skb, w);
 	c = row(&calls, skb->cb[0]);
 	if (!c)
@@ -136,14 +137,14 @@ INLINE __u32 reserve(struct __sk_buff *skb, struct walk *w)
 	return __sync_val_compare_and_swap(slot, old, word) == old ? 0 : REASON_RACE;
 }
 
-// Makes the reserved slot of a call a pending one, or what it was. A reserved
-// slot is changed by nobody else.
-INLINE void release(struct __sk_buff *skb, struct walk *w, __u32 ok)
+// Makes a reserved slot what it is to be, or what it was. It is changed by
+// nobody else.
+INLINE void release(struct __sk_buff *skb, struct walk *w, __u32 done)
 {
 	struct calls *c = row(&calls, skb->cb[0]);
 
-	if (c)
-		*(volatile __u64 *)&c->slot[w->slot & (WARD_SLOTS - 1)] = ok ? w->e.busy : w->e.was;
+	if (c && (w->kind == KIND_CALL || w->kind == KIND_REPLY))
+		*(volatile __u64 *)&c->slot[w->slot & (WARD_SLOTS - 1)] = done ? w->e.busy : w->e.was;
 }
 
 // Does what decide decided. 0: done, or denied and w->reason says why; 1: lost

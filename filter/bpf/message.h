@@ -278,11 +278,13 @@ INLINE int finish_(struct __sk_buff *skb, struct walk *w, const int effects)
 		return 0;
 	ok = w->reason == REASON_PERMIT || w->reason == REASON_ADMIT;
 	if (effects && w->held) {
-		if (w->kind == KIND_CALL)
-			release(skb, w, ok);
+		// As below: a denied reply is an answer, but for one that lost a race and may be sent again.
+		__u32 answer = K_DIR && w->reason != REASON_RACE;
+
+		release(skb, w, ok || answer);
 		if (ok)
 			ret = -1;
-		else if (K_DIR)
+		else if (answer)
 			ret = skb->len > WARD_HEADER ? WARD_HEADER : WARD_DENIED;
 	} else if (ok || (w->known == 2 && K_DIR && w->kind != KIND_CREDIT)) {
 		// A denied last reply, too, ends its call: what the client gets is its header.
