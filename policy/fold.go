@@ -56,7 +56,17 @@ func (c *compiler) residual(s *source, t tuple) image.Expr {
 	return e
 }
 
-func (c *compiler) foldAll(s *source, t tuple) (e image.Expr) {
+func (c *compiler) foldAll(s *source, t tuple) image.Expr {
+	f := &folder{compiler: c, t: t, dynamic: t.action.kind != wardOwn}
+	f.env = cedar.Env{Entities: c.entities, Action: t.action.uid, Principal: c.uidOf(t.principal, ""), Resource: c.uidOf(t.resource, t.object)}
+	if t.iface != "" {
+		f.env.Context = cedar.NewRecord(map[cedar.String]cedar.Value{"interface": cedar.String(t.iface)})
+	}
+	return c.foldConditions(s, f)
+}
+
+// foldConditions is what f leaves of the conditions of s.
+func (c *compiler) foldConditions(s *source, f *folder) (e image.Expr) {
 	defer func() {
 		switch p := recover().(type) {
 		case nil:
@@ -68,11 +78,6 @@ func (c *compiler) foldAll(s *source, t tuple) (e image.Expr) {
 			panic(p)
 		}
 	}()
-	f := &folder{compiler: c, t: t, dynamic: t.action.kind != wardOwn}
-	f.env = cedar.Env{Entities: c.entities, Action: t.action.uid, Principal: c.uidOf(t.principal, ""), Resource: c.uidOf(t.resource, t.object)}
-	if t.iface != "" {
-		f.env.Context = cedar.NewRecord(map[cedar.String]cedar.Value{"interface": cedar.String(t.iface)})
-	}
 	e = constExpr(true)
 	for _, cond := range s.Conditions {
 		x := f.boolean(f.fold(cond.Body))
