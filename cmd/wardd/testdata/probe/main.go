@@ -40,6 +40,14 @@ func main() {
 		}
 	case "malformed":
 		err = malformed()
+	case "count":
+		err = count(ctx)
+	case "load":
+		err = load(ctx)
+	case "wait":
+		err = wait(ctx)
+	case "hang":
+		err = hang(ctx)
 	case "dial":
 		err = dial(ctx, os.Args[2], os.Args[3])
 	case "hold":
