@@ -68,6 +68,6 @@ var (
 	// CreatorCapabilities: it makes namespaces, mounts, device nodes and users' processes, ends them, and gives up all of this in each.
 	CreatorCapabilities = confine.Of(unix.CAP_SYS_ADMIN, unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SETPCAP, unix.CAP_SETFCAP, unix.CAP_MKNOD, unix.CAP_CHOWN,
 		unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER, unix.CAP_KILL, unix.CAP_SYS_RESOURCE)
-	// NetworkCapabilities: the creator's, where a domain may listen or connect.
+	// NetworkCapabilities: the creator's too, for domains that listen or connect.
 	NetworkCapabilities = confine.Of(unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON, unix.CAP_NET_BIND_SERVICE)
 )

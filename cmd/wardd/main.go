@@ -116,6 +116,9 @@ func run(role string, o *options, flags, rest []string) int {
 		if image == nil || life == nil {
 			return usage("descriptor %d must be the policy image and %d the life line: start it by `ward up DIR`", holder.ImageFD, holder.LifeLineFD)
 		}
+		if err := closeOthers(holder.LifeLineFD); err != nil {
+			return usage("%v", err)
+		}
 		if err := protect("holder", o, nil); err != nil {
 			holder.WriteReport(life, holder.Report{Kind: holder.Fatal, Status: exitFailed, Text: err.Error()})
 			return exitFailed

@@ -6,7 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"ward/image"
 	"ward/kernel"
@@ -27,12 +30,8 @@ type posture struct {
 var makers = kernel.CreatorCapabilities | kernel.NetworkCapabilities | kernel.MonitorCapabilities
 
 // postures returns what the processes of a system keep. The image may be nil:
-// the holder does not read it.
+// the holder does not read it. What the monitor is given by it, it has for good.
 func postures(o *options, img *image.Image) []posture {
-	creator := kernel.CreatorCapabilities
-	if img == nil || slices.ContainsFunc(img.Domains, func(d image.Domain) bool { return len(d.Connect)+len(d.Listen) > 0 }) {
-		creator |= kernel.NetworkCapabilities
-	}
 	return []posture{
 		{
 			role: "holder", calls: "deny-list", files: "not confined",
@@ -49,8 +48,8 @@ func postures(o *options, img *image.Image) []posture {
 		},
 		{
 			role: "creator", calls: "the holder's deny-list", files: "not confined",
-			keeps:  confine.Protection{Effective: creator},
-			detail: "makes domains: BPF, NET_ADMIN, PERFMON and NET_BIND_SERVICE only where one may listen or connect; Landlock would forbid its mounts",
+			keeps:  confine.Protection{Effective: kernel.CreatorCapabilities | kernel.NetworkCapabilities},
+			detail: "makes domains; Landlock would forbid its mounts",
 		},
 		{
 			role: "audit", calls: "allow-list", files: "Landlock: writes the run directory",
@@ -71,6 +70,26 @@ func protect(role string, o *options, img *image.Image) error {
 		}
 	}
 	return fmt.Errorf("self-protection: no process %q", role)
+}
+
+// closeOthers closes the descriptors above last that this process was started
+// with by mistake: all that a program leaves open without close-on-exec, which
+// Go never does, would go on to every process of the system.
+func closeOthers(last int) error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("descriptors of this process: %w", err)
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd <= last {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			unix.Close(fd)
+		}
+	}
+	return nil
 }
 
 // socketPlaces are the directories in which the monitor puts sockets of

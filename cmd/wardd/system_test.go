@@ -63,6 +63,9 @@ var programs = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if os.Getenv(waitEnv) != "" {
+		waitUnprotected()
+	}
 	status := m.Run()
 	if dir, err := programs(); err == nil && os.Geteuid() == 0 && os.Getenv(builtEnv) == "" {
 		os.RemoveAll(dir)
