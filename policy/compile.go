@@ -166,6 +166,7 @@ const (
 
 // lint warns of what is legal but hardly meant.
 func (c *compiler) lint() {
+	c.lintState()
 	for _, s := range c.sources {
 		if !s.matched && !s.Forbid && !s.isModel() {
 			c.findings.Warnf(s.Pos, "is the server missing an export, or the condition never true?", "permit %s can never match", quote(s.id))

@@ -284,12 +284,7 @@ func (l *layout) together(j *judged) {
 			others = append(others, i)
 		}
 	}
-	if len(gates) > 0 && len(others) > 0 {
-		s := l.policyOf(j.Decision, j.enter...)
-		l.once(s, s.effects.enterAt,
-			"declare both states per: gate, or neither; or let another message enter one of them (the next request instead of this reply)",
-			"@enter: one message (%s) would change state of the gate (%s) and state that is not the gate's (%s): one message changes one word, and a gate has its own",
-			j.name, l.cellName(gates[0]), l.cellName(others[0]))
+	if len(gates) > 0 && len(others) > 0 && !l.apart(j, gates, others) {
 		return
 	}
 	for _, i := range others {
@@ -301,6 +296,29 @@ func (l *layout) together(j *judged) {
 			}
 		}
 	}
+}
+
+// apart reports whether no message enters state of the gate and other state,
+// too; if one may, it is a finding.
+func (l *layout) apart(j *judged, gates, others []uint32) bool {
+	has := func(r *image.Rule, cells []uint32) bool {
+		return slices.ContainsFunc(r.Enter, func(e image.Enter) bool { return slices.Contains(cells, e.Cell) })
+	}
+	for i := range j.Permit {
+		for k := range j.Permit {
+			p, q := &j.Permit[i], &j.Permit[k]
+			if !has(p, gates) || !has(q, others) || i != k && l.never(j, p.When, q.When) {
+				continue
+			}
+			s := l.sources[max(p.Policy, q.Policy)]
+			l.once(s, s.effects.enterAt,
+				"declare both states per: gate, or neither; or let another message enter one of them (the next request instead of this reply)",
+				"@enter: one message (%s) would change state of the gate (%s) and state that is not the gate's (%s): one message changes one word, and a gate has its own",
+				j.name, l.cellName(gates[0]), l.cellName(others[0]))
+			return false
+		}
+	}
+	return true
 }
 
 // width is the number of bits that a cell needs; with a spare one, its state

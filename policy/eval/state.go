@@ -51,6 +51,7 @@ func Judge(d *image.Decision, args Args, client Client, state State) Outcome {
 		r := &d.Permit[i]
 		if (len(r.Enter) > 0 || r.Rate != image.Rate{}) && Holds(&r.When, args, client) {
 			o.Effects = append(o.Effects, Effect{r.Policy, r.Enter, r.Rate})
+			o.Audit = o.Audit || r.Audit
 		}
 	}
 	return o
