@@ -14,7 +14,7 @@ import (
 
 // state declares a state of each domain.
 func (l *linker) state(name string, at system.String, values []string, moves []system.Move) {
-	s := system.State{Name: system.String{Value: name, Pos: at.Pos}, Per: system.String{Value: "domain", Pos: at.Pos}}
+	s := system.State{Name: system.String{Value: name, Pos: at.Pos}, Per: system.String{Value: "domain", Pos: at.Pos}, Model: true}
 	for _, v := range values {
 		s.Values = append(s.Values, system.String{Value: v, Pos: at.Pos})
 	}

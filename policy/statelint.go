@@ -28,6 +28,9 @@ func (c *compiler) lintState() {
 	}
 	for i := range c.sys.States {
 		s := &c.sys.States[i]
+		if s.Model {
+			continue
+		}
 		if !read[i] {
 			c.findings.Warnf(s.Name.Pos, "decide on it in a policy, or leave it out", "state %s is never read", s.Name.Value)
 		}

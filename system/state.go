@@ -21,6 +21,7 @@ type State struct {
 	Values  []String // at least one
 	Initial int      // index into Values: without `initial`, the first
 	Moves   []Move   // from one value to another; staying needs none
+	Model   bool     // declared by a model of `use`, not by the file
 }
 
 // A Move is a declared change of a state. From and To are indexes into Values.
