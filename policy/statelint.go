@@ -33,6 +33,7 @@ func (c *compiler) lintState() {
 		}
 		if !read[i] {
 			c.findings.Warnf(s.Name.Pos, "decide on it in a policy, or leave it out", "state %s is never read", s.Name.Value)
+			continue
 		}
 		for v, name := range s.Values {
 			if v != s.Initial && !entered[i][uint32(v)] {
