@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"ward/abi"
 )
@@ -61,6 +64,9 @@ type Error struct {
 	Reason abi.Reason // ReasonNone for all other errors
 	Policy string     // @id of the policy that decided, if one did and it is known
 	Field  uint32     // number of the field at fault, if one is known
+	// A rate was exceeded: when a message that comes alone would be admitted. The
+	// same stands in Details, as a google.rpc.RetryInfo.
+	RetryAfter time.Duration
 
 	// The server answered, and Ward denied the answer; why is in the audit log.
 	ReplyDenied bool
@@ -111,6 +117,8 @@ func codeOf(r abi.Reason) Code {
 		return Unavailable
 	case abi.ReasonRace:
 		return Aborted
+	case abi.ReasonState:
+		return FailedPrecondition
 	case abi.ReasonMethod:
 		return Unimplemented
 	case abi.ReasonUnknownInterface:
@@ -144,7 +152,28 @@ func denied(what string, r abi.Reason, detail uint32, policies []string) *Error 
 	case r >= abi.ReasonUnknownField && r <= abi.ReasonMetadata && detail != 0:
 		e.Field = detail
 		text = fmt.Sprintf("field %d: %s", detail, text)
+	case r == abi.ReasonRate:
+		e.RetryAfter = time.Duration(detail) * time.Microsecond
+		e.Details = []Detail{retryInfo(e.RetryAfter)}
+		text = fmt.Sprintf("%s: try again in %v", text, e.RetryAfter)
+	case r == abi.ReasonState:
+		if int64(detail) < int64(len(policies)) {
+			e.Policy = policies[detail]
+			text = fmt.Sprintf("%s: policy %q would permit it, but makes a move that is not declared from here", text, e.Policy)
+		}
 	}
 	e.Message = what + " denied: " + text
 	return e
+}
+
+// retryInfo is a google.rpc.RetryInfo, which gRPC clients know: its field 1 is a
+// google.protobuf.Duration of seconds (1) and nanoseconds (2).
+func retryInfo(d time.Duration) Detail {
+	var delay []byte
+	for i, v := range []uint64{uint64(d / time.Second), uint64(d % time.Second)} {
+		if v > 0 {
+			delay = protowire.AppendVarint(protowire.AppendTag(delay, protowire.Number(i+1), protowire.VarintType), v)
+		}
+	}
+	return Detail{TypeURL: "type.googleapis.com/google.rpc.RetryInfo", Value: protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), delay)}
 }

@@ -57,10 +57,16 @@ var filtered = append(append([]abi.ControlMethod{}, gatetest.Methods...), abi.Co
 // filteredEnds makes a gate with its filters.
 func filteredEnds(t *testing.T) (client, server gate.End, g *kernel.Gate) {
 	t.Helper()
+	return filteredEndsOf(t, testImage())
+}
+
+// filteredEndsOf does the same for another policy of the system of testImage.
+func filteredEndsOf(t *testing.T, img *image.Image) (client, server gate.End, g *kernel.Gate) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: loads BPF programs")
 	}
-	fabric, err := kernel.NewFabric(kernel.FabricConfig{Gates: 4, Programs: 8})
+	fabric, err := kernel.NewFabric(kernel.FabricConfig{Gates: 4, Programs: 8, Words: img.Words, Buckets: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +78,7 @@ func filteredEnds(t *testing.T) (client, server gate.End, g *kernel.Gate) {
 		}
 		t.Cleanup(func() { ends[i].Close() })
 	}
-	spec, err := filter.Build(testImage(), 0, filter.Atoms{User: -1})
+	spec, err := filter.Build(img, 0, filter.Atoms{User: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +123,12 @@ func number(b []byte) uint64 {
 // serveFiltered serves a filtered gate with h.
 func serveFiltered(t *testing.T, h gate.HandlerFunc) (*gate.Client, *kernel.Gate, <-chan error) {
 	t.Helper()
-	ce, se, g := filteredEnds(t)
+	return serveFilteredOf(t, testImage(), h)
+}
+
+func serveFilteredOf(t *testing.T, img *image.Image, h gate.HandlerFunc) (*gate.Client, *kernel.Gate, <-chan error) {
+	t.Helper()
+	ce, se, g := filteredEndsOf(t, img)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	finished := make(chan struct{})
