@@ -58,6 +58,12 @@ type Record struct {
 	Kind      string         `json:"kind,omitempty"`      // of a message: call, reply, error, stream item, stream end, cancel, credit
 	Params    map[string]any `json:"params,omitempty"`    // those that the policy looks at, by path in the message
 
+	// The state that the policy of the method looks at or changes, after the
+	// decision: NAME of the gate or of the system, DOMAIN.NAME of a domain. Changes
+	// counts the changes of these states together, modulo 65,536.
+	State   map[string]string `json:"state,omitempty"`
+	Changes *uint16           `json:"changes,omitempty"`
+
 	Verdict string `json:"verdict,omitempty"`
 	Policy  string `json:"policy,omitempty"` // @id of the policy that decided
 	Reason  string `json:"reason,omitempty"` // in words, if no policy decided or a check failed

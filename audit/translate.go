@@ -28,7 +28,7 @@ type translator struct {
 	img    *image.Image
 	offset int64              // wall clock minus CLOCK_BOOTTIME, ns
 	gates  map[uint32][]guest // gates of users, by number, in order of time
-	params map[string]*[2][][]filter.Param
+	params map[string]*looks
 
 	before *translator // by the image before this one
 	since  uint64      // when this one came into force
@@ -44,7 +44,7 @@ type guest struct {
 }
 
 func newTranslator(img *image.Image) *translator {
-	t := &translator{img: img, gates: map[uint32][]guest{}, params: map[string]*[2][][]filter.Param{}}
+	t := &translator{img: img, gates: map[uint32][]guest{}, params: map[string]*looks{}}
 	t.setClock()
 	return t
 }
@@ -246,6 +246,7 @@ func (t *translator) record(k *abi.Record) Record {
 		r.Detail = fmt.Sprintf("field %d", k.Detail)
 	}
 	r.Params = t.values(k, atoms)
+	r.State, r.Changes = t.state(k, atoms)
 	if name := namesEvents[method]; name != "" && f.Name == namesInterface && k.Dir == abi.Request && k.Kind == abi.KindCall {
 		r.Event = name
 		r.Interface, _ = r.Params["interface"].(string)
@@ -255,7 +256,8 @@ func (t *translator) record(k *abi.Record) Record {
 
 // policyOf is the policy that decided on a message, if one did.
 func policyOf(k *abi.Record) uint32 {
-	if k.Reason == abi.ReasonPermit || k.Reason == abi.ReasonForbid {
+	switch k.Reason {
+	case abi.ReasonPermit, abi.ReasonForbid, abi.ReasonRate, abi.ReasonState:
 		return k.Detail
 	}
 	return abi.NoPolicy
@@ -313,6 +315,24 @@ func value(p *filter.Param, v uint64) any {
 // paramsOf are the parameters of a message's method, in the order of the
 // filter. Of users the policy that is left depends on who it is.
 func (t *translator) paramsOf(k *abi.Record, atoms filter.Atoms) []filter.Param {
+	p := t.looksOf(k, atoms)
+	if p == nil {
+		return nil
+	}
+	return slices.Clip(p.params[k.Method])
+}
+
+// looks is what the programs of a route look at, by direction.
+type looks [2]look
+
+// A look is what the program of one direction looks at, by method.
+type look struct {
+	params [][]filter.Param
+	words  [][]uint32 // of state
+}
+
+// looksOf finds what the program looks at that wrote k, whose method it has; nil: that is not known.
+func (t *translator) looksOf(k *abi.Record, atoms filter.Atoms) *look {
 	key := fmt.Sprint(k.Route, atoms)
 	p, ok := t.params[key]
 	if !ok {
@@ -320,14 +340,17 @@ func (t *translator) paramsOf(k *abi.Record, atoms filter.Atoms) []filter.Param 
 			clear(t.params)
 		}
 		if spec, err := filter.Build(t.img, k.Route, atoms); err == nil {
-			p = &[2][][]filter.Param{spec.Programs[0].Params, spec.Programs[1].Params}
+			p = &looks{}
+			for dir := range p {
+				p[dir] = look{spec.Programs[dir].Params, spec.Programs[dir].Words}
+			}
 		}
 		t.params[key] = p
 	}
-	if p == nil || k.Dir > abi.Reply || int(k.Method) >= len(p[k.Dir]) {
+	if p == nil || k.Dir > abi.Reply || int(k.Method) >= len(p[k.Dir].params) {
 		return nil
 	}
-	return slices.Clip(p[k.Dir][k.Method])
+	return &p[k.Dir]
 }
 
 // maxParams bounds what is remembered of routes.
