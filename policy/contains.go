@@ -39,6 +39,14 @@ func (k *checker) ofElements(e *syntax.Expr, elem *typ) *typ {
 	return boolType
 }
 
+// elementFix is what to do where the elements of a set are of another type.
+func elementFix(elem *typ) string {
+	if elem.kind == record {
+		return "state the rule for each element in the interface (repeated.items, or the rules of the message), or decide on .count"
+	}
+	return "its elements are of type " + elem.String() + ": write one"
+}
+
 func recordsOf(elem *typ) string {
 	if elem.kind == record && elem.rec.attrs["size"] != nil && len(elem.rec.attrs) == 1 {
 		return "bytes"

@@ -34,7 +34,7 @@ func (k *checker) method(e *syntax.Expr, t []*typ) *typ {
 		return boolType
 	case "contains":
 		if !compatible(elem, t[1]) {
-			k.errorf(e, e.Args[1].Start(), "", "type mismatch: %s, but %s", k.describe(e.Args[0], t[0]), k.describe(e.Args[1], t[1]))
+			k.errorf(e, e.Args[1].Start(), elementFix(elem), "type mismatch: %s, but %s", k.describe(e.Args[0], t[0]), k.describe(e.Args[1], t[1]))
 			return boolType
 		}
 		k.closedSets(e, elem, t[1])
@@ -43,7 +43,7 @@ func (k *checker) method(e *syntax.Expr, t []*typ) *typ {
 			return boolType
 		}
 		if !compatible(t[0], t[1]) {
-			k.errorf(e, e.Args[1].Start(), "", "type mismatch: %s, but %s", k.describe(e.Args[0], t[0]), k.describe(e.Args[1], t[1]))
+			k.errorf(e, e.Args[1].Start(), elementFix(elem), "type mismatch: %s, but %s", k.describe(e.Args[0], t[0]), k.describe(e.Args[1], t[1]))
 			return boolType
 		}
 		k.closedSets(e, elem, t[1].elem)
