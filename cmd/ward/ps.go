@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -42,8 +43,27 @@ do, and the policy that says so.`,
 			if err != nil {
 				return failed("%w", err)
 			}
+			live, err := readIfThere(filepath.Join(dir, liveFile))
+			if err != nil {
+				return failed("%w", err)
+			}
+			rights, err := parseRights(string(live))
+			if err != nil {
+				return err
+			}
 			if !wantJSON(cmd) {
-				return listDomains(out, domains)
+				if err := listDomains(out, domains); err != nil {
+					return err
+				}
+				for i := range rights {
+					fmt.Fprintf(out, "%s, until the next reload\n", &rights[i])
+				}
+				return nil
+			}
+			for i := range rights {
+				if err := jsonLines(out).Encode(&rights[i]); err != nil {
+					return failed("%w", err)
+				}
 			}
 			for _, d := range domains {
 				if err := jsonLines(out).Encode(d); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,7 +30,7 @@ func TestSessions(t *testing.T) {
 	if err := os.Chmod(bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-o", bin, "./cmd/wardd", "./cmd/ward-names", "./examples/picture/outside-client")
+	build := exec.Command("go", "build", "-o", bin, "./cmd/wardd", "./cmd/ward-names", "./examples/picture/outside-client", "./cmd/wardd/testdata/probe")
 	build.Dir, build.Env = top, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -40,6 +41,8 @@ func TestSessions(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TOP", top)
+			e.Setenv("BIN", bin)
+			e.Setenv("SYSTEM", fmt.Sprintf("ts%d", os.Getpid())) // a name that no other run has
 			e.Setenv("PATH", e.Getenv("PATH")+string(filepath.ListSeparator)+bin)
 			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 				e.Setenv(name, goEnv(name))
