@@ -259,7 +259,8 @@ func (k *checker) attribute(e *syntax.Expr, on *typ) *attr {
 	case a.left != "":
 		k.errorf(e, e.Pos, "decide on another parameter", "%s: %s", e.Name, a.left)
 	case a.name == "metadata" && r.name == "context.ward":
-		k.errorf(e, e.Pos, "remove it", "context.ward.metadata is not supported by this version yet")
+		k.errorf(e, e.Pos, "carry what the policy decides on as a field of the request; what metadata may be sent is bounded under `metadata` in system.yaml",
+			"condition outside what a filter can decide: metadata, of which it checks keys and sizes and keeps nothing")
 	case a.name == "state" && on.kind == entity && !k.env.dynamic && e.Op == syntax.Access:
 		k.errorf(e, e.Pos, `name calls or replies in the scope, as action in ward::Action::"call"`,
 			"state is known when a message comes, not when the policy is compiled, as for ward::Action::…")

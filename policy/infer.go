@@ -232,7 +232,7 @@ func (k *checker) equal(e *syntax.Expr, t []*typ) *typ {
 	case text:
 		both := k.symbolic(l) && k.symbolic(r)
 		if both && (t[0].names == nil || t[1].names == nil || t[0].names.what != t[1].names.what) {
-			return k.outside(e, "compare each with constants", "two String parameters compared with each other")
+			return k.outside(e, `compare each with constants: context.x == "a" && context.y == "a"`, "two String parameters compared with each other")
 		}
 	case record, set:
 		if k.isElements(l) || k.isElements(r) {

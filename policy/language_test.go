@@ -194,10 +194,10 @@ type refusal struct {
 }
 
 var refusals = []refusal{
-	{"two strings", "context.s == context.name", "compare each with constants", `context.s == "x" && context.name == "x"`},
-	{"a string among parameters", `[context.s, "x"].contains(context.name)`, "compare each with constants", `["x", "y"].contains(context.name)`},
+	{"two strings", "context.s == context.name", `context.x == "a"`, `context.s == "x" && context.name == "x"`},
+	{"a string among parameters", `[context.s, "x"].contains(context.name)`, `context.x == "a"`, `["x", "y"].contains(context.name)`},
 	{"elements and a parameter", "context.tags.values.contains(context.s)", "by constants", `context.tags.values.contains("x") && context.s == "x"`},
-	{"elements of two", "context.tags.values.containsAny(context.deep.x.x.x.x.x.x.tags.values)", "", `context.tags.values.containsAny(["a", "b"])`},
+	{"elements of two", "context has deep && context.tags.values.containsAny(context.deep.x.x.x.x.x.x.tags.values)", "by constants", `context.tags.values.containsAny(["a", "b"])`},
 	{"elements that are messages", "context.parts.values.contains({v: 1})", "", "context.parts.count <= 4"},
 	{"arithmetic", "context.n + 1 < 5", "move the arithmetic to the constants", "context.n < 5 - 1"},
 	{"product", "context.n * context.m < 100", "state the bound in the interface", "context.n < 10 && context.m < 10"},
@@ -216,7 +216,7 @@ var refusals = []refusal{
 	{"a mistyped role", `principal in Role::"haed" && context.b`, `did you mean "head"`, `principal in Role::"head" && context.b`},
 	{"tags", `principal.hasTag("x") && context.b`, "use attributes", `principal.name == "chief" && context.b`},
 	{"overflow of constants", "context.n < 9223372036854775807 + 1", "change the constants", "context.n < 9223372036854775807"},
-	{"metadata", `context.ward.metadata has traceparent && context.b`, "", "context.b"},
+	{"metadata", `context.ward.metadata has traceparent && context.b`, "a field of the request", "context.b"},
 }
 
 // TestRefusals: each is refused, says what to write instead, and that compiles.

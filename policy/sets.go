@@ -86,7 +86,7 @@ func (k *checker) decidable(e *syntax.Expr, t []*typ) *typ {
 		return k.outside(e, "compare the attributes one by one", "a set of records")
 	}
 	if elem.kind == text && k.symbolic(e.Args[0]) && k.symbolic(e.Args[1]) {
-		return k.outside(e, "compare each with constants", "two String parameters compared with each other")
+		return k.outside(e, `compare each with constants: context.x == "a" && context.y == "a"`, "two String parameters compared with each other")
 	}
 	return boolType
 }
