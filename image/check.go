@@ -151,6 +151,14 @@ func (c *checker) domain(d *Domain, sockets map[string]bool) error {
 	if n := len(d.Digest); n != 0 && n != 32 {
 		return fmt.Errorf("digest of %d bytes: a SHA-256 has 32", n)
 	}
+	if len(d.Pins) > MaxPins || len(d.Pins) > 0 && len(d.Digest) == 0 {
+		return fmt.Errorf("%d pinned files: at most %d are possible, and none without a digest of the program", len(d.Pins), MaxPins)
+	}
+	for _, p := range d.Pins {
+		if !isPath(p.Path) || len(p.Digest) != 32 {
+			return fmt.Errorf("pinned file %q is not an absolute, clean path with a SHA-256", clip(p.Path))
+		}
+	}
 	if strings.Contains(strings.Join(d.Args, ""), "\x00") {
 		return fmt.Errorf("argument with a NUL")
 	}

@@ -22,6 +22,7 @@ const (
 	MaxString   = 64 << 10 // bytes of one string
 	MaxDomains  = 4096     // a system has as many user IDs
 	MaxMethods  = 1024     // of an interface
+	MaxPins     = 512      // of a domain
 	MaxFields   = abi.MaxFields
 	MaxNesting  = abi.MaxDepth
 	MaxDepth    = 64   // of an expression

@@ -94,6 +94,7 @@ type Domain struct {
 	Name    string
 	Program string // absolute path of the executable on the host; empty until whoever starts the system fills it in (the name server, what is yet to be built)
 	Digest  []byte // SHA-256 of the executable, if pinned; else empty
+	Pins    []Pin  // what else must be as it was, if the executable is dynamically linked and pinned with its libraries
 	Args    []string
 	Env     []string // NAME=value
 	Host    bool     // root: host: a read-only view of the system's libraries and programs
@@ -111,6 +112,12 @@ type Domain struct {
 	Names   bool   // this is the name server
 	Start   Verdict
 	Quota   Quota
+}
+
+// A Pin is a file of the host whose content is fixed.
+type Pin struct {
+	Path   string // absolute; symbolic links are followed
+	Digest []byte // SHA-256
 }
 
 // A Ring is a level of trust, 0 the highest.

@@ -12,6 +12,7 @@ func (c *codec) domain(d *Domain) {
 	c.str(&d.Name)
 	c.str(&d.Program)
 	list(c, &d.Digest, (*codec).byte)
+	list(c, &d.Pins, func(c *codec, p *Pin) { c.str(&p.Path); list(c, &p.Digest, (*codec).byte) })
 	c.strings(&d.Args)
 	c.strings(&d.Env)
 	c.bool(&d.Host)

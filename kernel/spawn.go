@@ -22,6 +22,7 @@ type Sandbox struct {
 	Name    string   // host name, and the subject of errors
 	Program string   // absolute path on the host; the same inside
 	Digest  []byte   // SHA-256 that the program must have; empty: any. What was hashed is what runs
+	Pins    []Pin    // with Digest: other files that must be as they were
 	Args    []string // after argv[0]
 	Env     []string // the whole environment
 	Host    bool     // show the host's programs and libraries, read-only, and a /proc with this domain's processes only
@@ -106,6 +107,9 @@ func (s *Sandbox) start() (*Process, error) {
 		}
 		defer release()
 	}
+	if err := s.checkPins(); err != nil {
+		return nil, err
+	}
 	if len(s.Digest) > 0 {
 		m, err := sealedCopy(s.Program, s.Digest)
 		if err != nil {
@@ -187,6 +191,10 @@ func sealedCopy(name string, digest []byte) (*os.File, error) {
 	if sum := h.Sum(nil); string(sum) != string(digest) {
 		dst.Close()
 		return nil, fmt.Errorf("%s: %w: it is %x, pinned is %x", name, ErrDigest, sum, digest)
+	}
+	if err := isELF(dst); err != nil {
+		dst.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	// Executable by the domain's user: it is reached by descriptor only.
 	if err := dst.Chmod(0o555); err != nil {
