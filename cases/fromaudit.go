@@ -123,6 +123,9 @@ func FromAudit(img *image.Image, set *interfaces.Set, records []Happened) Writte
 		}
 		if d.problem != "" {
 			out.Left += d.count
+			if d.note != "" {
+				d.problem = d.note + "; " + d.problem
+			}
 			fmt.Fprintf(&failed, "# %s\n%s", d.problem, comment(text))
 			continue
 		}
