@@ -82,6 +82,10 @@ func (m *Monitor) answerAdmin(fd int) {
 		m.Stop()
 	case op == admin.OpImage && n == 1:
 		m.sendImage(conn)
+	case op == admin.OpStates && n == 1:
+		m.sendStates(out)
+	case op == admin.OpSetState && n == admin.SetStateSize:
+		m.answerSetState(conn, request[:n], who.Uid)
 	case op == admin.OpChange && n >= admin.ChangeSize && file != nil:
 		m.answerChange(conn, request[:n], who.Uid, file)
 	}

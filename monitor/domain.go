@@ -74,6 +74,9 @@ func (d *domain) peer() abi.Peer {
 
 // start starts the domains: the name server, then each after those that it needs.
 func (m *Monitor) start(ctx context.Context) error {
+	if err := m.initialSystem(); err != nil {
+		return err
+	}
 	if err := m.listenAdmin(); err != nil {
 		return err
 	}
@@ -187,6 +190,9 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 
 // equip makes the domain's endpoint and greets it.
 func (m *Monitor) equip(d *domain) error {
+	if err := m.initialDomain(d.id); err != nil {
+		return err
+	}
 	var err error
 	if d.endpoint, err = m.Fabric.Endpoint(d.id, d.process.Cgroup, uint32(blocksPerEnd*d.limit), d.ring()); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -29,6 +30,7 @@ type fakeFabric struct {
 	fail     error
 	prepare  error // of Prepare
 	swaps    int
+	words    map[uint32]uint64
 	cancels  int
 	everyEnd int // endpoints that are open
 }
@@ -44,6 +46,37 @@ func (f *fakeFabric) Endpoint(abi.DomainID, uint64, uint32, int) (Endpoint, erro
 	defer f.mu.Unlock()
 	f.everyEnd++
 	return &fakeEndpoint{f, null}, err
+}
+
+func (f *fakeFabric) User(uint32, uint32, int) (Endpoint, error) {
+	return f.Endpoint(abi.NoDomain, 0, 1, 0)
+}
+
+func (f *fakeFabric) State(word uint32) (uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.words[word], nil
+}
+
+func (f *fakeFabric) SetState(word uint32, mask, bits uint64, from ...uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.words == nil {
+		f.words = map[uint32]uint64{}
+	}
+	return setWord(f.words, word, mask, bits, from)
+}
+
+// setWord changes a word as the kernel does.
+func setWord(words map[uint32]uint64, word uint32, mask, bits uint64, from []uint64) error {
+	old := words[word]
+	switch {
+	case len(from) > 0 && !slices.Contains(from, old&mask):
+		return errors.New("not in this state")
+	case old&mask != bits:
+		words[word] = (old&^mask | bits) + 1<<image.StateBits
+	}
+	return nil
 }
 
 func (e *fakeEndpoint) Page() *os.File              { return e.file }
@@ -106,6 +139,7 @@ type fakeGate struct {
 	f              *fakeFabric
 	index          uint32
 	client, server *os.File
+	word           map[uint32]uint64
 }
 
 func (f *fakeFabric) Open(Route) (Gate, error) {
@@ -117,12 +151,17 @@ func (f *fakeFabric) Open(Route) (Gate, error) {
 	defer f.mu.Unlock()
 	f.next++
 	f.open++
-	return &fakeGate{f, uint32(f.next), os.NewFile(uintptr(fds[0]), "client"), os.NewFile(uintptr(fds[1]), "server")}, nil
+	return &fakeGate{f, uint32(f.next), os.NewFile(uintptr(fds[0]), "client"), os.NewFile(uintptr(fds[1]), "server"), map[uint32]uint64{}}, nil
 }
 
 func (g *fakeGate) Index() uint32                   { return g.index }
 func (g *fakeGate) Ends() (client, server *os.File) { return g.client, g.server }
 func (g *fakeGate) Blocks() (client, server uint32) { return g.index, g.index + 100 }
+func (g *fakeGate) State() (uint64, error)          { return g.word[0], nil }
+func (g *fakeGate) SetState(mask, bits uint64, from ...uint64) error {
+	return setWord(g.word, 0, mask, bits, from)
+}
+
 func (g *fakeGate) Close() error {
 	g.f.mu.Lock()
 	defer g.f.mu.Unlock()

@@ -203,7 +203,7 @@ func (m *Monitor) welcome(fd int, e place) {
 
 func (m *Monitor) equipUser(u *user) error {
 	var err error
-	if u.endpoint, err = m.Fabric.Endpoint(abi.NoDomain, 0, 1, userRing); err != nil {
+	if u.endpoint, err = m.Fabric.User(u.peer.UID, 1, userRing); err != nil {
 		return err
 	}
 	return m.sendRing(u.endpoint, u.id, abi.NoDomain, u.peer.UID, u.peer.Name)

@@ -14,9 +14,13 @@ import (
 // A Fabric makes what enforces the policy in the kernel. kernel.Fabric behind
 // an adapter (fabric.go) is the real one.
 type Fabric interface {
-	// Endpoint makes what belongs to one domain or user: its verdict page with
-	// that many blocks, and its ring buffer. cgroup 0: senders are not checked.
+	// Endpoint makes what belongs to one domain: its verdict page with that many
+	// blocks, and its ring buffer. cgroup 0: senders are not checked.
 	Endpoint(id abi.DomainID, cgroup uint64, blocks uint32, ringBytes int) (Endpoint, error)
+	// User does the same for one connection of a user outside Ward, whose rates
+	// count over all of them.
+	User(uid uint32, blocks uint32, ringBytes int) (Endpoint, error)
+	States
 	// Load makes the programs of a route of an image between two endpoints.
 	Load(img *image.Image, route uint32, atoms Atoms, client, server Endpoint) (Route, error)
 	// Open makes a gate.
@@ -24,6 +28,16 @@ type Fabric interface {
 	// Prepare verifies what routes that are loaded get in a new image. An error
 	// changes nothing.
 	Prepare(img *image.Image, changes []Change) (Swap, error)
+}
+
+// States are the words of state of a system. A gate has one of its own.
+type States interface {
+	// State returns a word: values in the low image.StateBits bits, above them
+	// how often it has changed.
+	State(word uint32) (uint64, error)
+	// SetState gives the bits of mask the values of bits, if they are one of from
+	// or from is empty, in one step with counting the change.
+	SetState(word uint32, mask, bits uint64, from ...uint64) error
 }
 
 // A Change is what becomes of a loaded route.
@@ -76,6 +90,8 @@ type Gate interface {
 	Index() uint32
 	Ends() (client, server *os.File)
 	Blocks() (client, server uint32)
+	State() (uint64, error) // of the gate's own word, as States has it
+	SetState(mask, bits uint64, from ...uint64) error
 	// Close revokes the gate, if it still is one, and frees its place.
 	Close() error
 }

@@ -267,6 +267,7 @@ func (c *switching) tell() {
 // Preconditions: m.mu is held.
 func (c *switching) install() {
 	m := c.m
+	before := m.Image
 	m.Image, m.Hash, m.users = c.img, image.Hash(c.encoded), c.users
 	if kept, err := dup(c.request.sealed); err == nil {
 		m.Sealed.Close()
@@ -293,6 +294,9 @@ func (c *switching) install() {
 		}
 	}
 	m.index()
+	if err := m.initialNew(before); err != nil {
+		m.notice(event.None, "first values of new states: %v", err)
+	}
 	for i := range c.steps.routes {
 		f := &c.steps.routes[i]
 		r := c.changes[i].Route

@@ -24,12 +24,16 @@ const (
 	usersPrograms = 2 * 512 // of users outside Ward, each with programs of its own
 	// Routes that a change of the policy adds, and what dies with its last gate.
 	changesPrograms = 2 * 1024
+	spareWords      = 256     // of state that a change of the policy may add
+	buckets         = 1 << 14 // of rates
 )
 
 func newFabric(img *image.Image, auditAll bool) (*kernel.Fabric, error) {
 	return kernel.NewFabric(kernel.FabricConfig{
 		Gates:    uint32(min(minGates+gatesADomain*len(img.Domains), maxGatesInAll)),
 		Programs: uint32(2*len(img.Routes) + usersPrograms + changesPrograms),
+		Words:    min(img.Words+spareWords, image.MaxWords),
+		Buckets:  buckets,
 		AuditAll: auditAll,
 	})
 }
@@ -43,6 +47,20 @@ func (p fabricPort) Endpoint(id abi.DomainID, cgroup uint64, blocks uint32, ring
 		return nil, err
 	}
 	return endpointPort{e}, nil
+}
+
+func (p fabricPort) User(uid uint32, blocks uint32, ringBytes int) (monitor.Endpoint, error) {
+	e, err := p.fabric.AddUser(uid, blocks, ringBytes)
+	if err != nil {
+		return nil, err
+	}
+	return endpointPort{e}, nil
+}
+
+func (p fabricPort) State(word uint32) (uint64, error) { return p.fabric.State(word) }
+
+func (p fabricPort) SetState(word uint32, mask, bits uint64, from ...uint64) error {
+	return p.fabric.SetState(word, mask, bits, from...)
 }
 
 func (p fabricPort) Load(img *image.Image, route uint32, atoms monitor.Atoms, client, server monitor.Endpoint) (monitor.Route, error) {

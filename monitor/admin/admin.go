@@ -31,6 +31,8 @@ const (
 	OpDescribe Op = 2 // followed by a domain's index, uint32 little endian: one Domain with its Descriptor
 	OpDown     Op = 3 // ordered stop; the answer is end of file when it has begun
 	OpImage    Op = 4 // the answer is the encoded image that is in force
+	OpStates   Op = 6 // one State a line
+	OpSetState Op = 7 // see SetState; one State
 	OpChange   Op = 5 // see Change; descriptor: a sealed image. One Changed
 )
 
