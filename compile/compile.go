@@ -34,7 +34,22 @@ func Dir(fsys fs.FS, options ...policy.Option) (*Result, diag.List) {
 
 // With is Dir with policies beside those that system.yaml names.
 func With(fsys fs.FS, beside []policy.Source, options ...policy.Option) (*Result, diag.List) {
+	return load(fsys, nil, beside, options)
+}
+
+// Pinned is Dir with the digests of programs, in the form of the key `digest`,
+// by the names of domains, in place of those that system.yaml states.
+func Pinned(fsys fs.FS, digests map[string]string, options ...policy.Option) (*Result, diag.List) {
+	return load(fsys, digests, nil, options)
+}
+
+func load(fsys fs.FS, digests map[string]string, beside []policy.Source, options []policy.Option) (*Result, diag.List) {
 	sys, findings := system.Load(fsys)
+	for _, d := range sys.Domains {
+		if digest := digests[d.Name.Value]; digest != "" {
+			d.Digest = system.String{Value: digest, Pos: d.Pos}
+		}
+	}
 	set, more := interfaces.Load(fsys, sys.Interfaces)
 	findings = append(findings, more...)
 	var sources []policy.Source

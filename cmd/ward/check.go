@@ -192,14 +192,24 @@ func newSchema() *cobra.Command {
 
 func newCompile() *cobra.Command {
 	var output string
+	var pin bool
 	cmd := &cobra.Command{
 		Use:   "compile DIR",
 		Short: "Build the programs of a system directory and write its policy image",
 		Long: `Build the programs of a system directory and write its policy image: all that wardd
-reads. Prints the SHA-256 of the image; the same system gives the same image.`,
+reads. Prints the SHA-256 of the image; the same system gives the same image.
+
+With --pin the image holds the SHA-256 of every program and of the libraries that its
+dynamic linker loads: 'ward up IMAGE' runs those files and no others. A policy reads it
+as principal.program. What a program opens by itself later (plugins, scripts, data) is
+not covered; a script cannot be pinned.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			encoded, img, err := makeImage(cmd, args[0])
+			make := makeImage
+			if pin {
+				make = pinImage
+			}
+			encoded, img, err := make(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -216,6 +226,7 @@ reads. Prints the SHA-256 of the image; the same system gives the same image.`,
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&pin, "pin", false, "write the SHA-256 of every program and its libraries into the image")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the image")
 	return cmd
 }

@@ -141,7 +141,11 @@ func newConfined() *cobra.Command {
 			if err != nil {
 				return badInput("archive: %w", err)
 			}
-			result, findings := compile.Dir(files)
+			digests, err := pinnedDigests(files)
+			if err != nil {
+				return badInput("digests: %w", err)
+			}
+			result, findings := compile.Pinned(files, digests)
 			answer := answerOf(result, findings)
 			answer.Confined = how
 			out := bufio.NewWriter(os.Stdout)
