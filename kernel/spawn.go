@@ -118,6 +118,11 @@ func (s *Sandbox) start() (*Process, error) {
 		defer m.Close()
 		s.image = m
 	}
+	return s.launch()
+}
+
+// launch executes the program, or the copy of it that was made.
+func (s *Sandbox) launch() (*Process, error) {
 	b := &builder{Sandbox: s, program: newProgram()}
 	defer b.close()
 	if err := b.build(); err != nil {
