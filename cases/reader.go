@@ -32,7 +32,7 @@ type value struct {
 type fields map[string]value
 
 // later are keys that the format has, but this version does not.
-var later = []string{"state", "run", "spawn", "grant", "rate", "kind"}
+var later = []string{"run", "spawn", "grant", "rate", "kind"}
 
 func (r *reader) place(n ast.Node, at diag.Pos) diag.Pos {
 	switch n := n.(type) {
@@ -187,7 +187,7 @@ func (r *reader) file(root ast.Node) []*test {
 	return tests
 }
 
-var stepKeys = append([]string{"from", "to", "groups", "args", "allow", "deny"}, verbs...)
+var stepKeys = append([]string{"from", "to", "groups", "args", "allow", "deny", "after", "state"}, verbs...)
 
 func (r *reader) oneCase(v value) *test {
 	v.what = "a case"
@@ -212,7 +212,7 @@ func (r *reader) oneCase(v value) *test {
 		return t
 	}
 	for _, key := range stepKeys {
-		if e, ok := f[key]; ok && key != "from" {
+		if e, ok := f[key]; ok && key != "from" && key != "state" {
 			r.out.Errorf(e.pos, "move it into a step", "a case with steps has %q, too", key)
 		}
 	}
@@ -230,6 +230,12 @@ func (r *reader) oneCase(v value) *test {
 			if _, own := g["from"]; !own {
 				g["from"] = from
 			}
+		}
+		if state, ok := f["state"]; ok && len(t.steps) == 0 {
+			if _, own := g["state"]; own {
+				r.out.Errorf(g["state"].pos, "keep one of them", "the case and its first step both have state")
+			}
+			g["state"] = state
 		}
 		before := len(*r.out)
 		s := r.step(e, g)
@@ -304,7 +310,7 @@ func (r *reader) expectation(v value, f fields) (expectation, bool) {
 	allow, isAllow := f["allow"]
 	deny, isDeny := f["deny"]
 	if isAllow == isDeny {
-		r.out.Errorf(v.pos, "write `allow: ID of a permit`, or `deny: default`, `bounds`, `signature` or the ID of a forbid", "%s has to have one of allow and deny", v.what)
+		r.out.Errorf(v.pos, "write `allow: ID of a permit`, or `deny: default`, `bounds`, `signature`, `state`, `rate` or the ID of a forbid", "%s has to have one of allow and deny", v.what)
 		return expectation{}, false
 	}
 	e := deny
@@ -324,8 +330,9 @@ func (r *reader) expectation(v value, f fields) (expectation, bool) {
 		case "signature":
 			return expectation{kind: bySignature}, true
 		case "rate":
-			r.out.Errorf(e.pos, "leave it out", "deny: rate is not supported by this version yet")
-			return expectation{}, false
+			return expectation{kind: byRate}, true
+		case "state":
+			return expectation{kind: byState}, true
 		}
 	}
 	var known []string
@@ -343,7 +350,7 @@ func (r *reader) expectation(v value, f fields) (expectation, bool) {
 		}
 	}
 	if isDeny {
-		known = append(known, "default", "bounds", "signature")
+		known = append(known, "default", "bounds", "signature", "state", "rate")
 	}
 	r.out.Errorf(e.pos, diag.Suggest(id, known), "there is no %s with the ID %q", effect(isDeny), short(id))
 	return expectation{}, false

@@ -43,13 +43,18 @@ func (s *Suite) Run(match func(name string) bool) *Report {
 		if t.rule != nil {
 			t.rule.judge(s.world, &r)
 		}
+		mem := newMemory(s.world)
 		for _, step := range t.steps {
 			before := len(r.Failures)
-			step.judge(s.world, &r)
+			mem.prepare(step)
+			step.judge(s.world, &r, mem)
 			if len(t.steps) > 1 {
 				for i := before; i < len(r.Failures); i++ {
 					r.Failures[i] = fmt.Sprintf("step on line %d: %s", step.pos.Line, r.Failures[i])
 				}
+			}
+			if len(r.Failures) > before && len(mem.cells) > 0 {
+				break // the state that the next steps meet is not the one that is meant
 			}
 		}
 		rep.Results = append(rep.Results, r)
@@ -87,6 +92,9 @@ func (s *Suite) coverage(rep *Report) {
 type channel struct {
 	client subject
 	name   string // both ends, for people
+	gate   string // names the gate: client, server, interface
+	sender string
+	about  string // method and direction
 	fixed  *image.Verdict
 	why    string // for fixed
 	query  prove.Question
@@ -96,8 +104,9 @@ type channel struct {
 // channel finds what decides on a method's messages between two ends.
 func (w *world) channel(client, server subject, m method, reply bool) *channel {
 	c := &channel{client: client, name: w.subjectName(client) + " to " + w.subjectName(server)}
+	c.gate, c.sender, c.about = fmt.Sprint(c.name, " ", m.iface), w.subjectName(client), fmt.Sprint(m, reply)
 	if reply {
-		c.name = w.subjectName(server) + " to " + w.subjectName(client)
+		c.name, c.sender = w.subjectName(server)+" to "+w.subjectName(client), w.subjectName(server)
 	}
 	i := slices.IndexFunc(w.img.Routes, func(r image.Route) bool {
 		return r.Client == client.domain && r.Server == server.domain && r.Interface == m.iface
@@ -147,15 +156,20 @@ func (w *world) saw(v image.Verdict) {
 	}
 }
 
-func (s *step) judge(w *world, r *Result) {
+func (s *step) judge(w *world, r *Result, mem *memory) {
 	if s.verb != "call" && s.verb != "reply" {
 		s.judgeStatic(w, r)
 		return
 	}
 	w.methods[[2]uint32{s.target.iface, s.target.ordinal}] = true
 	before, all := len(r.Failures), s.channels(w)
+	var effects [][]stepEffect
 	for _, c := range all {
-		s.judgeChannel(w, r, c)
+		c.query.Cells = mem.at(c)
+		effects = append(effects, s.judgeChannel(w, r, c, mem))
+	}
+	for i, c := range all {
+		mem.commit(c, effects[i], len(all) == 1)
 	}
 	if n := len(r.Failures) - before; n > 0 && n < len(all) && s.to == nil {
 		r.Failures[len(r.Failures)-1] += "\n\twrite `to` to ask about one of several"
@@ -231,7 +245,9 @@ func (w *world) callers(server subject, m method) []subject {
 	return res
 }
 
-func (s *step) judgeChannel(w *world, r *Result, c *channel) {
+// judgeChannel judges the step on one channel. It returns the effects that
+// happen, if all is as expected and the message is admitted.
+func (s *step) judgeChannel(w *world, r *Result, c *channel, mem *memory) []stepEffect {
 	about := fmt.Sprintf("%s %s from %s", s.verb, w.methodName(s.target), c.name)
 	wrong := func(got, detail string) {
 		r.fail("%s: want %s, got %s%s", about, w.expected(s.want), got, detail)
@@ -242,13 +258,13 @@ func (s *step) judgeChannel(w *world, r *Result, c *channel) {
 		} else {
 			w.saw(v)
 		}
-		return
+		return nil
 	}
 	if s.misfit || s.want.kind == bySignature {
 		if !s.misfit {
 			r.fail("%s: want %s, but the arguments fit the signature", about, w.expected(s.want))
 		}
-		return
+		return nil
 	}
 	reply := s.verb == "reply"
 	example, answer := prove.Example{}, prove.Never
@@ -256,7 +272,13 @@ func (s *step) judgeChannel(w *world, r *Result, c *channel) {
 		if s.want.kind != byBounds {
 			wrong("denied: bounds", ": no message within the bounds of the interface has these arguments")
 		}
-		return
+		return nil
+	}
+	var all []stepEffect
+	end := tried{outcome: byPolicy}
+	if s.want.admits() {
+		all = s.effects(c)
+		end = mem.try(c, all)
 	}
 	if s.want.kind != byBounds || answer == prove.Unknown {
 		example, answer = w.ask(c, s.given, func(v image.Verdict) bool { return !s.want.is(v) })
@@ -267,6 +289,27 @@ func (s *step) judgeChannel(w *world, r *Result, c *channel) {
 	case prove.Unknown:
 		r.fail("%s: cannot tell whether it is %s for all values of the arguments left out\n\twrite more of the arguments", about, w.expected(s.want))
 	}
+	if answer != prove.Never || !s.want.admits() {
+		return nil
+	}
+	switch {
+	case end.outcome == s.want.kind && end.outcome == byPolicy:
+		return all
+	case end.outcome == s.want.kind:
+	case end.outcome == 0:
+		r.fail("%s: cannot tell whether it is %s for all values of the arguments left out: %s\n\twrite more of the arguments", about, w.expected(s.want), end.why)
+	case end.outcome == byPolicy:
+		wrong("allowed", "")
+	default:
+		wrong(w.expected(expectation{kind: end.outcome}), ": "+end.why)
+	}
+	return nil
+}
+
+// admits reports whether the policy has to allow the message: what its effects
+// meet decides the rest.
+func (e expectation) admits() bool {
+	return e.kind == byPolicy && e.allow || e.kind == byState || e.kind == byRate
 }
 
 // is reports whether a verdict of a policy is the one that is expected.
@@ -276,6 +319,8 @@ func (e expectation) is(v image.Verdict) bool {
 		return !v.Allow && v.Policy == abi.NoPolicy
 	case byPolicy:
 		return v.Allow == e.allow && v.Policy == e.policy
+	case byState, byRate:
+		return v.Allow
 	}
 	return false
 }

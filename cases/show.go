@@ -34,6 +34,10 @@ func (w *world) expected(e expectation) string {
 		return "denied: bounds"
 	case bySignature:
 		return "denied: signature"
+	case byState:
+		return "denied: state"
+	case byRate:
+		return "denied: rate"
 	}
 	word := "denied"
 	if e.allow {
@@ -49,6 +53,7 @@ func (w *world) example(e *prove.Example, m method, reply bool) string {
 	if args := argumentsOf(e, d); args != "" {
 		s = "\n\tfor example with " + args
 	}
+	s += w.inState(e)
 	for _, g := range sortedKeys(e.Groups) {
 		in := "not in"
 		if e.Groups[g] {

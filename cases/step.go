@@ -24,6 +24,7 @@ func (r *reader) step(v value, f fields) *step {
 	}
 	want, good := r.expectation(v, f)
 	s.want = want
+	good = r.timed(s, f) && good
 	from, hasFrom := f["from"]
 	message := s.verb == "call" || s.verb == "reply"
 	for _, key := range []string{"to", "args", "groups"} {
@@ -49,6 +50,10 @@ func (r *reader) step(v value, f fields) *step {
 			r.out.Errorf(from.pos, "write the name of a domain", "a user can only call")
 			return nil
 		}
+	}
+	if !message && (s.want.kind == byState || s.want.kind == byRate) {
+		r.out.Errorf(f["deny"].pos, "write what denies it", "%s is decided without state or rate", s.verb)
+		return nil
 	}
 	if !message {
 		return s.orNil(r.static(s, f[s.verb]) && good)

@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"ward/abi"
 	"ward/diag"
@@ -74,6 +75,8 @@ type step struct {
 	given  []image.Expr
 	misfit bool // an argument that the signature does not have
 	want   expectation
+	after  time.Duration       // since the step before
+	set    map[uint32][]uint32 // cells that have these values before the step
 }
 
 // method is a method of an interface, by index and ordinal.
@@ -93,6 +96,8 @@ const (
 	byPolicy
 	byBounds
 	bySignature
+	byState
+	byRate
 )
 
 // Load reads all policy tests of a system directory. The findings are sorted;
