@@ -137,7 +137,7 @@ func unaccounted(g *gateTest, img *image.Image, moves [9]uint64) string {
 // compare-and-swap the same senders lose updates.
 func TestStateRaceIsReal(t *testing.T) {
 	img := roundImage()
-	plain := withoutExchange(t, "settle")
+	plain := withoutExchange(t, "settle", 1)
 	g := stateTest(t, img, FabricConfig{})
 	g.f.object = plain
 	img.Routes[0].Methods[mWide].Request = image.Decision{} // programs of the same content are shared
@@ -156,8 +156,8 @@ func TestStateRaceIsReal(t *testing.T) {
 }
 
 // withoutExchange is the compiled filter with a plain store in place of the
-// last compare-and-swap of a function.
-func withoutExchange(t *testing.T, name string) *object {
+// compare-and-swap of a function that is the nth from its end.
+func withoutExchange(t *testing.T, name string, nth int) *object {
 	t.Helper()
 	o, err := loadObject()
 	if err != nil {
@@ -166,21 +166,22 @@ func withoutExchange(t *testing.T, name string) *object {
 	o = &object{programs: maps.Clone(o.programs), maps: o.maps}
 	spec := o.programs["gate_effects"].Copy()
 	o.programs["gate_effects"] = spec
-	fn, last := "", -1
+	fn := ""
+	var found []int
 	for i := range spec.Instructions {
 		in := &spec.Instructions[i]
 		if f := btf.FuncMetadata(in); f != nil {
 			fn = f.Name
 		}
 		if fn == name && in.OpCode.AtomicOp() == asm.CmpXchg {
-			last = i
+			found = append(found, i)
 		}
 	}
-	if last < 0 {
-		t.Fatalf("no compare-and-swap in %s", name)
+	if len(found) < nth {
+		t.Fatalf("%d compare-and-swaps in %s", len(found), name)
 	}
 	// What the function compares with what the swap returned is still in R0: the old value.
-	in := &spec.Instructions[last]
+	in := &spec.Instructions[found[len(found)-nth]]
 	in.OpCode, in.Constant = asm.StoreMemOp(asm.DWord), 0
 	return o
 }
