@@ -68,6 +68,7 @@ func (c *creator) sandbox(id abi.DomainID) (*kernel.Sandbox, error) {
 		UID: c.uid(id), GID: c.uid(id), Tmp: d.Tmp, Network: n, Without: c.cfg.without,
 		Limits: kernel.Limits{Processes: d.Quota.Processes, Files: d.Quota.Files},
 	}
+	s.Copies = &c.copies
 	for _, p := range d.Pins {
 		s.Pins = append(s.Pins, kernel.Pin{Path: p.Path, Digest: p.Digest})
 	}

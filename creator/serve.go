@@ -29,6 +29,7 @@ type creator struct {
 	cfg     Config
 	tree    *kernel.CgroupTree // nil: no cgroup v2
 	running map[abi.DomainID]*running
+	copies  kernel.Copies // of pinned programs
 }
 
 // running is a domain that has not been reaped.
@@ -231,6 +232,7 @@ func (c *creator) reap(r *running) error {
 
 // end kills and reaps everything that runs and removes the cgroups.
 func (c *creator) end() error {
+	c.copies.Close()
 	var errs []error
 	if c.tree != nil {
 		errs = append(errs, c.tree.Kill())

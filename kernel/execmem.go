@@ -28,6 +28,42 @@ var (
 	ErrPin = errors.New("its SHA-256 is not the pinned one: pin the system again with `ward compile --pin` if the file was changed on purpose")
 )
 
+// Copies keeps the sealed copies of pinned programs, so that only the first
+// start of each pays for copying and hashing it: what is sealed needs no
+// second look. It takes as much memory as the programs have, once for all that
+// run them. The zero value is ready; it is for one thread of control.
+type Copies struct {
+	files map[string]*os.File
+}
+
+// of returns a sealed copy of a program. It is c's; of a nil c, the caller's.
+func (c *Copies) of(program string, digest []byte) (*os.File, error) {
+	if c == nil {
+		return sealedCopy(program, digest)
+	}
+	key := string(digest) + program
+	if f := c.files[key]; f != nil {
+		return f, nil
+	}
+	f, err := sealedCopy(program, digest)
+	if err != nil {
+		return nil, err
+	}
+	if c.files == nil {
+		c.files = map[string]*os.File{}
+	}
+	c.files[key] = f
+	return f, nil
+}
+
+// Close forgets the copies.
+func (c *Copies) Close() {
+	for _, f := range c.files {
+		f.Close()
+	}
+	c.files = nil
+}
+
 // linkerVariables make a dynamic linker load what nobody pinned.
 var linkerVariables = []string{"LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT", "GLIBC_TUNABLES"}
 

@@ -23,6 +23,7 @@ type Sandbox struct {
 	Program string   // absolute path on the host; the same inside
 	Digest  []byte   // SHA-256 that the program must have; empty: any. What was hashed is what runs
 	Pins    []Pin    // with Digest: other files that must be as they were
+	Copies  *Copies  // keeps the copy that is hashed and executed for the next start; nil: none
 	Args    []string // after argv[0]
 	Env     []string // the whole environment
 	Host    bool     // show the host's programs and libraries, read-only, and a /proc with this domain's processes only
@@ -111,11 +112,13 @@ func (s *Sandbox) start() (*Process, error) {
 		return nil, err
 	}
 	if len(s.Digest) > 0 {
-		m, err := sealedCopy(s.Program, s.Digest)
+		m, err := s.Copies.of(s.Program, s.Digest)
 		if err != nil {
 			return nil, err
 		}
-		defer m.Close()
+		if s.Copies == nil {
+			defer m.Close()
+		}
 		s.image = m
 	}
 	return s.launch()

@@ -2,6 +2,7 @@ package spawnbench
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +21,7 @@ import (
 // exec, RatioBwrap to bwrap, each of medians; 0: not measured.
 type Result struct {
 	Bench      string  `json:"bench"`
-	Peer       string  `json:"peer"` // exec, ward, bwrap
+	Peer       string  `json:"peer"` // exec, ward, "ward, pinned" (a program of 4 MiB, executed from the copy that was hashed), bwrap
 	N          int     `json:"n"`
 	P50        int64   `json:"p50_ns"`
 	P90        int64   `json:"p90_ns"`
@@ -58,11 +59,29 @@ func Run(ctx context.Context, n int, progress func(done int)) ([]Result, error) 
 	if err := os.WriteFile(prog, code, 0o755); err != nil {
 		return nil, err
 	}
-	ward, stop, err := wardPeer(prog)
-	if err != nil {
+	peers := []peer{{"exec", execPeer(prog)}}
+	var stops []func() error
+	stop := func() (err error) {
+		for _, s := range stops {
+			err = errors.Join(err, s())
+		}
+		return err
+	}
+	large := filepath.Join(dir, "large") // the same program, of the size of one in Go
+	if err := os.WriteFile(large, append(code, make([]byte, pinnedSize)...), 0o755); err != nil {
 		return nil, err
 	}
-	peers := []peer{{"exec", execPeer(prog)}, {"ward", ward}}
+	for _, w := range []struct {
+		name, program string
+		pin           bool
+	}{{"ward", prog, false}, {"ward, pinned", large, true}} {
+		once, stopOne, err := wardPeer(w.program, w.pin, len(stops))
+		if err != nil {
+			return nil, errors.Join(err, stop())
+		}
+		stops = append(stops, stopOne)
+		peers = append(peers, peer{w.name, once})
+	}
 	if path, err := exec.LookPath("bwrap"); err == nil {
 		peers = append(peers, peer{"bwrap", execPeer(path, bwrapArgs(prog)...)})
 	}
@@ -72,6 +91,9 @@ func Run(ctx context.Context, n int, progress func(done int)) ([]Result, error) 
 	}
 	return summarize(peers, times), nil
 }
+
+// pinnedSize is what a pinned program has beside its few instructions, in bytes.
+const pinnedSize = 4 << 20
 
 type peer struct {
 	name string
@@ -139,16 +161,26 @@ func bwrapArgs(prog string) []string {
 	return append(args, "--remount-ro", "/", prog)
 }
 
-// wardPeer runs a creator, and starts its one domain each time.
-func wardPeer(prog string) (once func() error, stop func() error, err error) {
+// wardPeer runs a creator, and starts its one domain each time. Each creator
+// has a number.
+func wardPeer(prog string, pin bool, number int) (once func() error, stop func() error, err error) {
+	domain := image.Domain{Name: "payload", Program: prog, Start: image.Verdict{Allow: true}}
+	if pin {
+		b, err := os.ReadFile(prog)
+		if err != nil {
+			return nil, nil, err
+		}
+		sum := sha256.Sum256(b)
+		domain.Digest = sum[:]
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
 	}
 	served := make(chan error, 1)
-	img := &image.Image{Name: "spawnbench", Domains: []image.Domain{{Name: "payload", Program: prog, Start: image.Verdict{Allow: true}}}}
+	img := &image.Image{Name: "spawnbench", Domains: []image.Domain{domain}}
 	go func() {
-		served <- creator.Serve(os.NewFile(uintptr(pair[1]), "creator"), img, creator.Config{UIDBase: uid})
+		served <- creator.Serve(os.NewFile(uintptr(pair[1]), "creator"), img, creator.Config{UIDBase: uid + uint32(number), Cgroup: fmt.Sprintf("ward-bench.%d.%d", os.Getpid(), number)})
 	}()
 	client := creator.NewClient(os.NewFile(uintptr(pair[0]), "monitor"))
 	control, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)

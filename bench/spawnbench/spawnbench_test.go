@@ -15,7 +15,7 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range results {
-		t.Logf("%-6s p50 %d µs, p90 %d µs, %.2f x exec, %.2f x bwrap", r.Peer, r.P50/1000, r.P90/1000, r.Ratio, r.RatioBwrap)
+		t.Logf("%-12s p50 %d µs, p90 %d µs, %.2f x exec, %.2f x bwrap", r.Peer, r.P50/1000, r.P90/1000, r.Ratio, r.RatioBwrap)
 		if r.N != 100 || r.P50 <= 0 || r.P50 > r.P90 {
 			t.Errorf("figures of %s do not hang together: %+v", r.Peer, r)
 		}
