@@ -137,6 +137,7 @@ func (a *arguments) repeated(v value, f *image.Field, fd protoreflect.FieldDescr
 	element := *f
 	element.Card, element.Required = image.Optional, false
 	read := a.literal(f, fd)
+	var elements []image.Value
 	for _, e := range list {
 		x, ok := read(e)
 		if !ok {
@@ -144,8 +145,11 @@ func (a *arguments) repeated(v value, f *image.Field, fd protoreflect.FieldDescr
 		}
 		if !a.within(&element, x) {
 			a.given = append(a.given, never)
+			continue
 		}
+		elements = append(elements, x)
 	}
+	a.given = append(a.given, elementsAre(p, elements)...)
 	return true
 }
 

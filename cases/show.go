@@ -119,6 +119,8 @@ func one(values []prove.Value, fd protoreflect.FieldDescriptor, depth int) strin
 		switch {
 		case v.What == image.Size:
 			return fmt.Sprintf("{size: %d}", v.Long)
+		case v.What == image.Count && v.Elements != nil:
+			return elementsText(v.Elements, fd)
 		case v.What == image.Count:
 			return fmt.Sprintf("{count: %d}", v.Long)
 		case v.What != image.Scalar:
