@@ -17,7 +17,9 @@ func elementsAre(path []uint32, list []image.Value) []image.Expr {
 		return nil
 	}
 	set := slices.Clone(list)
-	slices.SortFunc(set, func(a, b image.Value) int { return cmp.Or(cmp.Compare(a.Long, b.Long), cmp.Compare(a.String, b.String)) })
+	slices.SortFunc(set, func(a, b image.Value) int {
+		return cmp.Or(cmp.Compare(a.Long, b.Long), cmp.Compare(a.String, b.String))
+	})
 	set = slices.Compact(set)
 	elements := image.Operand{What: image.Elements, Path: path}
 	given := []image.Expr{{Op: image.Not, Args: []image.Expr{{Op: image.AnyOut, Left: elements, Set: set}}}}
