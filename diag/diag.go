@@ -45,6 +45,10 @@ type Finding struct {
 	Pos      Pos
 	Message  string // what is wrong
 	Fix      string // what to do; may be empty
+	// Lint is the kind of a finding that can be silenced, and Subject what it is
+	// about: the ID of a policy, the name of a domain, a method or a field.
+	Lint    string `json:",omitempty"`
+	Subject string `json:",omitempty"`
 }
 
 func (f Finding) Error() string {
@@ -60,17 +64,22 @@ type List []Finding
 
 // Errorf adds an error. The fix may be empty.
 func (l *List) Errorf(p Pos, fix string, format string, args ...any) {
-	*l = append(*l, Finding{Error, p, fmt.Sprintf(format, args...), fix})
+	*l = append(*l, Finding{Severity: Error, Pos: p, Message: fmt.Sprintf(format, args...), Fix: fix})
 }
 
 // Warnf adds a warning.
 func (l *List) Warnf(p Pos, fix string, format string, args ...any) {
-	*l = append(*l, Finding{Warning, p, fmt.Sprintf(format, args...), fix})
+	*l = append(*l, Finding{Severity: Warning, Pos: p, Message: fmt.Sprintf(format, args...), Fix: fix})
 }
 
 // Notef adds a note.
 func (l *List) Notef(p Pos, fix string, format string, args ...any) {
-	*l = append(*l, Finding{Note, p, fmt.Sprintf(format, args...), fix})
+	*l = append(*l, Finding{Severity: Note, Pos: p, Message: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+// Tag makes the last finding one that can be silenced.
+func (l List) Tag(lint, subject string) {
+	l[len(l)-1].Lint, l[len(l)-1].Subject = lint, subject
 }
 
 // Failed reports whether l has an error.

@@ -170,6 +170,7 @@ func (c *compiler) lint() {
 	for _, s := range c.sources {
 		if !s.matched && !s.Forbid && !s.isModel() {
 			c.findings.Warnf(s.Pos, "is the server missing an export, or the condition never true?", "permit %s can never match", quote(s.id))
+			c.findings.Tag("never-matches", s.id)
 		}
 	}
 	for i, f := range c.set.Interfaces {
@@ -181,6 +182,7 @@ func (c *compiler) lint() {
 			if !called {
 				c.findings.Notef(c.set.Pos[methodName(f.Name, method.Name)], "permit it, or leave it out of the interface",
 					"nobody may call %s/%s", f.Name, method.Name)
+				c.findings.Tag("uncalled", f.Name+"/"+method.Name)
 			}
 		}
 	}

@@ -95,7 +95,7 @@ func (c *compiler) add(d *image.Decision, s *source, e image.Expr, enter []image
 		rules = &d.Forbid
 	}
 	s.matched = true
-	if n := len(*rules); n > 0 && (*rules)[n-1].When.Op == image.True && !s.effects.any() {
+	if n := len(*rules); n > 0 && !c.whole && (*rules)[n-1].When.Op == image.True && !s.effects.any() {
 		return
 	}
 	*rules = append(*rules, image.Rule{Policy: s.index, Audit: !s.Forbid && (s.audit || c.sys.AuditAllow), When: e, Enter: enter, Rate: s.effects.rate})

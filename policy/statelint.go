@@ -33,11 +33,13 @@ func (c *compiler) lintState() {
 		}
 		if !read[i] {
 			c.findings.Warnf(s.Name.Pos, "decide on it in a policy, or leave it out", "state %s is never read", s.Name.Value)
+			c.findings.Tag("state-unread", s.Name.Value)
 			continue
 		}
 		for v, name := range s.Values {
 			if v != s.Initial && !entered[i][uint32(v)] {
 				c.findings.Warnf(name.Pos, "enter it with @enter, or leave it out", "no message enters %s=%s", s.Name.Value, name.Value)
+				c.findings.Tag("state-unentered", s.Name.Value+"="+name.Value)
 			}
 		}
 	}
@@ -56,6 +58,7 @@ func (c *compiler) requestTransitions() {
 			}
 			c.findings.Warnf(s.effects.enterAt, "enter it on "+string(a.uid.Type)+"::"+quote(string(a.uid.ID)+".reply")+", unless it takes rights away",
 				"@enter on a request: the state changes before the server has looked at it; a login must change state on the reply")
+			c.findings.Tag("transition-on-request", s.id)
 			break
 		}
 	}
@@ -106,6 +109,7 @@ func (c *compiler) logins() {
 				name := c.img.States[c.img.Cells[cell].State].Name
 				c.findings.Warnf(s.effects.enterAt, "declare "+name+" per: gate, if it is a login",
 					"what a reply of %s enters here, %s decides on, too: %s is a state of the whole domain, authenticated at one server is not authenticated at another", l.server, other, name)
+				c.findings.Tag("login-per-domain", s.id)
 			}
 		}
 	}
