@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/cilium/ebpf"
+
 	"ward/abi"
 	"ward/filter"
 )
@@ -98,7 +100,9 @@ func (r *Route) Close() error {
 		errs = append(errs, g.close())
 	}
 	for dir := range r.slots {
-		errs = append(errs, f.programs.Delete(r.slots[dir]))
+		if err := f.programs.Delete(r.slots[dir]); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) { // a swap may have emptied it
+			errs = append(errs, err)
+		}
 		f.slots.put(r.slots[dir])
 	}
 	f.unloadPair(r.programs)
