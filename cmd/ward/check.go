@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,8 @@ type finding struct {
 	Column   int    `json:"column,omitempty"`
 	Message  string `json:"message"`
 	Fix      string `json:"fix,omitempty"`
+	Lint     string `json:"lint,omitempty"` // kind, if it can be silenced
+	Subject  string `json:"subject,omitempty"`
 }
 
 // printFindings prints findings with the directory before each file name, so
@@ -30,8 +33,11 @@ func printFindings(w io.Writer, dir string, list diag.List, asJSON bool) {
 	for _, f := range list {
 		f.Pos.File = filepath.Join(dir, f.Pos.File)
 		if asJSON {
-			jsonLines(w).Encode(finding{"finding", f.Severity.String(), f.Pos.File, f.Pos.Line, f.Pos.Column, f.Message, f.Fix})
+			jsonLines(w).Encode(finding{"finding", f.Severity.String(), f.Pos.File, f.Pos.Line, f.Pos.Column, f.Message, f.Fix, f.Lint, f.Subject})
 			continue
+		}
+		if f.Lint != "" {
+			f.Message += " [" + f.Lint + "]"
 		}
 		fmt.Fprintln(w, f.Error())
 	}
@@ -44,31 +50,53 @@ func compileOrReport(cmd *cobra.Command, dir string) (*compiled, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c, reportFindings(cmd, dir, c)
+}
+
+// reportFindings prints them. An error among them is bad input.
+func reportFindings(cmd *cobra.Command, dir string, c *compiled) error {
 	w := cmd.ErrOrStderr()
 	if wantJSON(cmd) {
 		w = cmd.OutOrStdout()
 	}
 	printFindings(w, dir, c.Findings, wantJSON(cmd))
 	if c.Findings.Failed() {
-		return nil, &exitError{status: exitInput}
+		return &exitError{status: exitInput}
 	}
-	return c, nil
+	return nil
 }
 
 func newCheck() *cobra.Command {
-	var policies bool
+	var policies, strict bool
+	var allowed []string
 	cmd := &cobra.Command{
 		Use:   "check DIR",
 		Short: "Check a system directory, and show what it leaves to defaults",
 		Long: `Check system.yaml, the .proto files and the policies of a system directory: every
 finding with its place and what to do. Then show the parameters that have no bound
 of their own and the default that holds for them, and the rules that the receiving
-library checks since the kernel does not.`,
+library checks since the kernel does not.
+
+What is legal but hardly meant is a warning or a note: a permit for everything, a
+policy that never matches or never decides, a domain or a method that nobody may
+call, and more (docs/policy-tools.md lists them). Its kind stands in brackets;
+--allow KIND, or --allow KIND:SUBJECT for one policy, domain, method or field,
+silences it. With --strict a warning that is left is exit status 1.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := compileOrReport(cmd, args[0])
-			if err != nil {
+			if err := knownLint(allowed); err != nil {
 				return err
+			}
+			c := new(compiled)
+			if err := runConfinedWith(cmd.Context(), args[0], &extra{name: lintInput}, c, confinedCommand); err != nil {
+				return err
+			}
+			unused := silence(c, allowed)
+			if err := reportFindings(cmd, args[0], c); err != nil {
+				return err
+			}
+			for _, a := range unused {
+				fmt.Fprintf(cmd.ErrOrStderr(), "ward: --allow %s silences nothing\n", a)
 			}
 			img, err := image.Decode(c.Image)
 			if err != nil {
@@ -76,12 +104,23 @@ library checks since the kernel does not.`,
 			}
 			out := cmd.OutOrStdout()
 			if wantJSON(cmd) {
-				return checkJSON(out, c, img, policies)
+				if err := checkJSON(out, c, img, policies); err != nil {
+					return failed("%w", err)
+				}
+			} else {
+				checkText(out, args[0], c, img, policies)
 			}
-			checkText(out, args[0], c, img, policies)
+			if strict && slices.ContainsFunc(c.Findings, func(f diag.Finding) bool { return f.Severity == diag.Warning }) {
+				return &exitError{status: exitFailed}
+			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit status 1 if there is a warning")
+	cmd.Flags().StringArrayVar(&allowed, "allow", nil, "silence this `kind` of finding, or KIND:SUBJECT")
+	must(cmd.RegisterFlagCompletionFunc("allow", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return lintIDs, cobra.ShellCompDirectiveNoFileComp
+	}))
 	cmd.Flags().BoolVar(&policies, "policy", false, "show the policies that Ward makes from system.yaml, too")
 	return cmd
 }

@@ -146,6 +146,7 @@ func newConfined() *cobra.Command {
 				return badInput("digests: %w", err)
 			}
 			result, findings := compile.Pinned(files, digests)
+			examine(files, result, &findings)
 			answer := answerOf(result, findings)
 			answer.Confined = how
 			out := bufio.NewWriter(os.Stdout)
