@@ -35,6 +35,7 @@ var rooms = map[string]struct {
 	"graph":                  {may: []string{"abi", "image"}, deny: pure, only: []string{}},
 	"cases":                  {may: []string{"abi", "diag", "image", "interfaces", "internal/yamltext", "policy/prove", "system"}, deny: pure},
 	"explain":                {may: []string{"abi", "cases", "diag", "image", "interfaces", "policy", "policy/eval", "policy/prove"}, deny: pure},
+	"lint":                   {may: []string{"abi", "diag", "image", "interfaces", "policy", "policy/prove", "system"}, deny: pure},
 	"compare":                {may: []string{"abi", "image"}, deny: pure, only: []string{}},
 	"kernel":                 {may: []string{"abi", "image", "filter"}},
 	"kernel/confine":         {only: []string{"golang.org/x/sys/unix"}},
