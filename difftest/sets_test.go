@@ -40,7 +40,7 @@ func (a *author) large(element func() string) string {
 	text := strings.HasPrefix(all[0], `"`)
 	for i := range 70 {
 		if text {
-			all = append(all, fmt.Sprintf("%q", strings.Repeat("ab", i%12)+pick(a.r, "", "a", "b", "abc")))
+			all = append(all, fmt.Sprintf("%q", strings.Repeat("ab", i%12)+pick(a.r, "", "a", "b", "abc")), fmt.Sprintf("%q", strings.Repeat("w", i)))
 		} else {
 			all = append(all, fmt.Sprint(i*i*i-30))
 		}

@@ -54,7 +54,7 @@ func (g *generator) large(fd protoreflect.FieldDescriptor) string {
 	all := []string{g.constant(fd), g.constant(fd)}
 	for i := range 70 {
 		if fd.Kind() == protoreflect.StringKind {
-			all = append(all, fmt.Sprintf("%q", strings.Repeat("ab", i%9)+pick(g, "", "b", "abc")))
+			all = append(all, fmt.Sprintf("%q", strings.Repeat("ab", i%9)+pick(g, "", "b", "abc")), fmt.Sprintf("\"%d\"", i))
 		} else {
 			all = append(all, fmt.Sprint(i*i-9))
 		}

@@ -187,7 +187,23 @@ func TestOracleCatches(t *testing.T) {
 				*e = image.Expr{Op: image.True}
 			}
 		},
-		"prefix becomes suffix": replace(image.Prefix, image.Suffix),
+		"prefix becomes suffix":           replace(image.Prefix, image.Suffix),
+		"some element becomes some other": replace(image.AnyIn, image.AnyOut),
+		"some other element becomes none": func(e *image.Expr) {
+			if e.Op == image.AnyOut {
+				*e = image.Expr{Op: image.False}
+			}
+		},
+		"the middle of a pattern is not looked at": func(e *image.Expr) {
+			if e.Scanned() {
+				e.Set = []image.Value{e.Set[0], e.Set[len(e.Set)-1]}
+			}
+		},
+		"a large set loses its first": func(e *image.Expr) {
+			if e.Op == image.In && e.Tabled() {
+				e.Set = e.Set[len(e.Set)/2:]
+			}
+		},
 		"a user becomes another": func(e *image.Expr) {
 			if e.Op == image.User {
 				*e = image.Expr{Op: image.False}
