@@ -29,6 +29,9 @@ func (b *cellBuilder) cells() (reason string) {
 			case image.Like, image.AnyIn, image.AnyOut:
 				return "a condition looks at the elements of a repeated parameter, or has a pattern with several parts, which cannot be compared"
 			}
+			if looksAtState(e) {
+				return "a condition looks at state, which cannot be compared"
+			}
 			key := x.key(e)
 			if key == "" {
 				continue

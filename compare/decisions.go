@@ -23,6 +23,11 @@ func (c *comparer) decisions(p pair, x Change) {
 	if len(p.old.decision.Permit)+len(p.new.decision.Permit) == 0 {
 		return
 	}
+	if p.old.effects() != p.new.effects() {
+		x := x
+		x.Change, x.Detail = Open, "what an admitted message enters, or how many may be sent, is not the same: new access could not be excluded"
+		c.add(x)
+	}
 	if p.old.normal() == p.new.normal() {
 		c.report.Equal++
 		return
@@ -98,10 +103,13 @@ func (s side) text(e *image.Expr) string {
 	case image.Group:
 		name = s.Groups[e.Atom]
 	}
-	return fmt.Sprintf("%d(%s %v %s %s %+q %q)", e.Op, strings.Join(args, ","), e.Path, operandText(e.Left), operandText(e.Right), setValues(e.Set), name)
+	return fmt.Sprintf("%d(%s %v %s %s %+q %q)", e.Op, strings.Join(args, ","), e.Path, s.operandText(e.Left), s.operandText(e.Right), setValues(e.Set), name)
 }
 
-func operandText(o image.Operand) string {
+func (s side) operandText(o image.Operand) string {
+	if o.What == image.CellValue {
+		return s.cellText(o.Cell)
+	}
 	return fmt.Sprintf("%d:%v:%v:%d:%+q", o.What, o.Path, o.Value.IsString, o.Value.Long, o.Value.String)
 }
 
