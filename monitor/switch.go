@@ -283,6 +283,7 @@ func (c *switching) install() {
 			}
 		case starts:
 			m.domains[i] = newDomain(m.Image, id)
+			m.domains[i].ringID = m.nextRing()
 		default:
 			d := m.domains[i]
 			d.def = &m.Image.Domains[i]
