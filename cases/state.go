@@ -5,16 +5,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"ward/diag"
 	"ward/image"
 	"ward/policy/eval"
 	"ward/policy/prove"
 )
-
-// maxAfter bounds the time that one step waits.
-const maxAfter = 10 * 365 * 24 * time.Hour
 
 // A memory is the state of a system while a case runs: what each cell may
 // hold, and the least and the most that was taken of each bucket. Where the
@@ -40,7 +36,7 @@ func newMemory(w *world) *memory {
 
 // prepare does what a step says about time and state.
 func (m *memory) prepare(s *step) {
-	m.now += uint64(s.after)
+	m.now += s.after
 	for cell, values := range s.set {
 		m.cells[cell] = values
 		for _, g := range m.gates {
@@ -140,7 +136,7 @@ func (m *memory) try(c *channel, all []stepEffect) tried {
 		b := m.buckets[m.bucket(c, e.Rule)]
 		_, most := b.most.Take(e.Rate, m.now)
 		_, least := b.least.Take(e.Rate, m.now)
-		why := fmt.Sprintf("the bucket of %q has its next token in %v", m.img.Policies[e.Policy].ID, time.Duration(most))
+		why := fmt.Sprintf("the bucket of %q has its next token in %s", m.img.Policies[e.Policy].ID, eval.ShowSpan(most))
 		switch {
 		case most == 0:
 		case least > 0 && e.always:
@@ -214,12 +210,12 @@ func (r *reader) timed(s *step, f fields) bool {
 	ok := true
 	if v, there := f["after"]; there {
 		text, good := r.text(v)
-		d, err := time.ParseDuration(text)
-		if good && (err != nil || d < 0 || d > maxAfter) {
-			r.out.Errorf(v.pos, "write how much later the step is, as 10s, 5m or 1h30m; at most ten years", "%s is %q", v.what, short(text))
+		ns, span := eval.ParseSpan(text)
+		if good && !span {
+			r.out.Errorf(v.pos, "write how much later the step is, as 10s, 5m or 1h30m, with d, h, m, s and ms; at most 3650d", "%s is %q", v.what, short(text))
 			good = false
 		}
-		s.after, ok = d, good
+		s.after, ok = ns, good
 	}
 	if v, there := f["state"]; there {
 		var good bool

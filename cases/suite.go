@@ -5,7 +5,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"ward/abi"
 	"ward/diag"
@@ -75,7 +74,7 @@ type step struct {
 	given  []image.Expr
 	misfit bool // an argument that the signature does not have
 	want   expectation
-	after  time.Duration       // since the step before
+	after  uint64              // ns since the step before
 	set    map[uint32][]uint32 // cells that have these values before the step
 }
 

@@ -6,11 +6,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"ward/abi"
 	"ward/diag"
 	"ward/image"
+	"ward/policy/eval"
 	"ward/policy/internal/syntax"
 	"ward/policy/prove"
 )
@@ -88,10 +88,7 @@ func (s *source) readEnter(a syntax.Annotation, findings *diag.List) {
 
 const rateHint = `write @rate("100/s") or @rate("100/s burst 20"); the units are ms, s, m, h and d`
 
-var (
-	rateForm = regexp.MustCompile(`^ *([0-9]{1,10}) */ *([a-zA-Z]+)(?: +burst +([0-9]{1,10}))? *$`)
-	units    = map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}
-)
+var rateForm = regexp.MustCompile(`^ *([0-9]{1,10}) */ *([a-zA-Z]+)(?: +burst +([0-9]{1,10}))? *$`)
 
 // readRate reads @rate("N/UNIT burst B"). Without a burst, what a second's
 // worth of tokens is may come at once, at least one.
@@ -111,18 +108,18 @@ func (s *source) readRate(a syntax.Annotation, findings *diag.List) {
 		return
 	}
 	part := func(i int) string { return a.Value[m[2*i]:m[2*i+1]] }
-	unit, ok := units[part(2)]
+	unit, ok := eval.Units[part(2)]
 	if !ok {
 		wrong(m[4], rateHint, "unknown unit %s", quote(part(2)))
 		return
 	}
 	n, _ := strconv.ParseUint(part(1), 10, 64) // ten digits fit
-	if n == 0 || n > uint64(unit) {
+	if n == 0 || n > unit {
 		wrong(m[2], rateHint, "%s tokens in %s: from one in all that time to one a nanosecond are possible", part(1), part(2))
 		return
 	}
-	r := image.Rate{Every: (uint64(unit) + n - 1) / n} // rounded up: never more than what is written
-	burst := max(1, min(uint64(time.Second)/r.Every, image.MaxBurst))
+	r := image.Rate{Every: (unit + n - 1) / n} // rounded up: never more than what is written
+	burst := max(1, min(eval.Units["s"]/r.Every, image.MaxBurst))
 	if m[6] >= 0 {
 		burst, _ = strconv.ParseUint(part(3), 10, 64)
 		if burst == 0 || burst > image.MaxBurst {

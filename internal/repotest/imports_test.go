@@ -33,7 +33,7 @@ var rooms = map[string]struct {
 	"compile":                {may: []string{"abi", "diag", "image", "interfaces", "models", "policy", "system"}, deny: []string{"net", "syscall", "unsafe"}},
 	"models":                 {may: []string{"diag", "image", "interfaces", "ring", "system"}, deny: pure, only: []string{}},
 	"graph":                  {may: []string{"abi", "image"}, deny: pure, only: []string{}},
-	"cases":                  {may: []string{"abi", "diag", "image", "interfaces", "internal/yamltext", "policy/prove", "system"}, deny: pure},
+	"cases":                  {may: []string{"abi", "diag", "image", "interfaces", "internal/yamltext", "policy/eval", "policy/prove", "system"}, deny: pure},
 	"explain":                {may: []string{"abi", "cases", "diag", "image", "interfaces", "policy", "policy/eval", "policy/prove"}, deny: pure},
 	"lint":                   {may: []string{"abi", "diag", "image", "interfaces", "policy", "policy/prove", "system"}, deny: pure},
 	"compare":                {may: []string{"abi", "image"}, deny: pure, only: []string{}},
