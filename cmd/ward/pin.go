@@ -203,15 +203,19 @@ type object struct {
 }
 
 func readELF(path string) (*object, error) {
-	f, err := elf.Open(path)
+	src, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // not a FIFO: opening must not wait
 	if err != nil {
-		var format *elf.FormatError
-		if errors.As(err, &format) {
-			return nil, fmt.Errorf("%s is no ELF file: what runs a script is its interpreter, so a digest of the script would pin nothing", path)
-		}
 		return nil, err
 	}
-	defer f.Close()
+	defer src.Close()
+	magic := make([]byte, len(elf.ELFMAG))
+	if _, err := src.ReadAt(magic, 0); err != nil || string(magic) != elf.ELFMAG {
+		return nil, fmt.Errorf("%s is no ELF file: what runs a script is its interpreter, so a digest of the script would pin nothing", path)
+	}
+	f, err := elf.NewFile(src)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	o := &object{machine: f.Machine}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP && p.Filesz > 1 && p.Filesz <= unix.PathMax {
