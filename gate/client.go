@@ -118,7 +118,7 @@ func (l *link) broken(err error) *Error {
 	switch {
 	case errors.As(err, &e):
 		return e
-	case l.revoked():
+	case l.isRevoked():
 		return revocation(l.Interface, nil)
 	case err == io.EOF:
 		return &Error{Code: Unavailable, Message: "the other end of the gate for " + l.Interface + " is closed"}

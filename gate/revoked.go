@@ -29,7 +29,7 @@ func (d *Domain) revoked(c *abi.Control) {
 	client, service := d.clients[c.Block], d.services[c.Interface]
 	d.mu.Unlock()
 	why := revocation(c.Interface, c)
-	if client != nil && client.link.Interface == c.Interface && client.link.revoked() {
+	if client != nil && client.link.Interface == c.Interface && client.link.isRevoked() {
 		client.mu.Lock()
 		client.fail(why)
 		client.mu.Unlock()
@@ -45,10 +45,20 @@ func (s *Service) revoked(block uint32, why *Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for g := range s.gates {
-		if g.link.Block == block && g.link.revoked() {
+		if g.link.Block == block && g.link.isRevoked() {
 			go g.fail(why)
 		}
 	}
+}
+
+// isRevoked is revoked for those who do not use the link otherwise: of one that
+// is being closed nobody may read the page any more, and it is false.
+func (l *link) isRevoked() bool {
+	if !l.enter() {
+		return false
+	}
+	defer l.leave()
+	return l.revoked()
 }
 
 // revocation is the error of a gate that was revoked. c is nil where the
