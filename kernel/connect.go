@@ -7,7 +7,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"ward/abi"
@@ -101,9 +100,7 @@ func attachCgroup(c *Cgroup, at ebpf.AttachType, typ ebpf.ProgramType, ins asm.I
 		return fmt.Errorf("network program %v: %w", at, err)
 	}
 	defer p.Close()
-	// Others may attach more below and above: all of them have to admit.
-	err = link.RawAttachProgram(link.RawAttachProgramOptions{Target: int(c.dir.Fd()), Program: p, Attach: at, Flags: unix.BPF_F_ALLOW_MULTI})
-	if err != nil {
+	if err := attachProgram(int(c.dir.Fd()), p, at); err != nil {
 		return fmt.Errorf("attach network program %v to %s: %w", at, c.Path, err)
 	}
 	return nil
