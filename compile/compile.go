@@ -8,6 +8,7 @@ package compile
 
 import (
 	"io/fs"
+	"slices"
 
 	"ward/diag"
 	"ward/image"
@@ -23,6 +24,7 @@ type Result struct {
 	System  *system.System
 	Set     *interfaces.Set
 	Sources []policy.Source // the policies as they were read
+	Library []policy.Source // those of the models in use
 	Schema  string          // Cedar's schema of the system's policies
 }
 
@@ -73,9 +75,9 @@ func load(fsys fs.FS, digests map[string]string, beside []policy.Source, options
 		return r, findings
 	}
 	for _, m := range library {
-		sources = append(sources, policy.Source(m))
+		r.Library = append(r.Library, policy.Source(m))
 	}
-	r.Image, list = policy.Compile(sys, set, sources, options...)
+	r.Image, list = policy.Compile(sys, set, slices.Concat(sources, r.Library), options...)
 	findings = append(findings, list...)
 	if r.Image != nil {
 		r.Schema = policy.Schema(sys, set)
