@@ -18,18 +18,19 @@ import (
 // A Happened is what an audit record says, as far as a case can say it. Its
 // keys are those of the audit file.
 type Happened struct {
-	Event     string         `json:"event"`
-	Seq       uint64         `json:"seq"`
-	Domain    string         `json:"domain"`
-	From      string         `json:"from"`
-	To        string         `json:"to"`
-	Interface string         `json:"interface"`
-	Method    string         `json:"method"`
-	Kind      string         `json:"kind"`
-	Params    map[string]any `json:"params"`
-	Verdict   string         `json:"verdict"`
-	Policy    string         `json:"policy"`
-	Reason    string         `json:"reason"`
+	Event     string            `json:"event"`
+	Seq       uint64            `json:"seq"`
+	Domain    string            `json:"domain"`
+	From      string            `json:"from"`
+	To        string            `json:"to"`
+	Interface string            `json:"interface"`
+	Method    string            `json:"method"`
+	Kind      string            `json:"kind"`
+	Params    map[string]any    `json:"params"`
+	State     map[string]string `json:"state"` // after the decision: of a denial also before it
+	Verdict   string            `json:"verdict"`
+	Policy    string            `json:"policy"`
+	Reason    string            `json:"reason"`
 }
 
 // Written is the outcome of FromAudit.
@@ -68,6 +69,7 @@ func RecordedArgs(params map[string]any) (args, cut []string) {
 // checks are the denials by a check of the filter that a case has a word for.
 var checks = map[string]string{
 	abi.ReasonDefault.String(): "default",
+	abi.ReasonState.String():   "state",
 	abi.ReasonBounds.String():  "bounds", abi.ReasonRequired.String(): "bounds", abi.ReasonEnum.String(): "bounds",
 	abi.ReasonUnknownField.String(): "signature", abi.ReasonWireType.String(): "signature", abi.ReasonWidth.String(): "signature",
 }
@@ -199,8 +201,26 @@ func draftOf(img *image.Image, set *interfaces.Set, h *Happened) (*draft, string
 	if len(args) > 0 {
 		d.body += "  args: " + text + "\n"
 	}
+	if len(h.State) > 0 && (h.Verdict != "allow" || !enters(img, set, h)) {
+		d.body += "  state: " + stateText(RecordedState(img, h.State)) + "\n"
+	}
 	d.body += verdict
 	return d, ""
+}
+
+// enters reports whether a message of this kind may change state: then the
+// record does not say what it was before.
+func enters(img *image.Image, set *interfaces.Set, h *Happened) bool {
+	roads, findings := Roads(img, set, Question{From: h.From, To: h.To, Method: h.Method, Reply: h.Event == "reply"})
+	if findings.Failed() || len(roads) != 1 {
+		return true
+	}
+	for _, d := range roads[0].Question.Decisions {
+		if slices.ContainsFunc(d.Permit, func(r image.Rule) bool { return len(r.Enter) > 0 }) {
+			return true
+		}
+	}
+	return false
 }
 
 // verdictOf writes the expectation, or says why there is none.

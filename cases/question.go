@@ -2,6 +2,8 @@ package cases
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -22,6 +24,9 @@ type Question struct {
 	Reply  bool
 	Groups []string // that the user is in: all of them; nil: not said
 	Args   string   // in the form of a test's args, on one line; empty: none
+	// State is what some state is, in the form of a test's state; the rest may be
+	// whatever its moves lead to.
+	State map[string]string
 }
 
 // A Road is what decides on the messages of a question between two ends.
@@ -53,6 +58,7 @@ func Roads(img *image.Image, set *interfaces.Set, q Question) ([]Road, diag.List
 	for _, c := range s.channels(w) {
 		r := Road{Fixed: c.fixed, Why: c.why, Question: c.query, Client: len(c.given), Type: desc}
 		r.From, r.To, _ = strings.Cut(c.name, " to ")
+		r.Question.Cells = s.set
 		r.Question.Given = append(append([]image.Expr{}, c.given...), s.given...)
 		roads = append(roads, r)
 	}
@@ -77,6 +83,9 @@ func (w *world) ask1(q Question) (*step, diag.List) {
 		}
 		fields = append(fields, `"groups":[`+strings.Join(groups, ",")+"]")
 	}
+	if len(q.State) > 0 {
+		fields = append(fields, `"state":`+stateText(q.State))
+	}
 	if q.Args != "" {
 		fields = append(fields, `"args":`+q.Args)
 	}
@@ -93,6 +102,33 @@ func (w *world) ask1(q Question) (*step, diag.List) {
 		return nil, findings
 	}
 	return tests[0].steps[0], findings
+}
+
+func stateText(state map[string]string) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(state)) {
+		parts = append(parts, quote(name)+": "+quote(state[name]))
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+// RecordedState is the state that an audit record carries, in the form of a
+// test's state: a record says NAME, where a test says gate.NAME or system.NAME.
+func RecordedState(img *image.Image, recorded map[string]string) map[string]string {
+	state := map[string]string{}
+	for name, value := range recorded {
+		for i := range img.States {
+			switch st := &img.States[i]; {
+			case st.Name != name:
+			case st.Per == image.PerGate:
+				name = "gate." + name
+			case st.Per == image.PerSystem:
+				name = "system." + name
+			}
+		}
+		state[name] = value
+	}
+	return state
 }
 
 // quote writes text as JSON does, which YAML reads as the same text.

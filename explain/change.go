@@ -49,7 +49,7 @@ func (a *answerer) change() {
 		a.setArguments(given, all, client, &e)
 		return
 	}
-	if a.anotherUser() {
+	if a.anotherUser() || a.anotherState() {
 		return
 	}
 	a.write()
@@ -153,6 +153,29 @@ func (a *answerer) anotherUser() bool {
 	var set []Value
 	for _, g := range a.example(&e).Groups {
 		set = append(set, Value{Name: "groups", Value: g})
+	}
+	a.e.Changes = append(a.e.Changes, Change{Set: set})
+	return len(set) > 0
+}
+
+// anotherState proposes state in place of that which is given.
+func (a *answerer) anotherState() bool {
+	if len(a.road.Question.Cells) == 0 {
+		return false
+	}
+	road := *a.road
+	road.Question.Cells = nil
+	free := answerer{System: a.System, road: &road, q: a.q}
+	e, answer := free.ask(road.Question.Given, allowed, nil)
+	if answer != prove.Found {
+		return false
+	}
+	var set []Value
+	for _, c := range e.Cells {
+		if v, ok := free.cell(c.Cell, &e); ok {
+			v.Any = false
+			set = append(set, v)
+		}
 	}
 	a.e.Changes = append(a.e.Changes, Change{Set: set})
 	return len(set) > 0

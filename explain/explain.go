@@ -10,6 +10,7 @@ import (
 	"ward/image"
 	"ward/interfaces"
 	"ward/policy"
+	"ward/policy/eval"
 	"ward/policy/prove"
 )
 
@@ -38,6 +39,7 @@ type Explanation struct {
 	Allowed  *Case     `json:"allowed,omitempty"`  // of Depends
 	Denied   *Case     `json:"denied,omitempty"`
 	Close    []Near    `json:"close,omitempty"`   // permits that came close
+	Effects  []string  `json:"effects,omitempty"` // of the permits that decide, in words
 	Changes  []Change  `json:"changes,omitempty"` // each alone would allow it, or would be a step to it
 	Record   *Recorded `json:"record,omitempty"`  // what the question is about, if it came from a record
 }
@@ -61,6 +63,7 @@ type Value struct {
 type Case struct {
 	Args   string   `json:"args,omitempty"`
 	Groups []string `json:"groups,omitempty"` // that the user is in
+	State  []Value  `json:"state,omitempty"`
 	Policy *Policy  `json:"policy,omitempty"` // nil: default deny
 }
 
@@ -175,6 +178,7 @@ func (a *answerer) answer() {
 		a.e.Verdict = Allow
 		a.ofKind(seen, true)
 		a.saw(&allowed)
+		a.effects()
 	case yes == prove.Never && no == prove.Found:
 		a.e.Verdict = Deny
 		a.ofKind(seen, false)
@@ -233,6 +237,11 @@ func (a *answerer) example(e *prove.Example) *Case {
 		}
 	}
 	slices.Sort(c.Groups)
+	for _, cell := range e.Cells {
+		if v, ok := a.cell(cell.Cell, e); ok {
+			c.State = append(c.State, v)
+		}
+	}
 	if e.Verdict.Policy != abi.NoPolicy {
 		p := a.policy(e.Verdict.Policy)
 		c.Policy = &p
@@ -308,4 +317,40 @@ func (a *answerer) domain(id abi.DomainID) string {
 		return "users"
 	}
 	return a.Image.Domains[id].Name
+}
+
+// effects says what else has to be so for a message that the policies allow.
+func (a *answerer) effects() {
+	seen := map[uint32]bool{}
+	for _, d := range a.road.Question.Decisions {
+		for i := range d.Permit {
+			r := &d.Permit[i]
+			possible := func() bool {
+				_, answer := a.ask(append(slices.Clip(a.road.Question.Given), r.When), func(image.Verdict) bool { return true }, nil)
+				return answer != prove.Never
+			}
+			if seen[r.Policy] || len(r.Enter) == 0 && r.Rate == (image.Rate{}) || !possible() {
+				continue
+			}
+			seen[r.Policy] = true
+			id := a.Image.Policies[r.Policy].ID
+			for _, e := range r.Enter {
+				a.e.Effects = append(a.e.Effects, fmt.Sprintf("%q enters %s=%s, and is denied where no declared move leads there", id, eval.Cell(a.Image, e.Cell), eval.Value(a.Image, e.Cell, e.Value)))
+			}
+			if r.Rate != (image.Rate{}) {
+				a.e.Effects = append(a.e.Effects, fmt.Sprintf("%q has a rate: %d at once, then one every %v", id, r.Rate.Burst, duration(r.Rate.Every)))
+			}
+		}
+	}
+}
+
+// duration writes nanoseconds for people.
+func duration(ns uint64) string {
+	switch {
+	case ns%1_000_000_000 == 0:
+		return fmt.Sprintf("%d s", ns/1_000_000_000)
+	case ns >= 1_000_000:
+		return fmt.Sprintf("%.4g ms", float64(ns)/1e6)
+	}
+	return fmt.Sprintf("%d ns", ns)
 }

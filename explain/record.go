@@ -14,19 +14,20 @@ import (
 
 // Recorded is what an audit record says, as far as it matters here.
 type Recorded struct {
-	Event     string         `json:"event"`
-	Seq       uint64         `json:"seq,omitempty"`
-	From      string         `json:"from"`
-	To        string         `json:"to"`
-	Interface string         `json:"interface,omitempty"`
-	Method    string         `json:"method,omitempty"`
-	Kind      string         `json:"kind,omitempty"`
-	Params    map[string]any `json:"params,omitempty"`
-	Verdict   string         `json:"verdict"`
-	Policy    string         `json:"policy,omitempty"`
-	Reason    string         `json:"reason,omitempty"`
-	Detail    string         `json:"detail,omitempty"`
-	Cut       []string       `json:"cut,omitempty"` // parameters of which the record has the beginning only
+	Event     string            `json:"event"`
+	Seq       uint64            `json:"seq,omitempty"`
+	From      string            `json:"from"`
+	To        string            `json:"to"`
+	Interface string            `json:"interface,omitempty"`
+	Method    string            `json:"method,omitempty"`
+	Kind      string            `json:"kind,omitempty"`
+	Params    map[string]any    `json:"params,omitempty"`
+	State     map[string]string `json:"state,omitempty"` // after the decision: of a denial also before it
+	Verdict   string            `json:"verdict"`
+	Policy    string            `json:"policy,omitempty"`
+	Reason    string            `json:"reason,omitempty"`
+	Detail    string            `json:"detail,omitempty"`
+	Cut       []string          `json:"cut,omitempty"` // parameters of which the record has the beginning only
 }
 
 // ParseRecord reads one line of the audit file.
@@ -68,6 +69,9 @@ func (s *System) FromRecord(r *Recorded) (cases.Question, error) {
 	}
 	if r.Kind == "error" || r.Kind == "stream end" || r.Kind == "cancel" || r.Kind == "credit" {
 		return q, nil // no message of the method
+	}
+	if r.Verdict == Deny && len(r.State) > 0 {
+		q.State = cases.RecordedState(s.Image, r.State)
 	}
 	args, cut := cases.RecordedArgs(r.Params)
 	r.Cut = cut

@@ -25,8 +25,8 @@ func operands(e *image.Expr, list []image.Operand) []image.Operand {
 		add(image.Operand{What: image.Constant, Path: e.Path}) // its presence
 	}
 	for _, o := range []image.Operand{e.Left, e.Right} {
-		if o.What != image.Constant && o.What != image.CellValue {
-			add(image.Operand{What: o.What, Path: o.Path})
+		if o.What != image.Constant {
+			add(image.Operand{What: o.What, Path: o.Path, Cell: o.Cell})
 		}
 	}
 	for i := range e.Args {
@@ -49,6 +49,9 @@ func (a *answerer) values(list []image.Operand, e *prove.Example) []Value {
 // value shows one. A presence is shown only if the parameter is absent, or
 // nothing else is known of it.
 func (a *answerer) value(o image.Operand, e *prove.Example) (Value, bool) {
+	if o.What == image.CellValue {
+		return a.cell(o.Cell, e)
+	}
 	v := Value{Name: a.name(o), Any: !a.said(o.Path)}
 	for _, x := range e.Values {
 		if x.What != o.What || !slices.Equal(x.Path, o.Path) {
@@ -70,6 +73,16 @@ func (a *answerer) value(o image.Operand, e *prove.Example) (Value, bool) {
 		return v, true
 	}
 	return v, false
+}
+
+// cell shows what an example has in a cell of state.
+func (a *answerer) cell(cell uint32, e *prove.Example) (Value, bool) {
+	for _, c := range e.Cells {
+		if c.Cell == cell {
+			return Value{Name: eval.Cell(a.Image, cell), Value: eval.Value(a.Image, cell, c.Value), Any: len(a.road.Question.Cells[cell]) != 1}, true
+		}
+	}
+	return Value{}, false
 }
 
 // said reports whether the question gives a parameter.

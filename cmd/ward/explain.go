@@ -43,7 +43,7 @@ type explained struct {
 func newExplain() *cobra.Command {
 	var q asked
 	var to, from, record string
-	var groups []string
+	var groups, states []string
 	var reply, last bool
 	cmd := &cobra.Command{
 		Use:   "explain DIR FROM METHOD [NAME=VALUE…]",
@@ -71,7 +71,7 @@ Exit status: 0 allowed, for all that was not given; 1 denied, or it depends; 2 b
 				if last && record != "" {
 					return badInput("--last and --record ask about two records")
 				}
-				if len(args) > 1 || to != "" || reply || len(groups) > 0 {
+				if len(args) > 1 || to != "" || reply || len(groups)+len(states) > 0 {
 					return badInput("a record says from whom, to whom and what: give no more than DIR")
 				}
 				if q.Record, err = readRecord(cmd, from, record); err != nil {
@@ -88,6 +88,16 @@ Exit status: 0 allowed, for all that was not given; 1 denied, or it depends; 2 b
 				}
 				dir = args[0]
 				q.Question = cases.Question{From: args[1], To: to, Method: args[2], Reply: reply}
+				for _, s := range states {
+					name, value, ok := strings.Cut(s, "=")
+					if !ok || name == "" || value == "" {
+						return badInput("--state is %q; write gate.NAME=VALUE, system.NAME=VALUE or DOMAIN.NAME=VALUE", s)
+					}
+					if q.Question.State == nil {
+						q.Question.State = map[string]string{}
+					}
+					q.Question.State[name] = value
+				}
 				if cmd.Flags().Changed("group") {
 					q.Question.Groups = slices.DeleteFunc(groups, func(g string) bool { return g == "" })
 					if q.Question.Groups == nil {
@@ -107,6 +117,7 @@ Exit status: 0 allowed, for all that was not given; 1 denied, or it depends; 2 b
 	cmd.Flags().StringVar(&to, "to", "", "the other end (default: each domain that it may be)")
 	cmd.Flags().BoolVar(&reply, "reply", false, "ask about the reply: FROM is the server")
 	cmd.Flags().StringArrayVar(&groups, "group", nil, "a group that the user is in; '' for none at all (default: the user may be in any)")
+	cmd.Flags().StringArrayVar(&states, "state", nil, "what some state is, as gate.session=authenticated (default: what its moves lead to)")
 	cmd.Flags().BoolVar(&last, "last", false, "explain the newest denial of the running system")
 	cmd.Flags().StringVar(&record, "record", "", "explain the record with this number in the audit file, or - for one from standard input")
 	return cmd
@@ -168,7 +179,7 @@ func newConfinedExplain() *cobra.Command {
 			result, findings := compile.Dir(files)
 			answer.Findings = findings
 			if result.Image != nil && !findings.Failed() {
-				s := &explain.System{Image: result.Image, Set: result.Set, Policies: policy.Outlines(result.Sources)}
+				s := &explain.System{Image: result.Image, Set: result.Set, Policies: policy.Outlines(slices.Concat(result.Sources, result.Library))}
 				if answer.Explanations, err = answerTo(s, &q); err != nil {
 					answer.Refused = err.Error()
 				}
@@ -361,6 +372,9 @@ func (p *explainPrinter) explanation(e *explain.Explanation) {
 	if len(e.Saw) > 0 {
 		p.indented("  ", "it saw "+valuesText(e.Saw))
 	}
+	for _, effect := range e.Effects {
+		p.indented("  ", effect)
+	}
 	p.example("allowed", e.Allowed)
 	p.example("denied", e.Denied)
 	for i := range e.Close {
@@ -427,6 +441,12 @@ func (p *explainPrinter) example(word string, c *explain.Case) {
 	text := word + ", for example"
 	if c.Args != "" {
 		text += " with " + c.Args
+	}
+	if len(c.State) > 0 {
+		for i := range c.State {
+			c.State[i].Any = false
+		}
+		text += " with " + valuesText(c.State)
 	}
 	if len(c.Groups) > 0 {
 		text += " in the groups " + strings.Join(c.Groups, ", ")
