@@ -15,10 +15,12 @@
 //   - nobody makes it wait: what it sends to a domain is sent at once or not
 //     at all, what it reads from one is bounded per second, and all that a
 //     domain or user can hold is counted;
+//   - another image comes into force whole or not at all (switch.go); numbers in
+//     use mean the same in both (image.Align);
 //   - it works on fixed binary messages and the checked image; of texts it reads the
 //     two tables of users, once (users.go).
 //
 // Locks: Monitor.mu guards all state; nothing waits while it is held.
 // Monitor.loader is held while the kernel verifies the programs of a route, and
-// taken without mu.
+// during a change of the image (switch.go); it is taken without mu, and mu in it.
 package monitor
