@@ -28,7 +28,9 @@ func (a *answerer) change() {
 		subsets(len(given), size, func(out []int) bool {
 			kept := slices.Clone(client)
 			for i := range given {
-				if !slices.Contains(out, i) {
+				if slices.Contains(out, i) {
+					kept = append(kept, free(&given[i]))
+				} else {
 					kept = append(kept, given[i])
 				}
 			}
@@ -41,18 +43,25 @@ func (a *answerer) change() {
 			return
 		}
 	}
-	if e, answer := a.ask(client, allowed, nil); answer == prove.Found {
-		all := make([]int, len(given))
-		for i := range all {
-			all[i] = i
-		}
-		a.setArguments(given, all, client, &e)
+	all, kept := make([]int, len(given)), slices.Clone(client)
+	for i := range all {
+		all[i] = i
+		kept = append(kept, free(&given[i]))
+	}
+	if e, answer := a.ask(kept, allowed, nil); answer == prove.Found && len(given) > 0 {
+		a.setArguments(given, all, kept, &e)
 		return
 	}
 	if a.anotherUser() || a.anotherState() {
 		return
 	}
 	a.write()
+}
+
+// free is a condition that always holds, and has the prover find values for
+// the parameters of an argument.
+func free(arg *image.Expr) image.Expr {
+	return image.Expr{Op: image.Or, Args: []image.Expr{*arg, {Op: image.Not, Args: []image.Expr{*arg}}}}
 }
 
 // subsets visits the subsets of size of 0 to n-1, in order, until visit says no more.
@@ -145,8 +154,8 @@ func (a *answerer) anotherUser() bool {
 	}
 	road := *a.road
 	road.Question.Groups = nil
-	free := answerer{System: a.System, road: &road, q: a.q}
-	e, answer := free.ask(road.Question.Given, allowed, nil)
+	other := answerer{System: a.System, road: &road, q: a.q}
+	e, answer := other.ask(road.Question.Given, allowed, nil)
 	if answer != prove.Found {
 		return false
 	}
@@ -165,14 +174,14 @@ func (a *answerer) anotherState() bool {
 	}
 	road := *a.road
 	road.Question.Cells = nil
-	free := answerer{System: a.System, road: &road, q: a.q}
-	e, answer := free.ask(road.Question.Given, allowed, nil)
+	other := answerer{System: a.System, road: &road, q: a.q}
+	e, answer := other.ask(road.Question.Given, allowed, nil)
 	if answer != prove.Found {
 		return false
 	}
 	var set []Value
 	for _, c := range e.Cells {
-		if v, ok := free.cell(c.Cell, &e); ok {
+		if v, ok := other.cell(c.Cell, &e); ok {
 			v.Any = false
 			set = append(set, v)
 		}
