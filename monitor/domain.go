@@ -72,7 +72,8 @@ func (d *domain) peer() abi.Peer {
 	return abi.Peer{Domain: d.id, Name: d.def.Name, UID: d.process.UID, PID: uint32(d.process.PID), Ring: d.def.Ring.Level}
 }
 
-// start starts the domains: the name server, then each after those that it needs.
+// start starts the domains: the name server, then each after those that it
+// needs, which are ready then, and those that it may call.
 func (m *Monitor) start(ctx context.Context) error {
 	if err := m.initialSystem(); err != nil {
 		return err
@@ -107,6 +108,11 @@ func (m *Monitor) order() []*domain {
 		seen[d] = true
 		for _, need := range d.def.Needs {
 			visit(m.byName[need])
+		}
+		for i := range m.Image.Routes { // and those that it may call
+			if r := &m.Image.Routes[i]; r.Client == d.id && r.Connect.Allow {
+				visit(m.domains[r.Server])
+			}
 		}
 		order = append(order, d)
 	}

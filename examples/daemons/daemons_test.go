@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -56,6 +57,8 @@ type system struct {
 	out  bytes.Buffer
 }
 
+var ups atomic.Int32
+
 // up starts an example, with some of its texts replaced: those of the tests
 // run beside each other, and beside the examples.
 func up(t *testing.T, example, program string, replace ...string) *system {
@@ -73,7 +76,7 @@ func up(t *testing.T, example, program string, replace ...string) *system {
 	if lines := bytes.Count(text, []byte("\n")); lines >= 30 {
 		t.Errorf("%s has %d lines", example, lines)
 	}
-	s := &system{t: t, name: fmt.Sprintf("daemon-%s-%d", example, os.Getpid()), dir: t.TempDir()}
+	s := &system{t: t, name: fmt.Sprintf("daemon-%s-%d-%d", example, os.Getpid(), ups.Add(1)), dir: t.TempDir()}
 	changed := strings.NewReplacer(append(replace, "name: daemon-"+example, "name: "+s.name)...).Replace(string(text))
 	if err := os.WriteFile(filepath.Join(s.dir, "system.yaml"), []byte(changed), 0o644); err != nil {
 		t.Fatal(err)
@@ -396,4 +399,48 @@ func TestMemcached(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestBeside: several systems run beside each other, with user IDs of their
+// own, and the end of one is not the other's.
+func TestBeside(t *testing.T) {
+	const program = "/usr/bin/memcached"
+	ports := [2]string{free(t), free(t)}
+	var systems [2]*system
+	for i := range systems {
+		systems[i] = up(t, "memcached", program, "21211", ports[i])
+	}
+	var talks [2]*talk
+	for i, port := range ports {
+		talks[i] = talkTo(t, port)
+		systems[i].ready("memcached")
+		if got, err := talks[i].say(fmt.Sprintf("set a 0 0 1\r\n%d", i)); err != nil || got != "STORED" {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if a, b := systems[0].uid("memcached"), systems[1].uid("memcached"); a == 0 || a == b {
+		t.Errorf("user IDs %d and %d", a, b)
+	}
+	systems[0].down()
+	if got, err := talks[1].say("incr a 1"); err != nil || got != "2" {
+		t.Errorf("after the other's end: %q, %v", got, err)
+	}
+}
+
+// uid is the user ID of a domain.
+func (s *system) uid(domain string) uint32 {
+	out, err := exec.Command(filepath.Join(bin, "ward"), "ps", "-s", s.name, "--json").Output()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		var d struct {
+			Domain string
+			UID    uint32
+		}
+		if json.Unmarshal([]byte(line), &d) == nil && d.Domain == domain {
+			return d.UID
+		}
+	}
+	return 0
 }
