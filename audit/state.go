@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"slices"
+
 	"ward/abi"
 	"ward/filter"
 	"ward/image"
@@ -12,6 +14,12 @@ func (t *translator) state(k *abi.Record, atoms filter.Atoms) (map[string]string
 	l := t.looksOf(k, atoms)
 	if l == nil || k.Word == 0 || int(k.Word) > len(l.words[k.Method]) {
 		return nil, nil
+	}
+	if t.before != nil && k.Time <= t.until && int(k.Route) < len(t.before.img.Routes) {
+		// It may be of a filter of the image before, whose words are in another order.
+		if was := t.before.looksOf(k, atoms); was == nil || !slices.Equal(was.words[k.Method], l.words[k.Method]) {
+			return nil, nil
+		}
 	}
 	word := l.words[k.Method][k.Word-1]
 	values := map[string]string{}
