@@ -59,7 +59,7 @@ func makePlan(before, after *image.Image, loaded []loadedRoute, running []bool) 
 		case i < len(running) && running[i]:
 			if !start {
 				p.stop = append(p.stop, id)
-			} else if what := rebuilt(&before.Domains[i], &after.Domains[i]); len(what) > 0 {
+			} else if what := append(rebuilt(&before.Domains[i], &after.Domains[i]), firstGate(before, after, i)...); len(what) > 0 {
 				p.restart = append(p.restart, restart{id, what})
 			}
 		case start && (i >= len(before.Domains) || !before.Domains[i].Start.Allow):
@@ -177,6 +177,7 @@ func rebuilt(o, n *image.Domain) (what []string) {
 		{"files", slices.Equal(granted(o), granted(n))},
 		{"listen", slices.Equal(o.Listen, n.Listen)},
 		{"connect", slices.Equal(o.Connect, n.Connect)},
+		{"notify", o.Notify == n.Notify},
 		{"tmp", o.Tmp == n.Tmp},
 		{"quota", o.Quota == n.Quota},
 		{"name server", o.Names == n.Names},
