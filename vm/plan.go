@@ -12,7 +12,7 @@ import (
 )
 
 // rooms whose tests run in the guest: those that touch the kernel.
-var rooms = []string{"kernel", "creator", "monitor", "audit", "names", "gate", "gate/grpcgate", "kernel/probe", "cmd/wardd"}
+var rooms = []string{"kernel", "kernel/confine", "thread", "creator", "monitor", "audit", "names", "gate", "gate/grpcgate", "kernel/probe", "cmd/wardd"}
 
 // programsOf are what the tests of a room would build with Go, which the guest
 // does not have. They find them in the directory that WARD_TEST_PROGRAMS names.
