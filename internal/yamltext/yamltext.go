@@ -74,9 +74,11 @@ func Parse(src Source, data []byte, what, first string, out *diag.List) (root as
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		p, message := diag.Pos{File: src.File, Line: 1, Column: 1}, err.Error()
+		p, message := diag.Pos{File: src.File, Line: 1, Column: 1}, ""
 		if e, ok := errors.AsType[yaml.Error](err); ok {
 			p, message = src.At(e.GetToken()), e.GetMessage()
+		} else {
+			message = err.Error() // not of the other: it prints the tokens around, in quadratic time
 		}
 		out.Errorf(p, "", "not YAML: %s", message)
 		return nil
