@@ -20,7 +20,7 @@ import (
 func main() {
 	image := flag.String("kernel", "", "kernel image to boot (default: fetch Debian's 6.1 cloud kernel)")
 	verbose := flag.Bool("v", false, "print the whole console")
-	limit := flag.Duration("timeout", 15*time.Minute, "end the guest after this long")
+	limit := flag.Duration("timeout", 40*time.Minute, "end the guest after this long")
 	only := flag.String("rooms", strings.Join(rooms, ","), "rooms whose tests run")
 	flag.Parse()
 	rooms = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
