@@ -37,6 +37,7 @@ var reasonText = map[Reason]string{
 	ReasonMetadata:         "malformed or oversized metadata",
 	ReasonRate:             "rate exceeded",
 	ReasonState:            "not in this state",
+	ReasonExpired:          "its time is over",
 	ReasonUnknownInterface: "no domain offers this interface",
 	ReasonNotRunning:       "server is not running",
 	ReasonQuota:            "too many gates",

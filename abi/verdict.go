@@ -62,6 +62,9 @@ const (
 	ReasonRate  Reason = 64 // a bucket is empty; the detail on the verdict page is the time until it has a token, µs, in records it is the policy
 	ReasonState Reason = 65 // a move that is not declared; the detail is the policy that would make it
 
+	// What a domain was lent.
+	ReasonExpired Reason = 72 // the time of a child, or of a delegation, is over
+
 	// Reasons of the monitor, never written by a filter.
 	ReasonUnknownInterface Reason = 80 // no domain of the system exports it
 	ReasonNotRunning       Reason = 81 // the server has not started, has ended, or does not serve the interface now

@@ -12,7 +12,8 @@ import (
 
 // A method is what the generator needs of one method's policy.
 type method struct {
-	decision image.Decision
+	decision image.Decision   // of all levels
+	levels   []image.Decision // by level of a chain; one without
 	caps     *captureSet
 	effects  *effects
 }
@@ -26,7 +27,7 @@ const verdictAudit = 1 << 8
 //
 // A message costs the instructions of its own method's policy, and a binary
 // search for the method. R6 holds skb, R7 w.
-func decide(methods []method) (asm.Instructions, error) {
+func decide(methods []method, chain *Chain, dir abi.Direction) (asm.Instructions, error) {
 	g := newGen("decide")
 	deny := verdictWord(abi.ReasonDefault, abi.NoPolicy, false)
 	g.prologue(deny)
@@ -49,6 +50,10 @@ func decide(methods []method) (asm.Instructions, error) {
 		}
 		g.place(labels[i])
 		g.caps, g.effects = m.caps, m.effects
+		if chain.chained(m.levels) {
+			g.levels(chain, m.levels, dir, deny)
+			continue
+		}
 		g.rules(m.decision.Forbid, abi.ReasonForbid)
 		if slices.ContainsFunc(m.decision.Permit, func(r image.Rule) bool { return hasEffect(&r) }) {
 			g.permits(m.decision.Permit, deny)

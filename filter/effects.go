@@ -16,6 +16,8 @@ type Rate struct {
 	// Bucket names the bucket among those of one sender: policy, method and
 	// direction. All programs that judge what that sender sends share it.
 	Bucket string
+	Sender string // whose bucket it is, if not of who sends
+	Once   bool   // it is of use only while a program charges it
 	Policy uint32
 	Every  uint64 // ns that a token takes to come
 	Burst  uint32 // tokens at most
@@ -39,7 +41,9 @@ func (p *Program) Effective() bool { return p.NWords > 0 || p.NRates > 0 }
 type effects struct {
 	img   *image.Image
 	words []uint32 // as image.Cell.Word, in the order of struct effects: those that change first
-	rates int      // of the method so far
+	// rateOf is, for each permit with a rate, its bucket among those of the method.
+	rateOf []int
+	rates  int // permits with a rate so far
 }
 
 // index returns the place of a cell's word.
@@ -84,22 +88,6 @@ func stateOf(img *image.Image, d image.Decision) (*effects, error) {
 	return e, nil
 }
 
-// rates returns the buckets of the permits of d.
-func rates(img *image.Image, method string, dir abi.Direction, d image.Decision) ([]Rate, error) {
-	var out []Rate
-	for i := range d.Permit {
-		r := &d.Permit[i]
-		if r.Rate == (image.Rate{}) {
-			continue
-		}
-		out = append(out, Rate{Bucket: fmt.Sprintf("%q %s %d", img.Policies[r.Policy].ID, method, dir), Policy: r.Policy, Every: r.Rate.Every, Burst: r.Rate.Burst})
-	}
-	if len(out) > Rates {
-		return nil, fmt.Errorf("%d of its policies have a rate, the limit is %d", len(out), Rates)
-	}
-	return out, nil
-}
-
 // permits tries all permits of a method that has effects. R9 is the verdict:
 // that of the first that matches, 0 as long as there is none. A later permit
 // matters only if it has an effect.
@@ -136,9 +124,7 @@ func (g *gen) permits(rules []image.Rule, deny uint64) {
 // effect notes what a permit that matches does, or denies.
 func (g *gen) effect(r *image.Rule) {
 	if r.Rate != (image.Rate{}) {
-		g.emit(asm.LoadMem(asm.R1, asm.R7, walkRates, asm.Word), asm.Or.Imm(asm.R1, 1<<g.effects.rates),
-			asm.StoreMem(asm.R7, walkRates, asm.R1, asm.Word))
-		g.effects.rates++
+		g.charge()
 	}
 	if len(r.Enter) == 0 {
 		return
@@ -151,6 +137,13 @@ func (g *gen) effect(r *image.Rule) {
 	g.place(fail)
 	g.result(verdictWord(abi.ReasonState, r.Policy, r.Audit))
 	g.place(done)
+}
+
+// charge notes that the next bucket of the method gives a token.
+func (g *gen) charge() {
+	g.emit(asm.LoadMem(asm.R1, asm.R7, walkRates, asm.Word), asm.Or.Imm(asm.R1, 1<<g.effects.rateOf[g.effects.rates]),
+		asm.StoreMem(asm.R7, walkRates, asm.R1, asm.Word))
+	g.effects.rates++
 }
 
 // enter gives a cell a value: a move from the value that the decision sees must

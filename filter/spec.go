@@ -13,6 +13,7 @@ import (
 type Atoms struct {
 	User   int   // index in Image.Users, or -1
 	Groups []int // indexes in Image.Groups of the groups that the user belongs to
+	Chain  Chain // of a client that the system made while it runs
 }
 
 // A Spec is a blueprint of the two programs of a route.
@@ -60,7 +61,13 @@ func Build(img *image.Image, route uint32, atoms Atoms) (*Spec, error) {
 	if len(r.Methods) != len(iface.Methods) {
 		return nil, fmt.Errorf("filter: route %d has policies for %d methods of %s, which has %d", route, len(r.Methods), iface.Name, len(iface.Methods))
 	}
+	if err := atoms.Chain.check(img, route); err != nil {
+		return nil, err
+	}
 	s := &Spec{Route: route, Client: r.Client, Server: r.Server, Interface: r.Interface, State: img.Initial(image.GateWord)}
+	if atoms.Chain.on() {
+		s.Client = atoms.Chain.Client
+	}
 	for dir := range s.Programs {
 		p, err := buildProgram(img, r, abi.Direction(dir), atoms)
 		if err != nil {
@@ -79,11 +86,12 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 	var rows []methodRow
 	for i := range iface.Methods {
 		m := &iface.Methods[i]
-		root, d := m.Request, r.Methods[i].Request
+		root := m.Request
 		if dir == abi.Reply {
-			root, d = m.Reply, r.Methods[i].Reply
+			root = m.Reply
 		}
-		d = fold(d, atoms)
+		ds := atoms.Chain.decisions(img, r, i, dir, atoms)
+		d := together(ds)
 		caps, err := captures(img, root, d)
 		if err != nil {
 			return nil, fmt.Errorf("method %s: %w", m.Name, err)
@@ -96,7 +104,7 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		if err != nil {
 			return nil, fmt.Errorf("method %s: %w", m.Name, err)
 		}
-		buckets, err := rates(img, iface.Name+"."+m.Name, dir, d)
+		buckets, of, err := atoms.Chain.rates(img, iface.Name+"."+m.Name, dir, ds)
 		if err != nil {
 			return nil, fmt.Errorf("method %s: %w", m.Name, err)
 		}
@@ -107,9 +115,10 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		if m.ServerStream {
 			row.flags |= methodServerStream
 		}
-		if len(d.Permit) > 0 {
+		if permitted(ds) {
 			row.flags |= methodPermit
 		}
+		eff.rateOf = of
 		for j, c := range caps.params[:row.ncap] {
 			if c.Text {
 				row.strings[row.nstrs] = uint8(j)
@@ -122,7 +131,7 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		p.Words = append(p.Words, eff.words)
 		p.Rates = append(p.Rates, buckets...)
 		p.NWords, p.NRates = max(p.NWords, uint32(len(eff.words))), max(p.NRates, uint32(len(buckets)))
-		decisions = append(decisions, method{d, caps, eff})
+		decisions = append(decisions, method{d, ds, caps, eff})
 	}
 	if len(p.Methods) == 0 {
 		p.Methods = make([]byte, MethodRow)
@@ -130,7 +139,7 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 	p.Nodes, p.Fields, p.Values = t.tables()
 	p.Uses = t.uses(rows)
 	var err error
-	if p.Decide, err = decide(decisions); err != nil {
+	if p.Decide, err = decide(decisions, &atoms.Chain, dir); err != nil {
 		return nil, err
 	}
 	if p.Check, err = check(t.rules); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -73,8 +74,21 @@ func (t *bucketTable) give(names []string) {
 
 func (t *bucketTable) put(names []string) {
 	for _, name := range names {
-		t.byName[name].uses--
+		b := t.byName[name]
+		if b.uses--; b.uses == 0 && strings.HasPrefix(name, onceMark(true)) {
+			delete(t.byName, name)
+			t.rows.put(b.row)
+		}
 	}
+}
+
+// onceMark begins the names of buckets that nobody charges again once no
+// program does: their rows are free at once, full or not.
+func onceMark(once bool) string {
+	if once {
+		return "once "
+	}
+	return ""
 }
 
 // row returns the row of a new, full bucket.
@@ -134,10 +148,14 @@ func bootTime() (uint64, error) {
 func bucketNames(p *filter.Program, sender *Endpoint) ([]string, error) {
 	var names []string
 	for i := range p.Rates {
-		if sender.sender == "" {
+		whose := p.Rates[i].Sender
+		if whose == "" {
+			whose = sender.sender
+		}
+		if whose == "" {
 			return nil, errors.New("its policy has a rate, and it is not known whose: make the endpoint of a user with AddUser")
 		}
-		names = append(names, sender.sender+" "+p.Rates[i].Bucket)
+		names = append(names, onceMark(p.Rates[i].Once)+whose+" "+p.Rates[i].Bucket)
 	}
 	return names, nil
 }

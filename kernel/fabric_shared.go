@@ -154,7 +154,7 @@ func contentOf(p *filter.Program, consts map[int]uint64) (sum [sha256.Size]byte,
 		h.Write(part)
 	}
 	for i := range p.Rates {
-		fmt.Fprintf(h, "%q %d %d %d\n", p.Rates[i].Bucket, p.Rates[i].Policy, p.Rates[i].Every, p.Rates[i].Burst)
+		fmt.Fprintf(h, "%q %q %d %d %d\n", p.Rates[i].Sender, p.Rates[i].Bucket, p.Rates[i].Policy, p.Rates[i].Every, p.Rates[i].Burst)
 	}
 	for _, ins := range []asm.Instructions{p.Decide, p.Check} {
 		if err := hashInstructions(h, ins); err != nil {

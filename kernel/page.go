@@ -51,7 +51,7 @@ type Counters struct {
 func (f *Fabric) AddEndpoint(id abi.DomainID, cgroup uint64, blocks uint32, ringBytes int) (*Endpoint, error) {
 	sender := ""
 	if id != abi.NoDomain {
-		sender = fmt.Sprintf("domain %d", id)
+		sender = filter.Sender(id)
 	}
 	return f.addEndpoint(id, sender, cgroup, blocks, ringBytes)
 }
