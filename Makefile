@@ -23,11 +23,13 @@ demo: build ## the picture example, told as it happens (root, or through sudo)
 test: build lint ## all tests; those that need root are skipped without it
 	go test -json -timeout 8m ./... | go run ./internal/testreport
 
-bench: build ## calls, filters, spawning and starting against their peers, in one run (root, or through sudo)
+bench: build ## calls, filters, spawning, starting, reloading and compiling, in one run (root, or through sudo)
 	$(SUDO) bin/ward bench call
 	$(SUDO) bin/ward bench filter
 	$(SUDO) bin/ward bench spawn
 	$(SUDO) bin/ward bench up
+	$(SUDO) bin/ward bench reload
+	bin/ward bench compile
 
 lint: ## formatting and vet
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
