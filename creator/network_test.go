@@ -69,18 +69,18 @@ func TestAttackConnect(t *testing.T) {
 		listed  string   // with which it works
 		without []string // with which it must not
 	}{
-		{"tcp", []string{"connect", "tcp", addr}, "tcp:" + addr, []string{other, "tcp:127.0.0.2:" + port, "udp:" + addr, "tcp:127.0.0.1:" + strconv.Itoa(atoi(port)^1)}},
-		{"tcp prefix", []string{"connect", "tcp", addr}, "tcp:127.0.0.0/8:*", []string{"tcp:128.0.0.0/8:*", "tcp:127.0.0.2/31:*"}},
-		{"udp", []string{"connect", "udp", addr}, "udp:" + addr, []string{"udp:127.0.0.1:1", "tcp:" + addr}},
-		{"mapped", []string{"connect6", "tcp", addr}, "tcp:127.0.0.1:" + port, []string{other, "tcp:[::/0]:*"}},
-		{"tcp6", []string{"connect", "tcp", addr6}, "tcp:[::1]:" + port6, []string{"tcp:[::2]:" + port6, "tcp:0.0.0.0/0:*", "tcp:[fd00::/8]:*"}},
-		{"tcp6 prefix", []string{"connect", "tcp", addr6}, "tcp:[::/64]:" + port6, []string{"tcp:[::100/120]:*"}},
-		{"unspecified", []string{"connect", "tcp", "0.0.0.0:" + port}, "tcp:*:" + port, []string{"tcp:0.0.0.0/0:" + port, "tcp:" + addr}},
-		{"unspecified6", []string{"connect", "tcp", "[::]:" + port6}, "tcp:*:" + port6, []string{"tcp:[::/0]:" + port6}},
+		{"tcp", []string{"dial", "tcp", addr}, "tcp:" + addr, []string{other, "tcp:127.0.0.2:" + port, "udp:" + addr, "tcp:127.0.0.1:" + strconv.Itoa(atoi(port)^1)}},
+		{"tcp prefix", []string{"dial", "tcp", addr}, "tcp:127.0.0.0/8:*", []string{"tcp:128.0.0.0/8:*", "tcp:127.0.0.2/31:*"}},
+		{"udp", []string{"dial", "udp", addr}, "udp:" + addr, []string{"udp:127.0.0.1:1", "tcp:" + addr}},
+		{"mapped", []string{"dial6", "tcp", addr}, "tcp:127.0.0.1:" + port, []string{other, "tcp:[::/0]:*"}},
+		{"tcp6", []string{"dial", "tcp", addr6}, "tcp:[::1]:" + port6, []string{"tcp:[::2]:" + port6, "tcp:0.0.0.0/0:*", "tcp:[fd00::/8]:*"}},
+		{"tcp6 prefix", []string{"dial", "tcp", addr6}, "tcp:[::/64]:" + port6, []string{"tcp:[::100/120]:*"}},
+		{"unspecified", []string{"dial", "tcp", "0.0.0.0:" + port}, "tcp:*:" + port, []string{"tcp:0.0.0.0/0:" + port, "tcp:" + addr}},
+		{"unspecified6", []string{"dial", "tcp", "[::]:" + port6}, "tcp:*:" + port6, []string{"tcp:[::/0]:" + port6}},
 		{"fast open", []string{"fastopen", addr}, "udp:*:1 tcp:" + addr, []string{"udp:*:1 " + other}},
 		{"send", []string{"send", addr}, "udp:" + addr, []string{"udp:127.0.0.2:" + port, "udp:127.0.0.1:1"}},
 		{"send6", []string{"send", addr6}, "udp:" + addr6, []string{"udp:127.0.0.1:" + port6}},
-		{"no rule", []string{"connect", "tcp", addr}, "tcp:*:*", []string{""}},
+		{"no rule", []string{"dial", "tcp", addr}, "tcp:*:*", []string{""}},
 	} {
 		t.Run(a.name, func(t *testing.T) {
 			if got := attempt(t, strings.Fields(a.listed), a.args...); !strings.HasPrefix(got, "done") {
@@ -135,7 +135,7 @@ func TestAttackSocketTypes(t *testing.T) {
 }
 
 func socketArgs(s [3]int) []string {
-	return []string{"socket", strconv.Itoa(s[0]), strconv.Itoa(s[1]), strconv.Itoa(s[2])}
+	return []string{"makesocket", strconv.Itoa(s[0]), strconv.Itoa(s[1]), strconv.Itoa(s[2])}
 }
 
 // plainly runs an attack outside any domain.
@@ -161,13 +161,13 @@ func TestAttackGateMessages(t *testing.T) {
 		return out
 	}
 	free := []string{"udp:*:1"}
-	if got := gated("sendmsg"); got != "refused: operation not permitted" {
+	if got := gated("sendout"); got != "refused: operation not permitted" {
 		t.Errorf("sendmsg with gates: %s", got)
 	}
-	if got := attempt(t, free, "sendmsg"); strings.Contains(got, "operation not permitted") {
+	if got := attempt(t, free, "sendout"); strings.Contains(got, "operation not permitted") {
 		t.Errorf("control: sendmsg without gates: %s", got)
 	}
-	if got := gated("bind", "tcp", "127.0.0.1:0"); got != "refused: operation not permitted" {
+	if got := gated("bindto", "tcp", "127.0.0.1:0"); got != "refused: operation not permitted" {
 		t.Errorf("bind with gates: %s", got)
 	}
 	if got := attempt(t, free, "socketpair"); got != "refused: operation not permitted" {
@@ -188,16 +188,16 @@ func TestAttackBind(t *testing.T) {
 		out, _ := w.result(0)
 		return out
 	}
-	if got := try("tcp:"+addr, "bind", "tcp", addr); !strings.HasPrefix(got, "done") {
+	if got := try("tcp:"+addr, "bindto", "tcp", addr); !strings.HasPrefix(got, "done") {
 		t.Errorf("control: %s", got)
 	}
 	for _, other := range []string{"127.0.0.1:0", "0.0.0.0:" + addr[strings.IndexByte(addr, ':')+1:], "127.0.0.2:" + addr[strings.IndexByte(addr, ':')+1:], "[::1]:9"} {
-		if got := try("tcp:"+addr, "bind", "tcp", other); !strings.HasPrefix(got, "refused: operation not permitted") && !strings.HasPrefix(got, "refused: permission denied") {
+		if got := try("tcp:"+addr, "bindto", "tcp", other); !strings.HasPrefix(got, "refused: operation not permitted") && !strings.HasPrefix(got, "refused: permission denied") {
 			t.Errorf("bind to %s: %s", other, got)
 		}
 	}
 	reach := func(args ...string) error {
-		w := newWorld(t, 0, netDomain("mallory", nil, []string{"tcp:" + addr}, true, append([]string{"listen"}, args...)...))
+		w := newWorld(t, 0, netDomain("mallory", nil, []string{"tcp:" + addr}, true, append([]string{"listenon"}, args...)...))
 		defer w.end()
 		l, err := w.start(0)
 		if err != nil {
@@ -257,7 +257,7 @@ func TestAttackReuse(t *testing.T) {
 
 // TestRefusedAddresses: what is refused is recorded with the address, and counted.
 func TestRefusedAddresses(t *testing.T) {
-	w := newWorld(t, 0, netDomain("mallory", []string{"tcp:127.0.0.1:1"}, nil, false, "connect", "tcp", "127.0.0.9:1"))
+	w := newWorld(t, 0, netDomain("mallory", []string{"tcp:127.0.0.1:1"}, nil, false, "dial", "tcp", "127.0.0.9:1"))
 	l, err := w.start(0)
 	if err != nil {
 		t.Fatal(err)
@@ -316,7 +316,7 @@ func TestUnixListen(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, 0, netDomain("daemon", nil, []string{"unix:" + path}, false, "accept"))
+	w := newWorld(t, 0, netDomain("daemon", nil, []string{"unix:" + path}, false, "acceptnamed"))
 	l, err := w.start(0)
 	if err != nil {
 		t.Fatal(err)

@@ -13,16 +13,16 @@ import (
 )
 
 func init() {
-	attacks["connect"] = func(a []string) (string, error) { return dial(a[0], a[1], 0) }
-	attacks["connect6"] = func(a []string) (string, error) { return dial(a[0], a[1], unix.AF_INET6) }
+	attacks["dial"] = func(a []string) (string, error) { return dial(a[0], a[1], 0) }
+	attacks["dial6"] = func(a []string) (string, error) { return dial(a[0], a[1], unix.AF_INET6) }
 	attacks["fastopen"] = fastOpen
 	attacks["send"] = sendTo
 	attacks["route"] = sourceRoute
-	attacks["bind"] = bindTo
-	attacks["listen"] = listenUnbound
+	attacks["bindto"] = bindTo
+	attacks["listenon"] = listenUnbound
 	attacks["reuse"] = reuse
-	attacks["socket"] = makeSocket
-	attacks["sendmsg"] = func([]string) (string, error) { return "", unix.Sendmsg(1, []byte("sent\n"), nil, nil, 0) }
+	attacks["makesocket"] = makeSocket
+	attacks["sendout"] = func([]string) (string, error) { return "", unix.Sendmsg(1, []byte("sent\n"), nil, nil, 0) }
 	attacks["socketpair"] = func([]string) (string, error) {
 		_, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
 		return "", err
@@ -32,7 +32,7 @@ func init() {
 		return "", unix.Bind(fd, &unix.SockaddrUnix{Name: "@squatted"})
 	}
 	attacks["notify"] = notify
-	attacks["accept"] = func([]string) (string, error) {
+	attacks["acceptnamed"] = func([]string) (string, error) {
 		_, _, err := unix.Accept4(3, 0)
 		return os.Getenv("LISTEN_FDNAMES") + " " + os.Getenv("LISTEN_FDS") + " " + os.Getenv("LISTEN_PID"), err
 	}
