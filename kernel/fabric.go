@@ -21,6 +21,9 @@ type FabricConfig struct {
 	Words    uint32 // words of state of domains and of the system, with room for those that a reload may add: their number stays; 8 bytes each
 	Buckets  uint32 // of rates, for all senders; 8 bytes each. If there are too few, Load fails
 	AuditAll bool   // record every admitted message, too
+	// Reserve is told of a number that no gate reaches before it is called again
+	// (RestoreFabric); nil: nobody takes this fabric over.
+	Reserve func(incarnation uint32) error `json:"-"`
 }
 
 // A Fabric is the kernel side of one running system: the maps and programs
@@ -46,6 +49,7 @@ type Fabric struct {
 	rows      pool // of gates and calls
 	// incarnation is that of the last gate. A stub whose gate is gone does not match the row's next one.
 	incarnation uint32
+	reserved    uint32 // Reserve was told of it
 	files       []*os.File
 	cgroups     bool // socket filters may ask for the sender's cgroup
 	closed      bool
@@ -79,11 +83,8 @@ func NewFabric(cfg FabricConfig) (*Fabric, error) {
 	}
 	f := &Fabric{cfg: cfg, object: obj, slots: newPool(cfg.Programs), rows: newPool(cfg.Gates)}
 	f.tables, f.shared, f.buckets = &tableCache{}, &programCache{}, &bucketTable{}
-	switch err := haveSenderCgroup(); {
-	case err == nil:
-		f.cgroups = true
-	case !errors.Is(err, ErrUnsupported):
-		return nil, fmt.Errorf("fabric: %w", err)
+	if f.cgroups, err = senderCgroups(); err != nil {
+		return nil, err
 	}
 	for _, m := range []struct {
 		to   **ebpf.Map
@@ -92,15 +93,16 @@ func NewFabric(cfg FabricConfig) (*Fabric, error) {
 		{&f.programs, ebpf.MapSpec{Name: "programs", Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: cfg.Programs}},
 		{&f.gates, ebpf.MapSpec{Name: "gates", Type: ebpf.Array, KeySize: 4, ValueSize: gateRow, MaxEntries: cfg.Gates}},
 		{&f.calls, ebpf.MapSpec{Name: "calls", Type: ebpf.Array, KeySize: 4, ValueSize: callsRow, MaxEntries: cfg.Gates}},
-		{&f.utf8, ebpf.MapSpec{Name: "utf8", Type: ebpf.Array, KeySize: 4, ValueSize: filter.UTF8Size, MaxEntries: 1,
-			Flags: unix.BPF_F_RDONLY_PROG, Contents: []ebpf.MapKV{{Key: uint32(0), Value: filter.UTF8Table()}}}},
 	} {
 		if *m.to, err = ebpf.NewMap(&m.spec); err != nil {
 			f.Close()
 			return nil, fmt.Errorf("fabric: map %s: %w", m.spec.Name, err)
 		}
 	}
-	err = f.words.open("words", cfg.Words, obj)
+	f.utf8, err = newUTF8Map()
+	if err == nil {
+		err = f.words.open("words", cfg.Words, obj)
+	}
 	if err == nil {
 		err = f.gateWords.open("gatewords", cfg.Gates, obj)
 	}
@@ -120,6 +122,21 @@ func NewFabric(cfg FabricConfig) (*Fabric, error) {
 		f.files = append(f.files, file)
 	}
 	return f, nil
+}
+
+// senderCgroups reports whether socket filters may ask for the sender's cgroup.
+func senderCgroups() (bool, error) {
+	err := haveSenderCgroup()
+	if err != nil && !errors.Is(err, ErrUnsupported) {
+		return false, fmt.Errorf("fabric: %w", err)
+	}
+	return err == nil, nil
+}
+
+// newUTF8Map makes the table by which programs check texts. It never changes.
+func newUTF8Map() (*ebpf.Map, error) {
+	return ebpf.NewMap(&ebpf.MapSpec{Name: "utf8", Type: ebpf.Array, KeySize: 4, ValueSize: filter.UTF8Size, MaxEntries: 1,
+		Flags: unix.BPF_F_RDONLY_PROG, Contents: []ebpf.MapKV{{Key: uint32(0), Value: filter.UTF8Table()}}})
 }
 
 // Files is what a process must keep open so that the gates live on when the

@@ -71,8 +71,9 @@ func (g *Gate) open() (err error) {
 			r.ends[1].blocks.put(g.ServerBlock)
 		}
 	}()
-	f.incarnation++
-	g.incarnation = f.incarnation
+	if g.incarnation, err = f.incarnate(); err != nil {
+		return err
+	}
 	if err = f.calls.Put(g.Index, make([]byte, callsRow)); err != nil {
 		return fmt.Errorf("call table: %w", err)
 	}

@@ -18,18 +18,19 @@ import (
 // it: the page that its verdicts are written to, the ring that gets the
 // records of what it sends, and its counters.
 type Endpoint struct {
-	f        *Fabric
-	id       abi.DomainID
-	cgroup   uint64
-	sender   string // whose buckets of rates it uses; empty: not known
-	page     *ebpf.Map
-	ring     *ebpf.Map
-	counters *ebpf.Map
-	pageFile *os.File
-	ringFile *os.File
-	status   *ebpf.Program
-	blocks   pool
-	routes   int
+	f            *Fabric
+	id           abi.DomainID
+	cgroup       uint64
+	sender       string // whose buckets of rates it uses; empty: not known
+	page         *ebpf.Map
+	ring         *ebpf.Map
+	counters     *ebpf.Map
+	pageFile     *os.File
+	ringFile     *os.File
+	countersFile *os.File
+	status       *ebpf.Program // loaded when it is first needed
+	blocks       pool
+	routes       int
 }
 
 // Counters is what became of the messages that an endpoint sent.
@@ -95,18 +96,24 @@ func (f *Fabric) addEndpoint(id abi.DomainID, sender string, cgroup uint64, bloc
 		e.release()
 		return nil, fmt.Errorf("endpoint of domain %d: freeze its page: %w", id, err)
 	}
-	if e.pageFile, err = dupMap(e.page); err == nil {
-		e.ringFile, err = dupMap(e.ring)
-	}
-	if err != nil {
+	if err := e.files(); err != nil {
 		e.release()
-		return nil, fmt.Errorf("endpoint of domain %d: %w", id, err)
-	}
-	if e.status, err = f.object.load("status", nil, nil, map[string]*ebpf.Map{"page": e.page}); err != nil {
-		e.release()
-		return nil, fmt.Errorf("endpoint of domain %d: %w", id, err)
+		return nil, err
 	}
 	return e, nil
+}
+
+// files makes the descriptors to pass on.
+func (e *Endpoint) files() (err error) {
+	for _, d := range []struct {
+		to **os.File
+		m  *ebpf.Map
+	}{{&e.pageFile, e.page}, {&e.ringFile, e.ring}, {&e.countersFile, e.counters}} {
+		if *d.to, err = dupMap(d.m); err != nil {
+			return fmt.Errorf("endpoint of domain %d: %w", e.id, err)
+		}
+	}
+	return nil
 }
 
 // SenderChecked reports whether this kernel's filters bind senders to their
@@ -146,7 +153,7 @@ func (e *Endpoint) release() error {
 	if e.status != nil {
 		err = e.status.Close()
 	}
-	for _, f := range []*os.File{e.pageFile, e.ringFile} {
+	for _, f := range []*os.File{e.pageFile, e.ringFile, e.countersFile} {
 		if f != nil {
 			f.Close()
 		}
@@ -156,6 +163,12 @@ func (e *Endpoint) release() error {
 
 // word changes the status word of a block. The page is frozen, so a program does it.
 func (e *Endpoint) word(block uint32, op uint32) error {
+	if e.status == nil {
+		var err error
+		if e.status, err = e.f.object.load("status", nil, nil, map[string]*ebpf.Map{"page": e.page}); err != nil {
+			return fmt.Errorf("endpoint of domain %d: %w", e.id, err)
+		}
+	}
 	arg := binary.LittleEndian.AppendUint32(nil, block)
 	arg = binary.LittleEndian.AppendUint32(arg, op)
 	r, err := e.status.Run(&ebpf.RunOptions{Context: arg})
