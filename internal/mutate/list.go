@@ -4,18 +4,28 @@ package main
 var suites = map[string]suite{
 	"filter": {
 		{"kernel", "^(TestBodyRules|TestHeaderRules|TestCallTable|TestPolicyDecides|TestDecideDifferential|TestDeniedAnswerWithoutBody|TestMetadataWithoutBody|TestUnknownField.*|TestFieldLimit|TestLargestMessage|TestCredits|TestStepLimit|TestAbsentMeansZero)$"},
-		{"difftest", "^TestDifferential$"},
+		{"kernel", "^(TestState.*|TestEffects.*|TestOneWordChanges|TestForbidLooksAtState|TestSetState|TestRate.*|TestBucketsAreBounded|TestRaceRefunds|TestLarge.*)$"},
+		{"difftest", "^(TestDifferential|TestConcurrent)$"},
 		{"kernel", "^(FuzzBody|FuzzHeader|TestDifferential)$"},
 	},
+	"kernel": {
+		{"kernel", "^(TestState.*|TestEffects.*|TestSetState|TestRate.*|TestBucketsAreBounded|TestRaceRefunds)$"},
+		{"difftest", "^(TestDifferential|TestConcurrent)$"},
+	},
 	"policy": {
-		{"policy", "^(TestOracle|TestImpliedReply|TestConnectIsAsWideAsCalls)$"},
+		{"policy", "^(TestOracle|TestImpliedReply|TestConnectIsAsWideAsCalls|TestSpare|TestRunning|TestWords|TestEffectsThatMeet|TestRateForms)$"},
+		{"models", "^Test"},
 		{"difftest", "^TestDifferential$"},
 	},
 	"image": {
 		{"image", "^Test"},
 		{"difftest", "^TestDifferential$"},
 	},
+	"ring":   {{"ring", "^Test"}, {"models", "^Test"}},
+	"models": {{"models", "^Test"}, {"difftest", "^TestDifferential$"}},
+	"gate":   {{"gate", "^TestRateIsTold$"}},
 	"eval": {
+		{"policy/eval", "^Test"},
 		{"policy", "^TestOracle$"},
 		{"difftest", "^TestDifferential$"},
 	},
@@ -32,7 +42,9 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = []mutation{
+var mutations = append(statelessMutations, effectMutations...)
+
+var statelessMutations = []mutation{
 	// The decision, as instructions.
 	{what: "< becomes >", file: decideGo, old: "g.compare(asm.JSLT, e.Right", new: "g.compare(asm.JSGT, e.Right"},
 	{what: "<= becomes <", file: decideGo, old: "g.compare(asm.JSLE, e.Right", new: "g.compare(asm.JSLT, e.Right"},
@@ -87,7 +99,7 @@ var mutations = []mutation{
 	// The header, the call table, the answer.
 	{what: "a packet longer than its header says", file: messageH, old: "if (*(__u32 *)(w->win + 12) != len - WARD_HEADER ||", new: "if (*(__u32 *)(w->win + 12) > len - WARD_HEADER ||"},
 	{what: "a reply to another method's call", file: messageH, old: "(__u32)old != (__u32)call) {", new: "(__u16)old != (__u16)call) {"},
-	{what: "a call in a busy slot", file: messageH, old: "if (phase & SLOT_BUSY)\n\t\t\treturn REASON_SLOT_BUSY;", new: ""},
+	{what: "a call in a busy slot", file: messageH, old: "if (phase & (SLOT_BUSY | SLOT_RESERVED))\n\t\t\treturn REASON_SLOT_BUSY;", new: ""},
 	{what: "an unknown flag", file: messageH, old: "if (flags & ~FLAG_METADATA ||", new: "if (flags & ~(FLAG_METADATA | 2) ||"},
 	{what: "a deadline in a reply", file: messageH, old: "if (K_DIR && *(__u64 *)(w->win + 16))", new: "if (K_DIR && *(__u64 *)(w->win + 16) == 1)"},
 	{what: "commit before the decision: denied calls take their slot", file: messageH, old: "if (ok || (w->known == 2 && K_DIR && w->kind != KIND_CREDIT)) {", new: "if (ok || (w->known == 2 && w->kind != KIND_CREDIT)) {"},

@@ -1,7 +1,7 @@
 // Mutate breaks the compiler and the filter, one way at a time, in a copy of
 // the tree, and runs the tests there: each must catch it.
 //
-//	go run ./internal/mutate [-run REGEXP] [-list]
+//	go run ./internal/mutate [-run REGEXP] [-list] [-jobs N] [-table FILE]
 //
 // What a mutation is worth shows in who catches it: the tests named for each
 // exercise what the code does, on a kernel or against Cedar. Golden files of
@@ -23,6 +23,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +45,8 @@ type suite []struct{ pkg, run string }
 func main() {
 	only := flag.String("run", "", "only mutations whose description matches this `regexp`")
 	list := flag.Bool("list", false, "print the mutations and end")
+	jobs := flag.Int("jobs", 2, "mutations that are tried at the same time, each in a copy of the tree")
+	table := flag.String("table", "", "write a table of which test caught which mutation, in Markdown, into this `file`")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
 	if err != nil {
@@ -62,10 +66,23 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	survived, err := run(ctx, chosen)
+	results, err := run(ctx, chosen, max(*jobs, 1))
 	if err != nil {
 		exit(err)
 	}
+	if *table != "" {
+		if err := os.WriteFile(*table, tableOf(results), 0o644); err != nil {
+			exit(err)
+		}
+	}
+	survived := 0
+	for _, r := range results {
+		if r.caught == "" {
+			survived++
+			fmt.Println("SURVIVED", r.what)
+		}
+	}
+	fmt.Printf("%d mutations, %d caught, %d survived\n", len(results), len(results)-survived, survived)
 	if survived > 0 {
 		os.Exit(1)
 	}
@@ -76,33 +93,69 @@ func exit(err error) {
 	os.Exit(2)
 }
 
-func run(ctx context.Context, chosen []mutation) (survived int, err error) {
-	dir, err := os.MkdirTemp("", "mutate-")
+// A result is what became of a mutation.
+type result struct {
+	*mutation
+	caught string // package and test; empty: by none
+}
+
+// run tries the mutations in as many copies of the tree as there are jobs.
+func run(ctx context.Context, chosen []mutation, jobs int) ([]result, error) {
+	top, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	if err := copyTree(ctx, dir); err != nil {
-		return 0, err
-	}
-	if err := baseline(ctx, dir, chosen); err != nil {
-		return 0, err
-	}
-	for i, m := range chosen {
-		begin := time.Now()
-		by, err := try(ctx, dir, &m)
-		if err != nil {
-			return survived, fmt.Errorf("%s (%s): %w", m.what, m.file, err)
+	defer os.RemoveAll(top)
+	var dirs []string
+	for i := range jobs {
+		dirs = append(dirs, filepath.Join(top, fmt.Sprint(i)))
+		if err := copyTree(ctx, dirs[i]); err != nil {
+			return nil, err
 		}
-		outcome := "caught by " + by
+	}
+	if err := baseline(ctx, dirs[0], chosen); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	results := make([]result, len(chosen))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for _, dir := range dirs {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(chosen) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				m := &chosen[i]
+				begin := time.Now()
+				by, err := try(ctx, dir, m)
+				if err != nil {
+					cancel(fmt.Errorf("%s (%s): %w", m.what, m.file, err))
+					return
+				}
+				results[i] = result{m, by}
+				outcome := "caught by " + by
+				if by == "" {
+					outcome = "SURVIVED"
+				}
+				fmt.Printf("%3d/%d  %-60s %s (%.0f s)\n", i+1, len(chosen), m.what, outcome, time.Since(begin).Seconds())
+			}
+		})
+	}
+	wg.Wait()
+	return results, context.Cause(ctx)
+}
+
+// tableOf is the results in Markdown.
+func tableOf(results []result) []byte {
+	var b bytes.Buffer
+	b.WriteString("| mutation | in | caught by |\n|---|---|---|\n")
+	for _, r := range results {
+		by := r.caught
 		if by == "" {
-			survived++
-			outcome = "SURVIVED"
+			by = "**nothing**"
 		}
-		fmt.Printf("%2d/%d  %-60s %s (%.0f s)\n", i+1, len(chosen), m.what, outcome, time.Since(begin).Seconds())
+		fmt.Fprintf(&b, "| %s | `%s` | %s |\n", strings.ReplaceAll(r.what, "|", "\\|"), r.file, by)
 	}
-	fmt.Printf("%d mutations, %d caught, %d survived\n", len(chosen), len(chosen)-survived, survived)
-	return survived, nil
+	return b.Bytes()
 }
 
 // copyTree copies what git knows of, as it stands in the working tree.
