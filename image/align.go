@@ -19,7 +19,8 @@ import (
 // that image. Neither argument is changed, but the result shares memory with fresh.
 //
 // It is an error if a state that both have lies elsewhere or has other values:
-// the words of the running system could not be kept.
+// the words of the running system could not be kept. So is a new state in the
+// place of one that is gone.
 //
 // Preconditions: both pass Check.
 func Align(running, fresh *Image) (*Image, error) {
@@ -35,6 +36,7 @@ func Align(running, fresh *Image) (*Image, error) {
 	a.out.Groups, a.groups = merge(running.Groups, fresh.Groups)
 	a.cells()
 	a.renumber()
+	a.children()
 	a.remnants()
 	if err := a.out.Check(); err != nil {
 		return nil, fmt.Errorf("the new policy does not fit beside the running one, start the system again: %w", err)
@@ -136,7 +138,10 @@ func (a *aligner) cells() {
 	a.out.Words = max(a.old.Words, a.new.Words)
 }
 
-// states reports a state whose cell does not stand where the running one does.
+// states reports a state whose cell does not stand where the running one does,
+// and a new one that stands where another of the running image does: a message
+// that is judged by the old policy after the new state got its first value, and
+// before the filters are swapped, would give it another one.
 func (a *aligner) states() error {
 	type instance struct {
 		name   string
@@ -152,6 +157,9 @@ func (a *aligner) states() error {
 		s := &a.out.States[c.State]
 		was := cells[instance{s.Name, c.Domain}]
 		if was == nil {
+			if other := a.occupied(c); other != "" {
+				return fmt.Errorf("state %s would take the place in memory of state %s, which filters may change until the new policy is in force: take the old one away first, and add the new one in another reload", s.Name, other)
+			}
 			continue
 		}
 		before := a.old.States[was.State].Values
@@ -163,6 +171,16 @@ func (a *aligner) states() error {
 		}
 	}
 	return nil
+}
+
+// occupied returns the name of a state of the running image that has bits of c.
+func (a *aligner) occupied(c *Cell) string {
+	for i := range a.old.Cells {
+		if o := &a.old.Cells[i]; o.Word == c.Word && o.Mask()&c.Mask() != 0 {
+			return a.old.States[o.State].Name
+		}
+	}
+	return ""
 }
 
 func (a *aligner) domainOf(d abi.DomainID) abi.DomainID {

@@ -147,9 +147,13 @@ func TestAlignRefuses(t *testing.T) {
 		{"another system", func(i *Image) { i.Name = "other" }, `the system "other"`},
 		{"a state elsewhere", func(i *Image) { i.Cells[0].Shift = 1 }, "cannot keep its place"},
 		{"values in another order", func(i *Image) { i.States[0].Values = []string{"on", "off"} }, "its values may only get more"},
+		{"a new state where one is that goes", func(i *Image) { i.States[0].Name, i.Cells = "other", i.Cells[:1] }, "would take the place in memory of state mode"},
 		{"a value less", func(i *Image) { i.States[0].Values = []string{"off"} }, "its values may only get more"},
 	} {
 		fresh := live(true)
+		if _, err := Align(live(false), fresh); err != nil {
+			t.Fatal("a control:", err)
+		}
 		test.change(fresh)
 		if _, err := Align(live(false), fresh); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", test.what, err, test.want)

@@ -478,7 +478,8 @@ func (l *layout) tooMany(cells []uint32) {
 }
 
 // keep gives the cells that the running image has the places that they have
-// there, so that a reload keeps what they hold.
+// there, so that a reload keeps what they hold, and no other cell a place that
+// is in use there.
 func (l *layout) keep() {
 	if l.running == nil {
 		return
@@ -512,7 +513,12 @@ func (l *layout) keep() {
 		}
 		c.Word, c.Shift, c.Bits = k.Word, k.Shift, k.Bits
 		l.placed[i] = true
-		l.taken[c.Word] |= c.Mask()
+	}
+	// Also the places of states that are gone: the filters that run until the
+	// reload is done may still change them.
+	for i := range l.running.Cells {
+		k := &l.running.Cells[i]
+		l.taken[k.Word] |= k.Mask()
 	}
 }
 

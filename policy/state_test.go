@@ -127,6 +127,7 @@ func TestRunning(t *testing.T) {
 		{"a domain more, in front", "domains:\n", "domains:\n  another: {program: /bin/another}\n", keepText, ""},
 		{"a domain less", "  clerk: {program: /bin/clerk}\n", "", keepText, ""},
 		{"a state more", "state:\n", "state:\n  a: {per: domain, values: [x, y]}\n  b: {per: gate, values: [x, y]}\n  c: {per: system, values: [x, y, z]}\n", keepText, ""},
+		{"another instead", "mode: {per: system", "modus: {per: system", keepText, ""},
 		{"a value more", "[low, middle, high]", "[low, middle, high, higher]", keepText, ""},
 		{"other moves", "moves: {normal: [locked]}", "moves: {normal: [locked], locked: [normal]}", keepText, ""},
 		{"a value in between", "[low, middle, high]", "[low, lower, middle, high]", keepText, `system.yaml:8:38: error: state level: value 2 is "middle" in the running system`},
@@ -149,6 +150,14 @@ func TestRunning(t *testing.T) {
 				t.Fatal(l)
 			}
 			now := places(img)
+			for i := range img.Cells {
+				for k := range old.Cells {
+					a, b := &img.Cells[i], &old.Cells[k]
+					if x, y := eval.Cell(img, uint32(i)), eval.Cell(old, uint32(k)); x != y && a.Word == b.Word && a.Mask()&b.Mask() != 0 {
+						t.Errorf("%s has bits that were those of %s", x, y)
+					}
+				}
+			}
 			for cell, at := range places(old) {
 				if p, ok := now[cell]; ok && p != at {
 					t.Errorf("%s was at %s, is at %s", cell, at, p)
