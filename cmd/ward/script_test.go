@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ func TestSessions(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	var sessions atomic.Int32
 	testscript.Run(t, testscript.Params{
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"until": until},
 		Dir:                 "testdata",
@@ -42,7 +44,7 @@ func TestSessions(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TOP", top)
 			e.Setenv("BIN", bin)
-			e.Setenv("SYSTEM", fmt.Sprintf("ts%d", os.Getpid())) // a name that no other run has
+			e.Setenv("SYSTEM", fmt.Sprintf("ts%d-%d", os.Getpid(), sessions.Add(1))) // a name that no other session has
 			e.Setenv("PATH", e.Getenv("PATH")+string(filepath.ListSeparator)+bin)
 			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 				e.Setenv(name, goEnv(name))
