@@ -21,7 +21,7 @@ import (
 // (the name server's, and what has not been built), and files need not exist.
 func (img *Image) Check() error {
 	c := checker{img: img}
-	for _, step := range []func() error{c.system, c.policies, c.messages, c.interfaces, c.domains, c.states, c.routes} {
+	for _, step := range []func() error{c.system, c.policies, c.messages, c.interfaces, c.domains, c.states, c.routes, c.children} {
 		if err := step(); err != nil {
 			return fmt.Errorf("policy image: %w", err)
 		}
@@ -170,8 +170,8 @@ func (c *checker) domain(d *Domain, sockets map[string]bool) error {
 	if d.Ring.Level < 0 || d.Ring.Level > 31 || !isText(d.Ring.Name, 64) {
 		return fmt.Errorf("ring %d %q: levels are 0 to 31, and each has a name", d.Ring.Level, clip(d.Ring.Name))
 	}
-	if d.Quota.CPUWeight > 10000 {
-		return fmt.Errorf("CPU weight %d: 1 to 10000 are possible", d.Quota.CPUWeight)
+	if err := d.Quota.check(); err != nil {
+		return err
 	}
 	paths := map[string]bool{}
 	for _, f := range d.Files {

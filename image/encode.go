@@ -13,7 +13,7 @@ import (
 // Magic is how an encoded image begins; Version, a little-endian uint32, follows.
 const (
 	Magic   = "WARDIMAG"
-	Version = 2
+	Version = 3
 )
 
 // Limits of what Decode and Check accept.
@@ -52,6 +52,7 @@ var sections = []struct {
 		list(c, &i.Cells, (*codec).cell)
 		c.u32(&i.Words)
 	}},
+	{"children", (*codec).children},
 }
 
 // Encode writes img. The same image gives the same bytes; a nil and an empty

@@ -17,6 +17,8 @@ type Image struct {
 	States     []State    // declared state
 	Cells      []Cell     // where each instance of a state lives
 	Words      uint32     // words of state that the cells of domains and of the system take
+	Spawns     []Spawn    // who may make children of what; what is not there is denied
+	Grants     []Grant    // who may delegate what to whom; what is not there is denied
 }
 
 // Per says what has an instance of a state of its own.
@@ -112,6 +114,9 @@ type Domain struct {
 	Names   bool   // this is the name server
 	Start   Verdict
 	Quota   Quota
+
+	Template bool     // children are made of it; it is not started itself
+	Children Children // of this domain
 }
 
 // A Pin is a file of the host whose content is fixed.
@@ -157,13 +162,16 @@ type Export struct {
 	Publish   Verdict
 }
 
-// Quota bounds what a domain uses. 0 means the default of the creator or the monitor.
+// Quota bounds what a domain uses, as the system says it. 0 means the default: see Image.Limits.
 type Quota struct {
-	Processes uint32
+	Processes uint32 // and threads
 	Memory    uint64 // bytes
 	CPUWeight uint32 // 1 to 10,000, as cgroup v2's cpu.weight
-	Files     uint32 // open descriptors
+	CPU       uint32 // hard limit, percent of one processor; 0: none
+	Files     uint32 // open descriptors of one process
+	FileSize  uint64 // bytes of one file that it writes
 	Gates     uint32 // gate ends that the domain may hold
+	Messages  uint32 // requests a second that it sends to servers, all gates together; 0: no limit
 }
 
 // An Interface is a protobuf service.

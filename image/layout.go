@@ -33,8 +33,11 @@ func (c *codec) domain(d *Domain) {
 	c.u32(&d.Quota.Processes)
 	c.u64(&d.Quota.Memory)
 	c.u32(&d.Quota.CPUWeight)
+	c.u32(&d.Quota.CPU)
 	c.u32(&d.Quota.Files)
+	c.u64(&d.Quota.FileSize)
 	c.u32(&d.Quota.Gates)
+	c.u32(&d.Quota.Messages)
 }
 
 func (c *codec) file(f *File) {

@@ -66,7 +66,6 @@ func Compile(sys *system.System, set *interfaces.Set, files []Source, options ..
 func newCompiler(sys *system.System, set *interfaces.Set, files []Source, findings *diag.List) *compiler {
 	c := &compiler{world: newWorld(sys, set, findings), img: &image.Image{Name: sys.Name.Value},
 		routes: map[routeKey]*route{}, own: map[*action][]*source{}, implied: map[string]uint32{}}
-	c.unsupported()
 	c.findMembers()
 	c.makeCells()
 	c.sources = readAll(files, findings)
@@ -90,18 +89,6 @@ func rank(s *source) int {
 		return 0
 	}
 	return 1
-}
-
-// unsupported refuses what system.yaml may say but this version does not do.
-func (c *compiler) unsupported() {
-	refuse := func(s system.String, key string) {
-		if s.Value != "" {
-			c.findings.Errorf(s.Pos, "remove it", "%s is not supported by this version yet", key)
-		}
-	}
-	for _, d := range c.sys.Domains {
-		refuse(d.Inherit, "inherit")
-	}
 }
 
 // build makes the image of policies without errors.
@@ -128,6 +115,8 @@ func (c *compiler) build() {
 	c.transitions()
 	c.buildDomains()
 	c.buildRoutes()
+	c.children()
+	c.grants()
 	c.layout()
 	if !c.findings.Failed() {
 		c.lint()

@@ -25,6 +25,7 @@ type tuple struct {
 	object              string
 	action              *action
 	iface               string // context.interface of publish, lookup and connect
+	entry               string // context.entry of grant
 }
 
 // residualKey is what of a tuple a residual depends on; the rest is zero.
@@ -46,7 +47,7 @@ func (c *compiler) residual(s *source, t tuple) image.Expr {
 		key.t.action = nil
 	}
 	if s.uses&syntax.Context == 0 {
-		key.ctx, key.t.iface = nil, ""
+		key.ctx, key.t.iface, key.t.entry = nil, "", ""
 	}
 	if e, ok := s.residuals[key]; ok {
 		return e
@@ -61,6 +62,9 @@ func (c *compiler) foldAll(s *source, t tuple) image.Expr {
 	f.env = cedar.Env{Entities: c.entities, Action: t.action.uid, Principal: c.uidOf(t.principal, ""), Resource: c.uidOf(t.resource, t.object)}
 	if t.iface != "" {
 		f.env.Context = cedar.NewRecord(map[cedar.String]cedar.Value{"interface": cedar.String(t.iface)})
+	}
+	if t.entry != "" {
+		f.env.Context = cedar.NewRecord(map[cedar.String]cedar.Value{"entry": cedar.String(t.entry)})
 	}
 	return c.foldConditions(s, f)
 }

@@ -271,6 +271,7 @@ func (w *world) addWardActions(add func(*action, ...cedar.UID)) {
 		}
 	}
 	iface := recordType("context", &attr{name: "interface", typ: &typ{kind: text, names: known, field: "the name of an interface"}})
+	entry := recordType("context", &attr{name: "entry", typ: &typ{kind: text, names: &closed{what: "entry point", names: w.entryNames()}, field: "an entry point"}})
 	none := recordType("context")
 	clients := []string{typeDomain}
 	if slices.Contains(w.socket, true) {
@@ -293,8 +294,9 @@ func (w *world) addWardActions(add func(*action, ...cedar.UID)) {
 		{"open.execute", none, []string{typeDomain}, []string{typeObject}, []cedar.UID{open}, false},
 		{"open.listen", none, []string{typeDomain}, []string{typeObject}, []cedar.UID{open}, false},
 		{"open.connect", none, []string{typeDomain}, []string{typeObject}, []cedar.UID{open}, false},
-		{"spawn", none, []string{typeDomain}, []string{typeDomain}, nil, true},
-		{"grant", none, []string{typeDomain}, []string{typeDomain}, nil, true},
+		{"spawn", none, []string{typeDomain}, []string{typeDomain}, nil, false},
+		{"adopt", none, []string{typeDomain}, []string{typeDomain}, nil, false},
+		{"grant", entry, []string{typeDomain}, []string{typeDomain}, nil, false},
 		{"create", none, []string{typeDomain}, []string{typeObject}, nil, true},
 		{"reload", none, []string{typeUser}, []string{typeSystem}, nil, true},
 		{"run", none, []string{typeUser}, []string{typeJob}, nil, true},

@@ -138,13 +138,14 @@ func (b *builder) domain(name String, v *value) *Domain {
 		Args: v.strings("args"), Root: v.string("root"),
 		Needs: b.unique(v.strings("needs"), "needed domain"),
 		Tmp:   v.number("tmp"), Once: v.get("once") != nil && v.get("once").yes,
-		Inherit: v.string("inherit"),
 	}
 	if q := v.get("quota"); q != nil {
 		d.Quota = Quota{Processes: uint32(q.number("processes")), Memory: q.number("memory"),
-			CPUWeight: uint32(q.number("cpu_weight")), Files: uint32(q.number("files")), Gates: uint32(q.number("gates"))}
+			CPUWeight: uint32(q.number("cpu_weight")), CPU: uint32(q.number("cpu")), Files: uint32(q.number("files")), FileSize: q.number("file_size"),
+			Gates: uint32(q.number("gates")), Messages: uint32(q.number("messages"))}
 	}
 	b.daemon(d, v)
+	b.children(d, v)
 	b.program(d, v)
 	b.environment(d, v.get("env"))
 	b.files(d, v.get("files"))

@@ -91,8 +91,12 @@ type Domain struct {
 	Restart String // "", RestartNever, RestartOnFailure or RestartAlways
 	Grace   uint64 // seconds between SIGTERM and SIGKILL; 0: the system's
 	Notify  bool   // says by sd_notify that it is ready
-	Inherit String // "" or "none"
-	Quota   Quota
+	Inherit String // "", InheritNone or InheritAll; "" with Passes: those
+
+	Template bool     // children are made of it
+	Passes   []String // entry points, pkg.Service/Method, that children get without asking
+	Children Children
+	Quota    Quota
 
 	Names    bool // the name server
 	Implicit bool // not in the file
@@ -126,13 +130,16 @@ type Export struct {
 	Pos       diag.Pos
 }
 
-// Quota bounds; 0: default.
+// Quota bounds; 0: default. The fields are those of image.Quota.
 type Quota struct {
 	Processes uint32 // and threads
 	Memory    uint64 // bytes
 	CPUWeight uint32 // 1 to 10,000
-	Files     uint32 // open descriptors
+	CPU       uint32 // percent of one processor
+	Files     uint32 // open descriptors of one process
+	FileSize  uint64 // bytes of one file
 	Gates     uint32 // gate ends
+	Messages  uint32 // requests a second
 }
 
 // Metadata declares a metadata key and the largest value, in bytes.
