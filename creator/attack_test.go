@@ -362,7 +362,8 @@ func TestAttackExhaust(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			run := func(t *testing.T, without kernel.Defence, args []string) int {
 				d := image.Domain{Name: "attacker", Program: hostile, Args: append([]string{c.name}, args...), Host: true, Tmp: 1 << 20}
-				if without == 0 { // a cgroup with the pids controller bounds processes as well
+				d.Quota = image.Quota{Processes: 4096} // the control's, which its cgroup keeps
+				if without == 0 {
 					d.Quota = image.Quota{Processes: 40, Files: 64}
 				}
 				out, _ := newWorld(t, without, d).result(0)

@@ -39,6 +39,7 @@ type Client struct {
 	conn  *os.File
 	fd    int
 	exits chan Exit
+	hits  chan Hit
 
 	mu      sync.Mutex
 	seq     uint32
@@ -55,7 +56,7 @@ type answer struct {
 
 // NewClient takes over the asking end of the channel.
 func NewClient(conn *os.File) *Client {
-	c := &Client{conn: conn, fd: int(conn.Fd()), exits: make(chan Exit), waiting: map[uint32]chan answer{}}
+	c := &Client{conn: conn, fd: int(conn.Fd()), exits: make(chan Exit), hits: make(chan Hit, maxHits), waiting: map[uint32]chan answer{}}
 	c.more = sync.NewCond(&c.mu)
 	go c.read()
 	go c.deliver()
@@ -174,6 +175,12 @@ func (c *Client) read() {
 			closeFiles(files)
 			continue
 		}
+		if m.op == opHit {
+			c.hit(m)
+			c.mu.Unlock()
+			closeFiles(files)
+			continue
+		}
 		ch, ok := c.waiting[m.seq]
 		delete(c.waiting, m.seq)
 		if ok {
@@ -191,6 +198,7 @@ func (c *Client) read() {
 	c.waiting = nil
 	c.ended = true
 	c.more.Signal()
+	close(c.hits)
 	c.conn.Close()
 	c.mu.Unlock()
 }

@@ -29,16 +29,8 @@ func (c *creator) spawn(id abi.DomainID, control, output *os.File) (_ *running, 
 			r.close()
 		}
 	}()
-	if c.tree != nil {
-		r.cgroup, err = c.tree.New(dirName(d.Name, id), kernel.CgroupLimits{
-			Memory: d.Quota.Memory, CPUWeight: d.Quota.CPUWeight, Processes: d.Quota.Processes,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("start %s: %w", d.Name, err)
-		}
-		s.Cgroup = r.cgroup
-	} else if d.Quota.Memory != 0 || d.Quota.CPUWeight != 0 {
-		return nil, fmt.Errorf("start %s: its quota of memory or CPU cannot be enforced: %w", d.Name, kernel.ErrNoCgroup2)
+	if err := c.limit(r, s); err != nil {
+		return nil, fmt.Errorf("start %s: %w", d.Name, err)
 	}
 	if s.Network.Guarded() {
 		if r.cgroup == nil {
@@ -53,6 +45,9 @@ func (c *creator) spawn(id abi.DomainID, control, output *os.File) (_ *running, 
 		return nil, err
 	}
 	r.process = p
+	if r.cgroup != nil {
+		r.cgroup.Born()
+	}
 	return r, nil
 }
 
@@ -66,7 +61,6 @@ func (c *creator) sandbox(id abi.DomainID) (*kernel.Sandbox, error) {
 	s := &kernel.Sandbox{
 		Name: d.Name, Program: d.Program, Digest: d.Digest, Args: d.Args, Host: d.Host, Env: append([]string(nil), d.Env...),
 		UID: c.uid(id), GID: c.uid(id), Tmp: d.Tmp, Network: n, Without: c.cfg.without,
-		Limits: kernel.Limits{Processes: d.Quota.Processes, Files: d.Quota.Files},
 	}
 	s.Copies = &c.copies
 	for _, p := range d.Pins {

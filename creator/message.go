@@ -24,6 +24,7 @@ const (
 	opFailed  op = 18 // text
 	// Unasked, seq 0.
 	opExited op = 19 // domain, pid, arg: wait status, cgroup: addresses that it was refused
+	opHit    op = 20 // domain, arg: a Limit, cgroup: how often since the last time
 )
 
 // Bits of arg in opStarted.

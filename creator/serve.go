@@ -28,6 +28,7 @@ type creator struct {
 	img     *image.Image
 	cfg     Config
 	tree    *kernel.CgroupTree // nil: no cgroup v2
+	events  *events
 	running map[abi.DomainID]*running
 	copies  kernel.Copies // of pinned programs
 }
@@ -67,6 +68,11 @@ func Serve(conn *os.File, img *image.Image, cfg Config) error {
 	if name == "" {
 		name = fmt.Sprintf("ward-%s.%d", img.Name, os.Getpid())
 	}
+	var err error
+	if c.events, err = newEvents(c.fd); err != nil {
+		return err
+	}
+	defer c.events.close()
 	tree, err := kernel.NewCgroupTree(name)
 	switch {
 	case errors.Is(err, kernel.ErrNoCgroup2):
@@ -85,27 +91,22 @@ func Serve(conn *os.File, img *image.Image, cfg Config) error {
 // loop serves until the end. It returns nil after a stop.
 func (c *creator) loop() error {
 	for {
-		fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
-		var order []*running
-		for _, r := range c.running {
-			fds = append(fds, unix.PollFd{Fd: int32(r.process.Pidfd.Fd()), Events: unix.POLLIN})
-			order = append(order, r)
-		}
-		if _, err := unix.Poll(fds, -1); err != nil {
-			if err == unix.EINTR {
-				continue
-			}
-			return fmt.Errorf("creator: poll: %w", err)
+		ready, err := c.events.wait()
+		if err != nil {
+			return err
 		}
 		// Ends first: a request to start the domain again finds it ended.
-		for i, r := range order {
-			if fds[i+1].Revents != 0 {
+		for _, id := range ready.ended {
+			if r := c.running[id]; r != nil {
 				if err := c.reap(r); err != nil {
 					return err
 				}
 			}
 		}
-		if fds[0].Revents == 0 {
+		if err := c.report(ready.hits); err != nil {
+			return err
+		}
+		if !ready.request {
 			continue
 		}
 		m, files, err := receive(c.fd)
@@ -150,6 +151,13 @@ func (c *creator) start(m message, files []*os.File) (bool, error) {
 		return false, c.fail(m, "%v", err)
 	}
 	c.running[id] = r
+	if err := c.events.add(int(r.process.Pidfd.Fd()), int32(id)); err != nil {
+		return false, err
+	}
+	if err := c.watch(r); err != nil {
+		unix.PidfdSendSignal(int(r.process.Pidfd.Fd()), unix.SIGKILL, nil, 0)
+		return false, c.fail(m, "start %s: %v", d.Name, err)
+	}
 	a := message{op: opStarted, seq: m.seq, domain: m.domain, pid: uint32(r.process.PID), uid: c.uid(id)}
 	if r.cgroup != nil {
 		a.cgroup = r.cgroup.ID
@@ -216,6 +224,7 @@ func (c *creator) reap(r *running) error {
 		}
 	}
 	delete(c.running, r.domain)
+	c.unwatch(r)
 	r.process.Pidfd.Close()
 	var refused uint64
 	if r.guard != nil {

@@ -24,31 +24,40 @@ var ErrNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted (mount -t cgrou
 // domain. Version 2 serves as identity, and to kill; limits are set in
 // whichever version has the controller.
 type CgroupTree struct {
-	name string
-	path string            // in the v2 hierarchy
-	v1   map[string]string // controller: mount point of its v1 hierarchy
-	made map[string]bool   // v1 directories of this tree
-}
-
-// CgroupLimits bound what all processes of a domain use together. 0: no limit
-// of its own. A limit that no controller can enforce is an error.
-type CgroupLimits struct {
-	Memory    uint64 // bytes
-	CPUWeight uint32 // 1 to 10,000; 100 is what others have
-	Processes uint32 // set where v2 has the controller; RLIMIT_NPROC is set anyway
+	name    string
+	path    string            // in the v2 hierarchy
+	v1      map[string]string // controller: where its v1 hierarchy is mounted, and below it the caller's own cgroup
+	made    map[string]bool   // v1 directories of this tree
+	enabled map[string]bool   // v2 controllers that children have, or cannot have
+	weights map[string]uint64 // CPU weight of each domain, by path
+	weight  uint64            // that is set for all together; 0: none
 }
 
 // A Cgroup is the cgroup of one domain.
 type Cgroup struct {
 	ID   uint64 // as bpf_get_current_cgroup_id returns it
 	Path string
+	// Where the limits are set: files that say what is used and refused. A
+	// controller that sets none has none.
+	Limits map[string]string // controller: directory
+
+	tree *CgroupTree
 	dir  *os.File
-	v1   []*os.File // cgroup.procs of v1 cgroups to join
+	v1   []*os.File // tasks of v1 cgroups to join
 	v1s  []string
 }
 
-// cgroupMounts reads where the hierarchies are mounted.
+// cgroupMounts returns where v2 is mounted, and for each controller of v1 the
+// cgroup in which this process is.
 func cgroupMounts() (v2 string, v1 map[string]string, err error) {
+	if v2, v1, err = readMounts(); err == nil {
+		err = below(v1)
+	}
+	return v2, v1, err
+}
+
+// readMounts reads where the hierarchies are mounted.
+func readMounts() (v2 string, v1 map[string]string, err error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return "", nil, err
@@ -77,6 +86,28 @@ func cgroupMounts() (v2 string, v1 map[string]string, err error) {
 	return v2, v1, nil
 }
 
+// below adds to each v1 hierarchy the cgroup in which this process is: what
+// bounds it, a container or a service, bounds the domains too. (No process of
+// its own stands in the way, as it would in v2.)
+func below(v1 map[string]string) error {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(text)) { // 4:memory:/path
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) != 3 || f[0] == "0" {
+			continue
+		}
+		for _, c := range strings.Split(f[1], ",") {
+			if at := v1[c]; at != "" && isDir(filepath.Join(at, f[2])) {
+				v1[c] = filepath.Join(at, f[2])
+			}
+		}
+	}
+	return nil
+}
+
 // NewCgroupTree makes the cgroup of a system. The name must be a file name
 // that nothing else uses.
 func NewCgroupTree(name string) (*CgroupTree, error) {
@@ -87,7 +118,7 @@ func NewCgroupTree(name string) (*CgroupTree, error) {
 	if v2 == "" {
 		return nil, ErrNoCgroup2
 	}
-	t := &CgroupTree{name: name, path: filepath.Join(v2, name), v1: v1, made: map[string]bool{}}
+	t := &CgroupTree{name: name, path: filepath.Join(v2, name), v1: v1, made: map[string]bool{}, enabled: map[string]bool{}, weights: map[string]uint64{}}
 	if err := os.Mkdir(t.path, 0o755); err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
@@ -96,91 +127,6 @@ func NewCgroupTree(name string) (*CgroupTree, error) {
 
 // Path returns the directory of the tree in the v2 hierarchy.
 func (t *CgroupTree) Path() string { return t.path }
-
-// New makes the cgroup of a domain.
-func (t *CgroupTree) New(domain string, l CgroupLimits) (_ *Cgroup, err error) {
-	c := &Cgroup{Path: filepath.Join(t.path, domain)}
-	if err := os.Mkdir(c.Path, 0o755); err != nil {
-		return nil, fmt.Errorf("cgroup: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			c.Remove()
-		}
-	}()
-	if c.dir, err = os.Open(c.Path); err != nil {
-		return nil, fmt.Errorf("cgroup: %w", err)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(c.dir.Fd()), &st); err != nil {
-		return nil, fmt.Errorf("cgroup %s: %w", c.Path, err)
-	}
-	c.ID = st.Ino
-	if l.Memory != 0 {
-		if err := t.limit(c, "memory", "memory.max", l.Memory, "memory.limit_in_bytes", l.Memory); err != nil {
-			return nil, err
-		}
-	}
-	if l.CPUWeight != 0 {
-		// A v1 share of 1,024 corresponds to a v2 weight of 100.
-		if err := t.limit(c, "cpu", "cpu.weight", uint64(l.CPUWeight), "cpu.shares", max(2, uint64(l.CPUWeight)*1024/100)); err != nil {
-			return nil, err
-		}
-	}
-	if l.Processes != 0 && t.enable("pids") {
-		if err := writeControl(c.Path, "pids.max", uint64(l.Processes)); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
-}
-
-// limit writes one limit where its controller is.
-func (t *CgroupTree) limit(c *Cgroup, controller, file string, value uint64, fileV1 string, valueV1 uint64) error {
-	if t.enable(controller) {
-		return writeControl(c.Path, file, value)
-	}
-	mount, ok := t.v1[controller]
-	if !ok {
-		return fmt.Errorf("cgroup: the %s controller is in no mounted hierarchy; mount it, or leave the quota out", controller)
-	}
-	top := filepath.Join(mount, t.name)
-	if err := os.Mkdir(top, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("cgroup: %w", err)
-	}
-	t.made[top] = true
-	dir := filepath.Join(top, filepath.Base(c.Path))
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("cgroup: %w", err)
-	}
-	c.v1s = append(c.v1s, dir)
-	if err := writeControl(dir, fileV1, valueV1); err != nil {
-		return err
-	}
-	procs, err := os.OpenFile(filepath.Join(dir, "cgroup.procs"), os.O_WRONLY, 0)
-	if err != nil {
-		return fmt.Errorf("cgroup: %w", err)
-	}
-	c.v1 = append(c.v1, procs)
-	return nil
-}
-
-// enable makes a v2 controller available to the children of the tree, and
-// says whether it could.
-func (t *CgroupTree) enable(controller string) bool {
-	for _, dir := range []string{filepath.Dir(t.path), t.path} {
-		if !hasWord(filepath.Join(dir, "cgroup.controllers"), controller) {
-			return false
-		}
-		if hasWord(filepath.Join(dir, "cgroup.subtree_control"), controller) {
-			continue
-		}
-		if os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0) != nil {
-			return false
-		}
-	}
-	return true
-}
 
 func hasWord(file, word string) bool {
 	b, err := os.ReadFile(file)
@@ -196,7 +142,16 @@ func hasWord(file, word string) bool {
 }
 
 func writeControl(dir, file string, value uint64) error {
-	if err := os.WriteFile(filepath.Join(dir, file), strconv.AppendUint(nil, value, 10), 0); err != nil {
+	return writeText(dir, file, strconv.FormatUint(value, 10))
+}
+
+func writeText(dir, file, text string) error {
+	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
 		return fmt.Errorf("cgroup: %w", err)
 	}
 	return nil
@@ -212,12 +167,8 @@ func (c *Cgroup) Kill() error {
 
 // Remove removes the cgroup; its processes must have ended or be about to.
 func (c *Cgroup) Remove() error {
-	if c.dir != nil {
-		c.dir.Close()
-	}
-	for _, f := range c.v1 {
-		f.Close()
-	}
+	c.Born()
+	c.tree.forget(c)
 	errs := []error{removeCgroup(c.Path)}
 	for _, d := range c.v1s {
 		errs = append(errs, removeCgroup(d))
