@@ -60,7 +60,7 @@ func (c *creator) sandbox(id abi.DomainID) (*kernel.Sandbox, error) {
 	}
 	s := &kernel.Sandbox{
 		Name: d.Name, Program: d.Program, Digest: d.Digest, Args: d.Args, Host: d.Host, Env: append([]string(nil), d.Env...),
-		UID: c.uid(id), GID: c.uid(id), Tmp: d.Tmp, Network: n, Without: c.cfg.without,
+		UID: c.uid(id), GID: c.uid(id), Tmp: d.Tmp, Network: n, Without: c.cfg.Without,
 	}
 	s.Copies = &c.copies
 	for _, p := range d.Pins {

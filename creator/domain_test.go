@@ -108,7 +108,7 @@ func newWorld(t *testing.T, without kernel.Defence, domains ...image.Domain) *wo
 	}
 	w := &world{t: t, served: make(chan error, 1), img: &image.Image{Name: "test", Domains: domains}}
 	go func() {
-		w.served <- Serve(os.NewFile(uintptr(pair[1]), "creator"), w.img, Config{UIDBase: testUIDs, Cgroup: cgroupName(), without: without})
+		w.served <- Serve(os.NewFile(uintptr(pair[1]), "creator"), w.img, Config{UIDBase: testUIDs, Cgroup: cgroupName(), Without: without})
 	}()
 	w.client = NewClient(os.NewFile(uintptr(pair[0]), "monitor"))
 	t.Cleanup(w.end)

@@ -19,7 +19,8 @@ type Config struct {
 	UIDBase uint32 // domain i gets user and group ID UIDBase+i
 	Cgroup  string // name of the system's cgroup directory; empty: ward-NAME.PID
 
-	without kernel.Defence // for attack tests: defences to leave out
+	// Without leaves defences out. Only attack tests do, to show what stops an attack.
+	Without kernel.Defence
 }
 
 // A creator is the state of the creator process.
