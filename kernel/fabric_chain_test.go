@@ -30,7 +30,7 @@ func chainOf(img *image.Image, levels ...image.Decision) filter.Chain {
 			r.Methods[m].Request = d
 		}
 		img.Routes = append(img.Routes, r)
-		c.Levels = append(c.Levels, filter.Level{Route: uint32(i), Sender: r.Client})
+		c.Levels = append(c.Levels, image.Level{Route: uint32(i), Sender: r.Client})
 	}
 	for m := range base.Methods {
 		c.Methods = append(c.Methods, uint32(m))

@@ -1,0 +1,46 @@
+package abi
+
+import (
+	"reflect"
+	"testing"
+)
+
+// What is encoded is read again, and nothing shorter or longer is.
+func TestProcessesRoundTrip(t *testing.T) {
+	spawn := SpawnRequest{"worker", []string{"a.v1.S/M", ""}, 1 << 40, true, 1, 1 << 33, 3, 4, 5}
+	lend := LendRequest{"worker#1", "a.v1.S/M", 1 << 35, 9}
+	list := []Child{{3072, "worker#1", "worker", 17, true, 2}, {}}
+	for _, c := range []struct {
+		text  string
+		want  any
+		parse func(string) (any, error)
+	}{
+		{spawn.Encode(), spawn, func(s string) (any, error) { return ParseSpawn(s) }},
+		{lend.Encode(), lend, func(s string) (any, error) { return ParseLend(s) }},
+		{EncodeChildren(list), list, func(s string) (any, error) { return ParseChildren(s) }},
+	} {
+		got, err := c.parse(c.text)
+		if err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("read %+v, %v; want %+v", got, err, c.want)
+		}
+		for i := range c.text {
+			if _, err := c.parse(c.text[:i]); err == nil {
+				t.Errorf("%T: the first %d bytes of %d are accepted", c.want, i, len(c.text))
+			}
+		}
+		if _, err := c.parse(c.text + "x"); err == nil {
+			t.Errorf("%T: a byte more is accepted", c.want)
+		}
+	}
+}
+
+func FuzzParseSpawn(f *testing.F) {
+	f.Add((&SpawnRequest{Template: "worker", Rights: []string{"a.v1.S/M"}}).Encode())
+	f.Fuzz(func(t *testing.T, text string) {
+		if s, err := ParseSpawn(text); err == nil && s.Encode() != text {
+			t.Errorf("%q is another spelling of %+v", text, s)
+		}
+		ParseLend(text)
+		ParseChildren(text)
+	})
+}
