@@ -33,6 +33,12 @@ func (m *Monitor) makeGate(o *opening, s *domain, route uint32, r Route) (*gate,
 	}
 	g := &gate{Gate: made, route: route, loaded: r, client: o.client, server: s, user: o.user, live: [2]bool{true, true}}
 	client, server := made.Ends()
+	if err := m.initialGate(made); err != nil {
+		client.Close()
+		server.Close()
+		made.Close()
+		return nil, err
+	}
 	for i, f := range []*os.File{client, server} {
 		if g.inodes[i], err = inode(f); err != nil {
 			client.Close()
@@ -41,6 +47,7 @@ func (m *Monitor) makeGate(o *opening, s *domain, route uint32, r Route) (*gate,
 			return nil, err
 		}
 	}
+	m.keepGate(g)
 	m.gates[g] = struct{}{}
 	s.ends++
 	if o.client != nil {
@@ -92,6 +99,7 @@ func (m *Monitor) forget(g *gate) {
 	if err := g.Close(); err != nil {
 		m.notice(event.None, "closing a gate: %v", err)
 	}
+	m.drop(key(keptGate, g.Index()))
 	m.closeStale()
 	if g.user != nil {
 		m.retireUser(g.user)

@@ -38,6 +38,8 @@ type user struct {
 	endpoint    Endpoint
 	id          uint32 // of the endpoint
 	route       Route
+	server      abi.DomainID // of the export
+	iface       uint32
 	loads       int  // 1 while its route is loaded
 	gone        bool // its connection is closed
 }
@@ -96,14 +98,19 @@ func (m *Monitor) tellArrivals() {
 // listenOutside binds the sockets of all exports.
 func (m *Monitor) listenOutside() error {
 	for path, e := range socketsOf(m.Image) {
-		l, err := m.bindSocket(path, e)
-		if err != nil {
-			return err
+		m.mu.Lock()
+		l := m.sockets[path] // of a monitor before this one
+		m.mu.Unlock()
+		if l == nil {
+			var err error
+			if l, err = m.bindSocket(path, e); err != nil {
+				return err
+			}
 		}
 		m.mu.Lock()
 		m.sockets[path] = l
 		m.mu.Unlock()
-		m.serveSocket(l, e)
+		m.serveSocket(l)
 	}
 	return nil
 }
@@ -143,11 +150,12 @@ func (m *Monitor) bindSocket(path string, e place) (*listener, error) {
 		l.close()
 		return nil, err
 	}
+	m.keepSocket(keptSocket+path, l)
 	return l, nil
 }
 
-func (m *Monitor) serveSocket(l *listener, e place) {
-	go l.serve(func(fd int) { m.welcome(fd, e) })
+func (m *Monitor) serveSocket(l *listener) {
+	go l.serve(func(fd int) { m.welcome(fd, l.path) })
 }
 
 // addCloser notes a listener to be closed and removed at the end.
@@ -157,8 +165,9 @@ func (m *Monitor) addCloser(l *listener) {
 	m.closers = append(m.closers, l.close)
 }
 
-// welcome takes a new connection over and decides on it.
-func (m *Monitor) welcome(fd int, e place) {
+// welcome takes a new connection to the socket at path over and decides on it.
+// What the path stands for is looked up each time: a reload may move it.
+func (m *Monitor) welcome(fd int, path string) {
 	conn, err := link.Inherited(fd, "connection of a user")
 	if err != nil {
 		return
@@ -171,6 +180,11 @@ func (m *Monitor) welcome(fd int, e place) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	u := &user{credentials: c, conn: conn, peer: m.users.peer(&c), atoms: m.users.atoms(&c)}
+	e, there := socketsOf(m.Image)[path]
+	if !there {
+		u.release() // the path went in a reload
+		return
+	}
 	server, iface := m.domains[e.server], e.iface
 	if !m.outside.arrives(c.UID) {
 		m.answerUser(u, &abi.Control{Op: abi.OpRefused, Reason: abi.ReasonQuota, Detail: abi.NoPolicy,
@@ -197,6 +211,8 @@ func (m *Monitor) welcome(fd int, e place) {
 			return
 		}
 	}
+	m.keepUser(u, e)
+	m.keepSystem()
 	m.request(o)
 	go m.awaitLeave(u)
 }
@@ -263,11 +279,12 @@ func (m *Monitor) retireUser(u *user) {
 		return
 	}
 	if u.route != nil {
-		u.route.Close()
+		m.closeRoute(u.route)
 	}
 	if u.endpoint != nil {
 		m.closeEndpoint(u.endpoint, u.id)
 	}
+	m.drop(key(keptUser, u.id))
 	m.outside.all--
 	if m.outside.perUID[u.peer.UID]--; m.outside.perUID[u.peer.UID] == 0 {
 		delete(m.outside.perUID, u.peer.UID)

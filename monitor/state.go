@@ -18,7 +18,7 @@ import (
 // State is changed by the messages that filters admit. The monitor only gives
 // it its first values: of the system when that starts, of a domain whenever
 // that starts, of what a new image adds when it comes into force, and of a gate
-// when it is opened (by the kernel's side); and it answers who asks for values
+// when it is opened (as the kernel's side does); and it answers who asks for values
 // or sets one by hand.
 
 // initial gives cells their first values; which says whether a cell is meant.
@@ -44,6 +44,24 @@ func (m *Monitor) initialSystem() error {
 // initialDomain is for the start of a domain.
 func (m *Monitor) initialDomain(id abi.DomainID) error {
 	return m.initial(func(c *image.Cell) bool { return c.Domain == id })
+}
+
+// initialGate is for a gate that is not handed over yet. The kernel's side made
+// it with what its route's filters know, and while a reload is under way these
+// may be of the image before.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) initialGate(g Gate) error {
+	mask := uint64(0)
+	for i := range m.Image.Cells {
+		if c := &m.Image.Cells[i]; c.Word == image.GateWord {
+			mask |= c.Mask()
+		}
+	}
+	if mask == 0 {
+		return nil
+	}
+	return g.SetState(mask, m.Image.Initial(image.GateWord))
 }
 
 // initialNew is for what another image has and the one before had not.

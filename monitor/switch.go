@@ -335,7 +335,7 @@ func (c *switching) install() {
 	}
 	for path, l := range c.bound {
 		m.sockets[path] = l
-		m.serveSocket(l, places[path])
+		m.serveSocket(l)
 	}
 }
 
@@ -365,7 +365,7 @@ func (m *Monitor) closeStale() {
 				return false
 			}
 		}
-		r.Close()
+		m.closeRoute(r)
 		return true
 	})
 }
