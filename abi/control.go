@@ -31,6 +31,7 @@ const (
 	OpGate    ControlOp = 17 // a gate end; descriptor: the socket. Seq 0: a new client of a server; else the answer to OpOpen. To a program outside Ward a second descriptor, its verdict page, comes along.
 	OpOK      ControlOp = 18
 	OpRefused ControlOp = 19 // Reason, Detail, Text
+	OpRenewed ControlOp = 21 // Seq 0: the monitor or the name server is a new one: ask again, with the same Seq, what was not answered, and publish again what was published
 	OpRevoked ControlOp = 20 // Seq 0: this domain's end of a gate of Interface, with Block on the page, is revoked: Reason, Detail, Text as of OpRefused. ReasonNotRunning: its interface has changed
 )
 
@@ -39,6 +40,7 @@ type ControlMethod struct {
 	Name         string // without package and service
 	ClientStream bool
 	ServerStream bool
+	Terse        bool   // an error carries its code only, it and a stream's end no metadata: not every reply may pass
 	MaxRequest   uint32 // largest body of a request (or of a client's stream item), bytes
 	MaxReply     uint32 // largest body of a reply (or of a server's stream item), bytes
 }
@@ -123,6 +125,7 @@ func (c *Control) AppendTo(b []byte) ([]byte, error) {
 		w.str(m.Name)
 		w.bool(m.ClientStream)
 		w.bool(m.ServerStream)
+		w.bool(m.Terse)
 		w.u32(m.MaxRequest)
 		w.u32(m.MaxReply)
 	}
@@ -196,8 +199,8 @@ func ParseControl(b []byte) (Control, error) {
 	for range r.count(4) {
 		c.Peer.Groups = append(c.Peer.Groups, r.u32())
 	}
-	for range r.count(12) {
-		c.Methods = append(c.Methods, ControlMethod{Name: r.str(), ClientStream: r.bool(), ServerStream: r.bool(), MaxRequest: r.u32(), MaxReply: r.u32()})
+	for range r.count(13) {
+		c.Methods = append(c.Methods, ControlMethod{Name: r.str(), ClientStream: r.bool(), ServerStream: r.bool(), Terse: r.bool(), MaxRequest: r.u32(), MaxReply: r.u32()})
 	}
 	for range r.count(2) {
 		c.Metadata = append(c.Metadata, r.str())

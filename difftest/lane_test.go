@@ -245,7 +245,19 @@ func (l *lane) expect(p *packet) (want decided, msg *dynamicpb.Message, w *walk,
 		d, index = &rules.Reply, m.Reply
 	}
 	switch {
-	case p.kind == abi.KindError || p.kind == abi.KindStreamEnd:
+	case p.dir == abi.Reply && (p.kind == abi.KindError || p.kind == abi.KindStreamEnd):
+		terse := l.terse(d)
+		if terse && p.section != nil {
+			return decided{reason: abi.ReasonMetadata, audit: true}, nil, w, nil
+		}
+		if p.kind == abi.KindError {
+			with, root := status(img, terse)
+			if w.img = with; !w.message(root, p.body, 0) {
+				return decided{reason: w.reason, detail: w.field, audit: true}, nil, w, nil
+			}
+		}
+		return none, nil, w, nil
+	case p.kind == abi.KindStreamEnd:
 		return none, nil, w, nil
 	case p.kind == abi.KindCall && m.ClientStream:
 		if !slices.ContainsFunc(d.Permit, func(r image.Rule) bool { return l.possible(&r.When) != no }) {
@@ -273,6 +285,12 @@ func (l *lane) expect(p *packet) (want decided, msg *dynamicpb.Message, w *walk,
 		}
 	}
 	return want, msg, w, nil
+}
+
+// terse reports whether a method's errors are their code: not every reply may pass.
+func (l *lane) terse(reply *image.Decision) bool {
+	forbidden := slices.ContainsFunc(reply.Forbid, func(r image.Rule) bool { return l.possible(&r.When) != no })
+	return forbidden || !slices.ContainsFunc(reply.Permit, func(r image.Rule) bool { return l.possible(&r.When) == yes })
 }
 
 // client tells eval who the user is.

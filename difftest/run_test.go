@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/dynamicpb"
 
@@ -342,8 +343,11 @@ func (l *lane) answer(m *image.Method, p packet) error {
 				return err
 			}
 		}
-		p.kind, p.section, p.body = pick(l.r, abi.KindStreamEnd, abi.KindError), nil, nil
-	} else {
+		p.kind, p.section, p.body = abi.KindStreamEnd, l.section(), nil
+	}
+	if l.r.IntN(4) == 0 {
+		p.kind, p.section, p.body = abi.KindError, l.section(), l.failure()
+	} else if !m.ServerStream {
 		p.section, p.body = l.section(), l.body(m.Reply)
 	}
 	_, err := l.judge(&p, l.real())
@@ -364,6 +368,30 @@ func (l *lane) body(message uint32) []byte {
 			return b
 		}
 	}
+}
+
+// failure is the body of an error: one that is right, or nearly.
+func (l *lane) failure() (b []byte) {
+	bytes := func(b []byte, tag byte, n int) []byte {
+		return append(protowire.AppendVarint(append(b, tag), uint64(n)), strings.Repeat("e", n)...)
+	}
+	if l.r.IntN(4) > 0 {
+		b = protowire.AppendVarint(append(b, 1<<3), pick(l.r, uint64(0), 1, 5, 16, 17, 99, 1<<31, 1<<63))
+	}
+	if l.r.IntN(3) == 0 {
+		b = bytes(b, 2<<3|2, pick(l.r, 0, 1, 100, 1024, 1025))
+	}
+	if l.r.IntN(4) == 0 {
+		for range pick(l.r, 1, 2, 8, 9) {
+			any := bytes(nil, 1<<3|2, pick(l.r, 0, 10, 256, 257))
+			any = bytes(any, 2<<3|2, pick(l.r, 0, 20))
+			b = append(protowire.AppendVarint(append(b, 3<<3|2), uint64(len(any))), any...)
+		}
+	}
+	if l.r.IntN(4) == 0 {
+		b = (&sampler{r: l.r}).mutate(b)
+	}
+	return b
 }
 
 // section is a metadata section, most often none.

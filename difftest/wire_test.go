@@ -325,3 +325,22 @@ func metadata(img *image.Image) *image.Message {
 	}
 	return m
 }
+
+// status is the message of an error, and an image that has what is in it: all
+// of it, or, of a method whose replies may not all pass, its code.
+func status(img *image.Image, terse bool) (*image.Image, *image.Message) {
+	code := image.Field{Number: 1, Type: image.Int32}
+	if terse {
+		code.HasRange, code.Max = true, 16
+		return img, &image.Message{Fields: []image.Field{code}}
+	}
+	with := *img
+	with.Messages = append(slices.Clip(img.Messages), image.Message{Fields: []image.Field{
+		{Number: 1, Type: image.String, MaxLen: 256},
+		{Number: 2, Type: image.Bytes, MaxLen: 4096},
+	}})
+	return &with, &image.Message{Fields: []image.Field{code,
+		{Number: 2, Type: image.String, MaxLen: 1024},
+		{Number: 3, Type: image.Nested, Card: image.Repeated, Message: uint32(len(img.Messages)), MaxLen: 8192, MaxItems: 8},
+	}}
+}

@@ -33,6 +33,7 @@ type Program struct {
 	Decide, Check                  asm.Instructions
 	Params                         [][]Param  // by method, in the order of an audit record's parameters
 	Words                          [][]uint32 // by method: the words of state that its policy looks at or changes, as image.Cell.Word
+	Terse                          []bool     // by method; of what the server sends
 	NWords, NRates                 uint32     // greatest number of words, of rates, of a method
 	Rates                          []Rate     // of all methods; the table rates has a row for each
 }
@@ -117,6 +118,10 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		}
 		if permitted(ds) {
 			row.flags |= methodPermit
+		}
+		p.Terse = append(p.Terse, dir == abi.Reply && terse(ds))
+		if p.Terse[i] {
+			row.flags |= methodTerse
 		}
 		eff.rateOf = of
 		for j, c := range caps.params[:row.ncap] {

@@ -73,6 +73,7 @@ const (
 	methodClientStream = 1
 	methodServerStream = 2
 	methodPermit       = 4
+	methodTerse        = 8
 )
 
 // Flags of a field row.
@@ -125,6 +126,7 @@ const (
 const (
 	nodeMetadata = 0
 	nodeStatus   = 1
+	nodeCode     = 2
 )
 
 type methodRow struct {

@@ -25,17 +25,18 @@ type rule struct {
 	field  *image.Field
 }
 
-// newTree returns a tree with the metadata section as node 0 and an error's
-// Status as node 1.
+// newTree returns a tree with the metadata section as node 0, an error's
+// Status as node 1, and that of a terse method as node 2.
 func newTree(img *image.Image) *tree {
 	t := &tree{shared: map[uint32]uint32{}}
 	t.msgs = slices.Clone(img.Messages)
 	n := uint32(len(t.msgs))
-	t.msgs = append(t.msgs, metadataMessage(img), anyMessage, statusMessage(n+1))
+	t.msgs = append(t.msgs, metadataMessage(img), anyMessage, statusMessage(n+1), codeMessage)
 	// These cannot fail: they are small, and Check bounds the number of keys.
-	t.nodes = make([]nodeRow, 2)
+	t.nodes = make([]nodeRow, 3)
 	t.fill(nodeMetadata, n, nil, 0)
 	t.fill(nodeStatus, n+2, nil, 0)
+	t.fill(nodeCode, n+3, nil, 0)
 	return t
 }
 

@@ -126,9 +126,7 @@ func (c *Client) answer(m *message, x Exchange) error {
 	case abi.KindReply:
 		return x.ParseReply(body, md)
 	case abi.KindError:
-		e := parseStatus(body)
-		e.Metadata = md
-		return e
+		return c.link.received(m.Method, body, md)
 	}
 	return &Error{Code: Internal, Message: fmt.Sprintf("%s was answered with a message of kind %d", c.link.method(m.Method), m.Kind)}
 }

@@ -364,8 +364,7 @@ func (st *ClientStream) end() (message, error) {
 	case abi.KindReply:
 		return m, nil
 	case abi.KindError:
-		st.err = parseStatus(body)
-		st.err.Metadata = md
+		st.err = st.c.link.received(m.Method, body, md)
 		m.free()
 		return message{}, st.err
 	}

@@ -32,6 +32,9 @@ const (
 	Unavailable        Code = 14
 )
 
+// maxCode is the greatest of gRPC's codes, and of those that a terse method's errors have.
+const maxCode Code = 16
+
 var codeNames = map[Code]string{
 	OK: "ok", Canceled: "canceled", Unknown: "unknown", InvalidArgument: "invalid argument",
 	DeadlineExceeded: "deadline exceeded", NotFound: "not found", PermissionDenied: "permission denied",

@@ -225,21 +225,26 @@ func (c *ServerCall) finish(err error) {
 		// Answered: an error that comes after the reply has nobody to go to.
 	case err != nil:
 		e := AsError(err)
-		c.send(abi.KindError, func(b []byte) ([]byte, error) { return appendStatus(b, e), nil })
+		c.fail(e)
 	case c.method.ServerStream:
 		c.send(abi.KindStreamEnd, none)
 	default:
-		e := &Error{Code: Internal, Message: c.gate.link.method(c.h.Method) + " returned without an answer"}
-		c.send(abi.KindError, func(b []byte) ([]byte, error) { return appendStatus(b, e), nil })
+		c.fail(&Error{Code: Internal, Message: c.gate.link.method(c.h.Method) + " returned without an answer"})
 	}
 	if !c.last.Load() {
 		// The metadata or the encoding of the error failed; the caller must not wait for ever.
 		c.answer = nil
-		c.send(abi.KindError, func(b []byte) ([]byte, error) {
-			return appendStatus(b, &Error{Code: Internal, Message: "the answer could not be sent"}), nil
-		})
+		c.fail(&Error{Code: Internal, Message: "the answer could not be sent"})
 	}
 	c.ctx.cancel(context.Canceled)
+}
+
+// fail ends the call with an error: of a terse method with what of it may pass.
+func (c *ServerCall) fail(e *Error) {
+	if c.method.Terse {
+		e, c.answer = e.code(), nil
+	}
+	c.send(abi.KindError, func(b []byte) ([]byte, error) { return appendStatus(b, e), nil })
 }
 
 // grant tells the client that abi.StreamCredit items were taken.

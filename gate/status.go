@@ -56,6 +56,24 @@ func appendStatus(b []byte, e *Error) []byte {
 	return b
 }
 
+// code is what of e passes where an error carries its code only.
+func (e *Error) code() *Error {
+	if e.Code > maxCode {
+		return &Error{Code: Unknown}
+	}
+	return &Error{Code: e.Code}
+}
+
+// received reads the error that ended a call of a method.
+func (l *link) received(method uint32, body []byte, md Metadata) *Error {
+	e := parseStatus(body)
+	e.Metadata = md
+	if e.Message == "" && int64(method) < int64(len(l.Methods)) && l.Methods[method].Terse {
+		e.Message = l.method(method) + ": the policy lets the code of an error pass, and no more of it"
+	}
+	return e
+}
+
 // cut shortens s to n bytes without breaking a character, and marks the cut.
 func cut(s string, n int) string {
 	if len(s) <= n {

@@ -72,6 +72,15 @@ func (f *Fabric) place(r *Route, progs [2]*loaded) error {
 	return nil
 }
 
+// Terse reports whether the server's errors on a method carry their code only,
+// and they and a stream's end no metadata (filter.Program.Terse).
+func (r *Route) Terse(method int) bool {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	t := r.spec.Programs[abi.Reply].Terse
+	return method < len(t) && t[method]
+}
+
 // Replace swaps the programs of one route while its gates are open: Fabric.Swap
 // with one change. It returns after every filter that ran an old program has ended.
 func (r *Route) Replace(spec *filter.Spec) error {

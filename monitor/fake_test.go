@@ -95,7 +95,8 @@ type fakeRoute struct {
 	open bool
 }
 
-func (r *fakeRoute) Close() error { r.open = false; return nil }
+func (r *fakeRoute) Close() error   { r.open = false; return nil }
+func (r *fakeRoute) Terse(int) bool { return false }
 
 func (f *fakeFabric) Load(img *image.Image, _ uint32, _ Atoms, _, _ Endpoint) (Route, error) {
 	f.mu.Lock()

@@ -237,7 +237,7 @@ func (m *Monitor) open(o *opening, s *domain) {
 	m.Audit.Event(e) // before the ends can be used: records of this gate come after
 
 	clientBlock, serverBlock := g.Blocks()
-	offer := m.offer(i)
+	offer := m.offer(i, r)
 	offer.Block, offer.Peer = serverBlock, m.peerOf(o)
 	if err := s.send(&offer, server); err != nil {
 		m.dropGate(g)
@@ -266,12 +266,12 @@ func (m *Monitor) peerOf(o *opening) abi.Peer {
 }
 
 // offer is what both ends learn of a gate.
-func (m *Monitor) offer(route uint32) abi.Control {
+func (m *Monitor) offer(route uint32, loaded Route) abi.Control {
 	r := &m.Image.Routes[route]
 	f := &m.Image.Interfaces[r.Interface]
 	c := abi.Control{Op: abi.OpGate, Interface: f.Name}
-	for _, method := range f.Methods {
-		c.Methods = append(c.Methods, abi.ControlMethod{Name: method.Name, ClientStream: method.ClientStream, ServerStream: method.ServerStream,
+	for i, method := range f.Methods {
+		c.Methods = append(c.Methods, abi.ControlMethod{Name: method.Name, ClientStream: method.ClientStream, ServerStream: method.ServerStream, Terse: loaded.Terse(i),
 			MaxRequest: m.Image.MaxBody(method.Request), MaxReply: m.Image.MaxBody(method.Reply)})
 	}
 	for _, k := range m.Image.Metadata {

@@ -83,7 +83,12 @@ type Counters struct {
 }
 
 // A Route is a loaded pair of programs. Close it after its gates.
-type Route interface{ Close() error }
+type Route interface {
+	Close() error
+	// Terse reports whether the server's errors on a method carry their code only
+	// (abi.ControlMethod).
+	Terse(method int) bool
+}
 
 // A Gate is an open gate. The monitor hands its ends over and closes them.
 type Gate interface {

@@ -122,11 +122,14 @@ noinline int header(struct __sk_buff *skb, struct walk *w)
 	__u32 empty = kind == KIND_END || kind == KIND_CANCEL || kind == KIND_CREDIT || (kind == KIND_CALL && (m->flags & M_CLIENT_STREAM));
 
 	// After metadata no body is walked as a message that may be empty: the metadata's own.
-	w->root = kind == KIND_ERROR ? NODE_STATUS : empty ? NODE_METADATA : m->node;
+	w->root = kind == KIND_ERROR ? (m->flags & M_TERSE ? NODE_CODE : NODE_STATUS) : empty ? NODE_METADATA : m->node;
 	if (flags) {
 		__u32 size = *(__u16 *)(w->win + WARD_HEADER);
 
 		if (len < WARD_HEADER + 2 || size > len - WARD_HEADER - 2)
+			return deny(w, REASON_METADATA);
+		// Metadata goes with a message that is decided on; an error and an end are not.
+		if (K_DIR && (m->flags & M_TERSE) && (kind == KIND_ERROR || kind == KIND_END))
 			return deny(w, REASON_METADATA);
 		if (empty && size != len - WARD_HEADER - 2)
 			return deny(w, REASON_LENGTH);

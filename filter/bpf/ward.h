@@ -126,6 +126,7 @@ struct method {
 #define M_CLIENT_STREAM 1
 #define M_SERVER_STREAM 2
 #define M_PERMIT 4 /* some permit may match: opening a client stream is admitted */
+#define M_TERSE 8  /* not every reply may pass: an error is a code, and it and an end carry no metadata */
 
 /* a row for each message of the tree */
 struct node {
@@ -139,6 +140,7 @@ struct node {
 };
 #define NODE_METADATA 0 /* root of the metadata section */
 #define NODE_STATUS 1   /* root of an error's body */
+#define NODE_CODE 2     /* the same under M_TERSE */
 #define MAX_ONEOFS 16
 
 /* a row for each field */

@@ -1,0 +1,27 @@
+package filter
+
+import (
+	"slices"
+
+	"ward/image"
+)
+
+// MaxCode is the greatest code of an error from a terse method: the canonical
+// ones of gRPC (google.rpc.Code), so that a code is all that passes, four bits.
+const MaxCode = 16
+
+// codeMessage is all of a Status that a terse method's errors have.
+var codeMessage = image.Message{Name: "ward.v1.Status", Fields: []image.Field{
+	{Number: 1, Name: "code", Type: image.Int32, HasRange: true, Min: 0, Max: MaxCode},
+}}
+
+// terse reports whether the server's errors on a method carry their code only,
+// and they and a stream's end no metadata: where not every reply that keeps the
+// bounds may pass, because no policy lets it, one lets only some, or one forbids
+// some. Errors and ends are not decided on, so what a reply may not say they
+// must not be able to. ds are the folded decisions on replies, by level.
+func terse(ds []image.Decision) bool {
+	return slices.ContainsFunc(ds, func(d image.Decision) bool {
+		return len(d.Forbid) > 0 || !slices.ContainsFunc(d.Permit, func(r image.Rule) bool { return r.When.Op == image.True })
+	})
+}
