@@ -135,6 +135,8 @@ func (img *Image) Child(parent *Domain, template abi.DomainID, name string, ask 
 		{"processes", &q.Processes, ask.Processes, parent.Quota.Processes, taken.Processes},
 		{"descriptors", &q.Files, ask.Files, parent.Quota.Files, taken.Files},
 		{"gates", &q.Gates, ask.Gates, parent.Quota.Gates, taken.Gates},
+		{"messages a second", &q.Messages, 0, parent.Quota.Messages, taken.Messages},
+		{"percent of a processor", &q.CPU, 0, parent.Quota.CPU, taken.CPU},
 	} {
 		v, err := share(x.what, uint64(x.ask), uint64(*x.to), uint64(x.parent), uint64(x.others))
 		if err != nil {
@@ -147,6 +149,9 @@ func (img *Image) Child(parent *Domain, template abi.DomainID, name string, ask 
 		return nil, err
 	}
 	q.Memory = v
+	if p := parent.Quota.FileSize; p != 0 && (q.FileSize == 0 || q.FileSize > p) {
+		q.FileSize = p
+	}
 	if ask.CPUWeight != 0 {
 		q.CPUWeight = min(ask.CPUWeight, defaulted(q.CPUWeight))
 	}
@@ -192,15 +197,9 @@ func (q *Quota) Take(child *Quota) {
 	q.Processes += child.Processes
 	q.Files += child.Files
 	q.Gates += child.Gates
+	q.Messages += child.Messages
+	q.CPU += child.CPU
 	q.Memory += child.Memory
-}
-
-// Return takes it away again.
-func (q *Quota) Return(child *Quota) {
-	q.Processes -= child.Processes
-	q.Files -= child.Files
-	q.Gates -= child.Gates
-	q.Memory -= child.Memory
 }
 
 // covers reports whether who may use p may use all of f.

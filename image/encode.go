@@ -13,7 +13,7 @@ import (
 // Magic is how an encoded image begins; Version, a little-endian uint32, follows.
 const (
 	Magic   = "WARDIMAG"
-	Version = 3
+	Version = 4
 )
 
 // Limits of what Decode and Check accept.

@@ -300,6 +300,9 @@ type MethodPolicy struct {
 type Decision struct {
 	Forbid []Rule
 	Permit []Rule
+	// Silent: the message is declared to carry nothing (`flow` in system.yaml): no
+	// metadata goes with it, and if it is a reply, an error in its place says its code only.
+	Silent bool
 }
 
 // A Rule is one policy's residual condition.

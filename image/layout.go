@@ -118,6 +118,7 @@ func (c *codec) route(r *Route) {
 func (c *codec) decision(d *Decision) {
 	list(c, &d.Forbid, (*codec).rule)
 	list(c, &d.Permit, (*codec).rule)
+	c.bool(&d.Silent)
 }
 
 func (c *codec) rule(r *Rule) {

@@ -13,10 +13,11 @@ const (
 	DefaultMemory    = 1 << 30 // bytes
 	DefaultCPUWeight = 100
 	DefaultFiles     = 1024
-	DefaultFileSize  = 1 << 30 // bytes
-	DefaultGates     = 64      // of a domain that exports nothing
-	ServerGates      = 512     // of one that does
-	MaxGates         = 4096    // of any domain
+	DefaultFileSize  = 1 << 30  // bytes
+	DefaultTmp       = 16 << 20 // bytes of /tmp
+	DefaultGates     = 64       // of a domain that exports nothing
+	ServerGates      = 512      // of one that does
+	MaxGates         = 4096     // of any domain
 )
 
 // Bounds of the fields of a Quota that have some.
@@ -35,8 +36,10 @@ const gateThreads = 5
 // by the defaults. CPU and Messages are 0 where there is no limit. A server has
 // room for the threads and descriptors that its gates take: else its clients
 // together could exhaust its processes.
-func (img *Image) Limits(id abi.DomainID) Quota {
-	d := &img.Domains[id]
+func (img *Image) Limits(id abi.DomainID) Quota { return img.LimitsOf(&img.Domains[id]) }
+
+// LimitsOf is Limits of a domain that need not be of the image: a child.
+func (img *Image) LimitsOf(d *Domain) Quota {
 	q := d.Quota
 	if q.Gates == 0 {
 		switch {
