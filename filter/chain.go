@@ -86,6 +86,7 @@ func together(ds []image.Decision) image.Decision {
 	for i := range ds {
 		d.Forbid = append(d.Forbid, ds[i].Forbid...)
 		d.Permit = append(d.Permit, ds[i].Permit...)
+		d.Silent = d.Silent || ds[i].Silent
 	}
 	return d
 }

@@ -10,7 +10,7 @@ import (
 // True only as a whole condition, False not at all in a rule's condition, and
 // no permit after one that always matches, but for those with effects.
 func fold(d image.Decision, atoms Atoms) image.Decision {
-	return image.Decision{Forbid: foldRules(d.Forbid, atoms), Permit: foldRules(d.Permit, atoms)}
+	return image.Decision{Forbid: foldRules(d.Forbid, atoms), Permit: foldRules(d.Permit, atoms), Silent: d.Silent}
 }
 
 func foldRules(rules []image.Rule, atoms Atoms) []image.Rule {

@@ -119,6 +119,9 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		if permitted(ds) {
 			row.flags |= methodPermit
 		}
+		if d.Silent {
+			row.flags |= methodSilent
+		}
 		p.Terse = append(p.Terse, dir == abi.Reply && terse(ds))
 		if p.Terse[i] {
 			row.flags |= methodTerse

@@ -74,6 +74,7 @@ const (
 	methodServerStream = 2
 	methodPermit       = 4
 	methodTerse        = 8
+	methodSilent       = 16
 )
 
 // Flags of a field row.

@@ -16,12 +16,14 @@ var codeMessage = image.Message{Name: "ward.v1.Status", Fields: []image.Field{
 }}
 
 // terse reports whether the server's errors on a method carry their code only,
-// and they and a stream's end no metadata: where not every reply that keeps the
-// bounds may pass, because no policy lets it, one lets only some, or one forbids
-// some. Errors and ends are not decided on, so what a reply may not say they
-// must not be able to. ds are the folded decisions on replies, by level.
+// and they and a stream's end no metadata. Errors and ends are not decided on and
+// have no effects, so what a reply may not say, or not without an effect, they
+// must not be able to say. So it is where the reply is declared to carry nothing,
+// and unless every reply that keeps the bounds passes, without effects. ds are the
+// folded decisions on replies, by level.
 func terse(ds []image.Decision) bool {
 	return slices.ContainsFunc(ds, func(d image.Decision) bool {
-		return len(d.Forbid) > 0 || !slices.ContainsFunc(d.Permit, func(r image.Rule) bool { return r.When.Op == image.True })
+		free := slices.ContainsFunc(d.Permit, func(r image.Rule) bool { return r.When.Op == image.True })
+		return d.Silent || len(d.Forbid) > 0 || !free || slices.ContainsFunc(d.Permit, func(r image.Rule) bool { return hasEffect(&r) })
 	})
 }

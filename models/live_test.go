@@ -87,11 +87,38 @@ func (f *fabric) call(client, server string, method int) (call, reply bool) {
 	return true, f.send(g.Server, g.Client, h)
 }
 
-// send writes a message with the field 1 = 5, and reads what came of it. The
-// filter has run when the write returns, so nothing has to be waited for.
+// fail sends two calls, with the field 1 = 5 if that is in the request, and answers
+// them with an error: whether one that is a code was delivered, and one with a message.
+func (f *fabric) fail(client, server string, method int) (code, text bool) {
+	f.t.Helper()
+	key := [2]string{client, server}
+	g := f.gates[key]
+	one := func(body string) bool {
+		h := abi.Header{Kind: abi.KindCall, Method: uint32(method), Slot: f.slots[key], Gen: 1}
+		f.slots[key]++
+		request := []byte{8, 5}
+		if len(f.img.Messages[f.img.Interfaces[f.img.Routes[0].Interface].Methods[method].Request].Fields) == 0 {
+			request = nil
+		}
+		if !f.packet(g.Client, g.Server, h, request) {
+			f.t.Fatalf("%s to %s: the call is denied", client, server)
+		}
+		h.Kind = abi.KindError
+		return f.packet(g.Server, g.Client, h, []byte(body))
+	}
+	return one("\x08\x05"), one("\x08\x05\x12\x06secret")
+}
+
+// send sends a message with the field 1 = 5.
 func (f *fabric) send(from, to *os.File, h abi.Header) bool {
 	f.t.Helper()
-	body := []byte{8, 5}
+	return f.packet(from, to, h, []byte{8, 5})
+}
+
+// packet writes a message, and reads what came of it. The filter has run when
+// the write returns, so nothing has to be waited for.
+func (f *fabric) packet(from, to *os.File, h abi.Header, body []byte) bool {
+	f.t.Helper()
 	h.Length = uint32(len(body))
 	packet := make([]byte, abi.HeaderSize, abi.HeaderSize+len(body))
 	h.Put(packet)
@@ -172,6 +199,49 @@ func TestLiveState(t *testing.T) {
 			if call, reply := control.call(pair[0], pair[1], 0); !call || !reply {
 				t.Errorf("control %v: call %v, reply %v", pair, call, reply)
 			}
+		}
+		// A server above tells nothing by its errors, but that there was one.
+		if code, text := f.fail("u", "s", 0); !code || text {
+			t.Errorf("an error down: code %v, text %v", code, text)
+		}
+		if code, text := f.fail("p", "s", 0); !code || !text {
+			t.Errorf("an error between equals: code %v, text %v", code, text)
+		}
+		if code, text := control.fail("u", "s", 0); !code || !text {
+			t.Errorf("control: code %v, text %v", code, text)
+		}
+	})
+	t.Run("declared flows", func(t *testing.T) {
+		const yaml = "ward: 1\nname: t\ninterfaces: [t.proto]\npolicy: [p.cedar]\nmetadata: {k: 64}\nuse: [ward/mls]\ndomains:\n" +
+			"  s: {program: /s, label: {level: 1}, exports: [{interface: t.v1.T, methods: {Write: {flow: call}, Read: {flow: reply}}}]}\n  u: {program: /u, exports: [{interface: t.v1.T, methods: {Write: {flow: call}, Read: {flow: reply}}}]}\n"
+		const flows = `syntax = "proto3"; package t.v1; message Empty {} message M { int32 n = 1; } service T { rpc Write(M) returns (Empty); rpc Read(Empty) returns (M); }`
+		fsys := files(yaml, flows, everything)
+		f := loaded(t, compiled(t, fsys))
+		key := [2]string{}
+		passes := func(from, to string, method int, body string, metadata bool) bool {
+			key = [2]string{from, to}
+			h := abi.Header{Kind: abi.KindCall, Method: uint32(method), Slot: f.slots[key], Gen: 1}
+			f.slots[key]++
+			if metadata {
+				h.Flags, body = abi.FlagMetadata, "\x03\x00\x0a\x01x"+body
+			}
+			return f.packet(f.gates[key].Client, f.gates[key].Server, h, []byte(body))
+		}
+		// Up: a message, with metadata; back: the code of an error.
+		for _, metadata := range []bool{false, true} {
+			if !passes("u", "s", 0, "\x08\x05", metadata) {
+				t.Errorf("a write up, metadata %v, is denied", metadata)
+			}
+		}
+		if code, text := f.fail("u", "s", 0); !code || text {
+			t.Errorf("the error of a write up: code %v, text %v", code, text)
+		}
+		// Down: a bare request, and all of the answer.
+		if !passes("s", "u", 1, "", false) || passes("s", "u", 1, "", true) {
+			t.Error("the request of a read down carries metadata, or is denied")
+		}
+		if code, text := f.fail("s", "u", 1); !code || !text {
+			t.Errorf("the error of a read down: code %v, text %v", code, text)
 		}
 	})
 }

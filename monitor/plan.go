@@ -153,7 +153,8 @@ func sameRoute(before, after *image.Image, route uint32) bool {
 
 func sameMethods(o, n []image.MethodPolicy) bool {
 	return slices.EqualFunc(o, n, func(a, b image.MethodPolicy) bool {
-		return sameRules(a.Request.Forbid, b.Request.Forbid) && sameRules(a.Request.Permit, b.Request.Permit) &&
+		return a.Request.Silent == b.Request.Silent && a.Reply.Silent == b.Reply.Silent &&
+			sameRules(a.Request.Forbid, b.Request.Forbid) && sameRules(a.Request.Permit, b.Request.Permit) &&
 			sameRules(a.Reply.Forbid, b.Reply.Forbid) && sameRules(a.Reply.Permit, b.Reply.Permit)
 	})
 }

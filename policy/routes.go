@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ward/image"
+	"ward/system"
 )
 
 type routeKey struct{ client, server, iface int }
@@ -160,7 +161,7 @@ func (c *compiler) replies() {
 			}
 		}
 	}
-	for _, routes := range c.byIface {
+	for iface, routes := range c.byIface {
 		for _, r := range routes {
 			for m := range r.methods {
 				p := &r.methods[m]
@@ -170,9 +171,28 @@ func (c *compiler) replies() {
 				if always(p.Reply.Forbid) {
 					p.Reply.Permit = nil
 				}
+				flow := c.flow(r.server, iface, m)
+				p.Request.Silent, p.Reply.Silent = flow == system.FlowReply, flow == system.FlowCall
 			}
 		}
 	}
+}
+
+// flow is which message of a method carries information; "": both.
+func (c *compiler) flow(server, iface, method int) string {
+	for i := range c.domains[server].Exports {
+		e := &c.domains[server].Exports[i]
+		if e.Interface.Value != c.set.Interfaces[iface].Name {
+			continue
+		}
+		for j := range e.Methods {
+			if m := &e.Methods[j]; m.Name.Value == c.set.Interfaces[iface].Methods[method].Name && m.Flow.Value != "" {
+				return m.Flow.Value
+			}
+		}
+		return e.Flow.Value
+	}
+	return ""
 }
 
 func (c *compiler) reply(s *source, a *action, r *route) {

@@ -129,7 +129,7 @@ noinline int header(struct __sk_buff *skb, struct walk *w)
 		if (len < WARD_HEADER + 2 || size > len - WARD_HEADER - 2)
 			return deny(w, REASON_METADATA);
 		// Metadata goes with a message that is decided on; an error and an end are not.
-		if (K_DIR && (m->flags & M_TERSE) && (kind == KIND_ERROR || kind == KIND_END))
+		if ((m->flags & M_SILENT) || (K_DIR && (m->flags & M_TERSE) && (kind == KIND_ERROR || kind == KIND_END)))
 			return deny(w, REASON_METADATA);
 		if (empty && size != len - WARD_HEADER - 2)
 			return deny(w, REASON_LENGTH);

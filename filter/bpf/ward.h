@@ -127,6 +127,7 @@ struct method {
 #define M_SERVER_STREAM 2
 #define M_PERMIT 4 /* some permit may match: opening a client stream is admitted */
 #define M_TERSE 8  /* not every reply may pass: an error is a code, and it and an end carry no metadata */
+#define M_SILENT 16 /* no message of this direction carries metadata */
 
 /* a row for each message of the tree */
 struct node {
