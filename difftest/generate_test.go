@@ -10,6 +10,8 @@ import (
 type generator struct {
 	r       *rand.Rand
 	domains []string
+	uses    []string        // models
+	states  []declaredState // that policies may name
 }
 
 func (g *generator) chance(n int) bool { return g.r.IntN(n) == 0 }
@@ -28,15 +30,16 @@ func (g *generator) system() []string {
 	var lines []string
 	for i, d := range g.domains {
 		var keys []string
-		keys = append(keys, "program: /bin/"+d, "ring: "+pick(g.r, "kernel", "service", "system", "user"))
+		keys = append(keys, "program: /bin/"+d, "ring: "+pick(g.r, ringNames...))
+		keys = append(keys, g.keys()...)
 		var exports []string
 		if i == 0 || g.chance(3) {
-			exports = append(exports, "z.v1.A")
+			exports = append(exports, g.export("z.v1.A", ""))
 		}
 		if i == 0 {
-			exports = append(exports, "{interface: z.v1.B, socket: /run/b.sock}")
+			exports = append(exports, g.export("z.v1.B", "/run/b.sock"))
 		} else if g.chance(4) {
-			exports = append(exports, "z.v1.B")
+			exports = append(exports, g.export("z.v1.B", ""))
 		}
 		if len(exports) > 0 {
 			keys = append(keys, "exports: ["+strings.Join(exports, ", ")+"]")

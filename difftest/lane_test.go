@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -22,6 +23,7 @@ import (
 	"ward/image"
 	"ward/kernel"
 	"ward/policy/eval"
+	"ward/system"
 )
 
 // maxPacket is the largest packet that a test run takes: less than a page with
@@ -41,7 +43,10 @@ type lane struct {
 	validator protovalidate.Validator // nil: not asked
 	r         *rand.Rand
 	stats     *stats
+	*memory
+	word uint64 // of the gate
 
+	pending map[uint16]packet // calls that are not answered, by slot
 	spec    *filter.Spec
 	sides   [2]*side // by direction: who sends
 	closers []func() error
@@ -57,18 +62,25 @@ const blocks = 64
 
 // A side is a domain, or a user, as the fabric knows it.
 type side struct {
+	name    string
 	end     *kernel.Endpoint
 	page    []byte
 	ring    *kernel.Ring
 	records uint64 // that must have been written
 }
 
-func newSide(f *kernel.Fabric, id abi.DomainID) (*side, error) {
-	e, err := f.AddEndpoint(id, 0, blocks, 64<<10)
+func newSide(f *kernel.Fabric, id abi.DomainID, name string) (*side, error) {
+	var e *kernel.Endpoint
+	var err error
+	if id == abi.NoDomain {
+		e, err = f.AddUser(uint32(1000+slices.Index(users, name)), blocks, 64<<10)
+	} else {
+		e, err = f.AddEndpoint(id, 0, blocks, 64<<10)
+	}
 	if err != nil {
 		return nil, err
 	}
-	s := &side{end: e}
+	s := &side{name: name, end: e}
 	if s.page, err = unix.Mmap(int(e.Page().Fd()), 0, blocks*abi.PageBlock*8, unix.PROT_READ, unix.MAP_SHARED); err == nil {
 		s.ring, err = kernel.OpenRing(e.Ring())
 	}
@@ -108,6 +120,43 @@ func (s *side) settle() error {
 func (l *lane) route() *image.Route     { return &l.b.img.Routes[l.index] }
 func (l *lane) iface() *image.Interface { return &l.b.img.Interfaces[l.route().Interface] }
 func (l *lane) names() bool             { return l.b.img.Domains[l.route().Server].Names }
+
+// name is the lane's in the plain model, in histories and in every image of the system.
+func (l *lane) name() string {
+	client := "user " + l.who
+	if l.who == "" {
+		client = l.b.img.Domains[l.route().Client].Name
+	}
+	return client + " " + l.b.img.Domains[l.route().Server].Name + " " + l.iface().Name
+}
+
+// trusted reports whether a caller is spared conditions on parameters: the
+// export says so, and the caller is in the server's ring or above it.
+func (l *lane) trusted(method int) bool {
+	if l.who != "" {
+		return false
+	}
+	find := func(id abi.DomainID) *system.Domain {
+		for _, d := range l.b.res.System.Domains {
+			if d.Name.Value == l.b.img.Domains[id].Name {
+				return d
+			}
+		}
+		return nil
+	}
+	client, server := find(l.route().Client), find(l.route().Server)
+	if slices.Index(ringNames, client.Ring.Value) > slices.Index(ringNames, server.Ring.Value) {
+		return false
+	}
+	for _, e := range server.Exports {
+		if e.Interface.Value == l.iface().Name {
+			return e.Trust.Value != "" || slices.ContainsFunc(e.Methods, func(m system.ExportMethod) bool {
+				return m.Name.Value == l.iface().Methods[method].Name && m.Trust.Value != ""
+			})
+		}
+	}
+	return false
+}
 
 // principal is the client as Cedar names it.
 func (l *lane) principal() types.EntityUID {
@@ -158,6 +207,7 @@ func (l *lane) open(f *kernel.Fabric, client, server *side) (err error) {
 	if l.spec, err = l.blueprint(); err != nil {
 		return err
 	}
+	l.word, l.pending = l.b.img.Initial(image.GateWord), map[uint16]packet{}
 	l.opening, l.buf, l.sides = map[int][]byte{}, make([]byte, abi.MaxMessage), [2]*side{client, server}
 	if l.loaded, err = f.Load(l.spec, client.end, server.end); err != nil {
 		return err
@@ -220,6 +270,8 @@ type decided struct {
 	detail uint32
 	policy string // its ID, if one decided
 	audit  bool   // a record is asked for
+	wait   uint64 // ReasonRate: ns until the bucket that is longest empty has a token
+	after  *change
 }
 
 func (d decided) String() string {
@@ -239,6 +291,9 @@ func (l *lane) expect(p *packet) (want decided, msg *dynamicpb.Message, w *walk,
 		return decided{reason: abi.ReasonMetadata, audit: true}, nil, w, nil
 	}
 	rules := &l.route().Methods[p.method]
+	if p.section != nil && (p.dir == abi.Request && rules.Request.Silent || p.dir == abi.Reply && rules.Reply.Silent) {
+		return decided{reason: abi.ReasonMetadata, audit: true}, nil, w, nil
+	}
 	none := decided{reason: abi.ReasonAdmit, detail: abi.NoPolicy}
 	d, index := &rules.Request, m.Request
 	if p.dir == abi.Reply {
@@ -275,14 +330,13 @@ func (l *lane) expect(p *packet) (want decided, msg *dynamicpb.Message, w *walk,
 	if hidden(msg) {
 		return want, nil, w, errors.New("the check accepts it, Go's decoder finds unknown fields")
 	}
-	v, audit := eval.Decide(d, eval.Message(msg), l.client())
-	want = decided{reason: abi.ReasonDefault, detail: v.Policy, audit: audit}
-	if v.Policy != abi.NoPolicy {
-		want.policy = img.Policies[v.Policy].ID
-		want.reason = abi.ReasonForbid
-		if v.Allow {
-			want.reason = abi.ReasonPermit
-		}
+	o := eval.Judge(d, eval.Message(msg), l.client(), &eval.Memory{Image: img, Gate: l.word, Words: l.words})
+	want = decided{reason: o.Reason, detail: o.Verdict.Policy, audit: o.Audit}
+	if o.Verdict.Allow {
+		l.consequences(p, &o, &want)
+	}
+	if want.detail != abi.NoPolicy {
+		want.policy = img.Policies[want.detail].ID
 	}
 	return want, msg, w, nil
 }
@@ -290,7 +344,10 @@ func (l *lane) expect(p *packet) (want decided, msg *dynamicpb.Message, w *walk,
 // terse reports whether a method's errors are their code: not every reply may pass.
 func (l *lane) terse(reply *image.Decision) bool {
 	forbidden := slices.ContainsFunc(reply.Forbid, func(r image.Rule) bool { return l.possible(&r.When) != no })
-	return forbidden || !slices.ContainsFunc(reply.Permit, func(r image.Rule) bool { return l.possible(&r.When) == yes })
+	effect := slices.ContainsFunc(reply.Permit, func(r image.Rule) bool {
+		return (len(r.Enter) > 0 || r.Rate != image.Rate{}) && l.possible(&r.When) != no
+	})
+	return reply.Silent || forbidden || effect || !slices.ContainsFunc(reply.Permit, func(r image.Rule) bool { return l.possible(&r.When) == yes })
 }
 
 // client tells eval who the user is.
@@ -377,6 +434,7 @@ func hidden(m protoreflect.Message) bool {
 // judge has a packet judged by all, really sent or not. It returns whether the
 // filter admitted it, and what differs.
 func (l *lane) judge(p *packet, send bool) (bool, error) {
+	l.note(step{lane: l.name(), method: l.iface().Methods[p.method].Name, packet: *p})
 	want, msg, w, err := l.expect(p)
 	if err != nil {
 		return false, l.differs(p, err.Error(), want, nil, nil)
@@ -390,6 +448,15 @@ func (l *lane) judge(p *packet, send bool) (bool, error) {
 	block := []uint32{l.gate.ClientBlock, l.gate.ServerBlock}[p.dir]
 	word := abi.VerdictWord(binary.LittleEndian.Uint64(l.sides[p.dir].page[(int(block)*abi.PageBlock+abi.PageSlots+int(p.slot))*8:]))
 	got := decided{reason: word.Reason(), detail: word.Detail()}
+	if want.reason == abi.ReasonRate && got.reason == abi.ReasonRate {
+		// The page tells how long to wait: since the model's clock stands still, less what has passed.
+		told := min(want.wait/1000, math.MaxUint32)
+		if late := uint64(slack.Microseconds()); uint64(got.detail) > told || uint64(got.detail)+late < told {
+			return false, l.differs(p, fmt.Sprintf("told to wait %d µs, not %d", got.detail, told), want, &got, nil)
+		}
+		word = abi.MakeVerdictWord(p.gen, word.Reason(), word.Kind(), want.detail)
+		got.detail = want.detail
+	}
 	if (got.reason == abi.ReasonPermit || got.reason == abi.ReasonForbid) && int(got.detail) < len(l.b.img.Policies) {
 		got.policy = l.b.img.Policies[got.detail].ID
 	}
@@ -406,6 +473,7 @@ func (l *lane) judge(p *packet, send bool) (bool, error) {
 		expected = abi.DeniedSize
 	}
 	l.stats.count(p, want, send)
+	l.settled(p, &want)
 	if word != abi.MakeVerdictWord(p.gen, want.reason, p.kind, want.detail) || ret != expected {
 		return false, l.differs(p, fmt.Sprintf("the filter returned %d, not %d, and wrote %x", ret, expected, uint64(word)), want, &got, nil)
 	}
@@ -423,6 +491,11 @@ func (l *lane) judge(p *packet, send bool) (bool, error) {
 	}
 	if err := l.validate(p); err != nil {
 		return false, l.differs(p, err.Error(), want, &got, nil)
+	}
+	if want.after != nil && want.after.enters {
+		if err := l.remembered(); err != nil {
+			return false, l.differs(p, err.Error(), want, &got, nil)
+		}
 	}
 	return want.reason.Allowed(), nil
 }
@@ -468,9 +541,12 @@ func (l *lane) record(p *packet, want decided, msg *dynamicpb.Message) error {
 	}
 	ok := r.Seq == l.sides[p.dir].records && r.Gate == l.gate.Index && r.From == from && r.To == to && r.Route == uint32(l.index) &&
 		r.Method == uint32(p.method) && r.Slot == p.slot && r.Gen == p.gen && r.Kind == p.kind && r.Dir == p.dir &&
-		r.Reason == want.reason && r.Detail == want.detail && r.Length == uint32(len(p.bytes()))
+		r.Reason == want.reason && (r.Detail == want.detail || l.asEmpty(p, &want, r.Detail)) && r.Length == uint32(len(p.bytes()))
 	if !ok {
 		return fmt.Errorf("audit record %+v", r)
+	}
+	if err := l.told(p, &want, &r, msg != nil); err != nil {
+		return err
 	}
 	l.stats.records++
 	if msg == nil {

@@ -76,6 +76,9 @@ func (a *author) policy(n int) string {
 	if a.chance(3) || t.reply && !a.chance(4) {
 		effect, head = "forbid", fmt.Sprintf(`@id("p%d") `, n)
 	}
+	if effect == "permit" {
+		head += a.effects(false)
+	}
 	action := " == " + t.action
 	if a.chance(8) {
 		action = fmt.Sprintf(" in [%s, %s]", t.action, pick(a.r, a.acts...).action)
@@ -117,6 +120,9 @@ func (a *author) condition(t act, user bool, depth int) string {
 	if a.chance(6) {
 		return a.aboutWho(t, user)
 	}
+	if len(a.states) > 0 && a.chance(4) {
+		return a.aboutState(t, user)
+	}
 	return a.aboutField(t.message, "context")
 }
 
@@ -127,12 +133,12 @@ func (a *author) aboutWho(t act, user bool) string {
 	}
 	if user {
 		return pick(a.r, who+` == User::"alice"`, who+` in [Group::"wheel", Group::"staff"]`, who+` != User::"bob"`, who+" is User", who+` is User in Group::"wheel"`,
-			who+`.name == "carol"`, `[User::"bob", User::"carol"].contains(`+who+`)`, who+` in Group::"staff"`)
+			who+`.name == "carol"`, who+` in Role::"reader"`, `[User::"bob", User::"carol"].contains(`+who+`)`, who+` in Group::"staff"`)
 	}
 	is := who + " is Domain && "
 	return "(" + pick(a.r, is+who+".ring.level < 2", is+who+`.name like "*e*"`, is+who+".ring.level + 1 > 2", is+who+" in ["+a.domain()+", "+a.domain()+"]",
 		"action == "+t.action, `action in z::v1::Action::"A"`, is+who+`.label.categories.contains("x")`, is+who+".owner == User::\"root\"",
-		`principal in resource`, is+who+" != "+a.domain(), is+who+`.ring.name == "user"`) + ")"
+		`principal in resource`, is+who+" != "+a.domain(), is+who+`.ring.name == "user"`, is+who+` in Role::"reader"`, is+who+".label.integrity < 2", is+who+".label.level == 1", is+who+`.ring.above.contains("service")`) + ")"
 }
 
 var (

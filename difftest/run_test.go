@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"buf.build/go/protovalidate"
@@ -14,18 +15,30 @@ import (
 	"ward/abi"
 	"ward/image"
 	"ward/kernel"
+	"ward/policy"
 )
 
 // Messages for each loaded route, at least: of the comparison, and of the
 // positive controls, for which other systems are worth more than other messages.
 const (
-	perRoute        = 140
+	perRoute        = 300
 	perRouteControl = 40
 )
 
 type stats struct {
 	systems, programs, swaps, messages, sent, large, records, cedar, validated int
 	permits, forbids, defaults, bodies, refused                                int
+	states, rates, changed, tokens                                             int // denied for state, for a rate; words changed, tokens taken
+}
+
+// add adds the counts of another run.
+func (s *stats) add(o *stats) {
+	for _, p := range [][2]*int{{&s.systems, &o.systems}, {&s.programs, &o.programs}, {&s.swaps, &o.swaps}, {&s.messages, &o.messages}, {&s.sent, &o.sent},
+		{&s.large, &o.large}, {&s.records, &o.records}, {&s.cedar, &o.cedar}, {&s.validated, &o.validated}, {&s.permits, &o.permits}, {&s.forbids, &o.forbids},
+		{&s.defaults, &o.defaults}, {&s.bodies, &o.bodies}, {&s.refused, &o.refused}, {&s.states, &o.states}, {&s.rates, &o.rates}, {&s.changed, &o.changed},
+		{&s.tokens, &o.tokens}} {
+		*p[0] += *p[1]
+	}
 }
 
 func (s *stats) count(p *packet, d decided, send bool) {
@@ -43,15 +56,19 @@ func (s *stats) count(p *packet, d decided, send bool) {
 		s.forbids++
 	case abi.ReasonDefault:
 		s.defaults++
+	case abi.ReasonState:
+		s.states++
+	case abi.ReasonRate:
+		s.rates++
 	default:
 		s.bodies++
 	}
 }
 
 func (s *stats) String() string {
-	return fmt.Sprintf("%d messages (%d admitted, %d forbidden, %d by default, %d for their form or bounds), %d programs, %d swaps, %d systems; "+
+	return fmt.Sprintf("%d messages (%d admitted, %d forbidden, %d by default, %d for their form or bounds, %d for state, %d for rates), %d words changed, %d tokens taken, %d programs, %d swaps, %d systems; "+
 		"%d really sent (%d of more than a page), %d audit records, %d decisions by Cedar, %d by protovalidate; %d policies refused",
-		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.programs, s.swaps, s.systems, s.sent, s.large, s.records, s.cedar, s.validated, s.refused)
+		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.states, s.rates, s.changed, s.tokens, s.programs, s.swaps, s.systems, s.sent, s.large, s.records, s.cedar, s.validated, s.refused)
 }
 
 // A mismatch is what this test looks for. It holds what repeats it.
@@ -59,7 +76,8 @@ type mismatch struct {
 	src      *source
 	lane     *lane
 	packet   packet
-	opening  []byte
+	history  []step // the message is the last
+	before   []step // makes the state that it met
 	what     string
 	verdicts string
 }
@@ -74,8 +92,8 @@ func (m *mismatch) Error() string {
 	if m.packet.dir == abi.Reply {
 		direction = "reply"
 	}
-	return fmt.Sprintf("%s\n%s of %s/%s between %s and %s, kind %d, metadata %x, body %x\n%s\n%s%v", m.what, direction, f.Name, f.Methods[m.packet.method].Name,
-		client, img.Domains[m.lane.route().Server].Name, m.packet.kind, m.packet.section, m.packet.body, m.text(), m.verdicts, m.src)
+	return fmt.Sprintf("%s\n%s of %s/%s between %s and %s, kind %d, metadata %x, body %x\n%s\nafter %d steps, state %v\n%s%v", m.what, direction, f.Name, f.Methods[m.packet.method].Name,
+		client, img.Domains[m.lane.route().Server].Name, m.packet.kind, m.packet.section, m.packet.body, m.text(), len(m.history)-1, m.before, m.verdicts, m.src)
 }
 
 // text is the message for people.
@@ -93,7 +111,8 @@ func (m *mismatch) text() string {
 }
 
 func (l *lane) differs(p *packet, what string, want decided, got *decided, r *ruling) error {
-	m := &mismatch{src: l.b.src, lane: l, packet: *p, opening: l.opening[p.method], what: what}
+	m := &mismatch{src: l.b.src, lane: l, packet: *p, what: what, before: l.snapshot(l.name())}
+	m.history = slices.Clone(l.history)
 	m.verdicts = fmt.Sprintf("Go: %v\n", want)
 	if got != nil {
 		m.verdicts += fmt.Sprintf("kernel: %v\n", *got)
@@ -131,12 +150,17 @@ func (x *runner) system(seed, i uint64, limit int) error {
 
 // generate makes a system that compiles.
 func (x *runner) generate(g *generator) (*built, error) {
-	src := &source{domains: g.system()}
+	src := &source{head: g.head()}
+	src.domains = g.system()
 	var b *built
 	var err error
 	for try := 0; b == nil; try++ {
 		// Bounds that no value satisfies, or messages that no gate carries, are refused.
-		if src.proto = g.schema(); try == 30 {
+		if try%8 == 7 { // models may refuse what the domains say
+			src.head = g.head()
+			src.domains = g.system()
+		}
+		if src.proto = g.schema(); try == 60 {
 			return nil, fmt.Errorf("no schema in %d is accepted: %w\n%v", try, err, src)
 		}
 		b, err = build(src, damage{})
@@ -144,13 +168,22 @@ func (x *runner) generate(g *generator) (*built, error) {
 	return x.policies(g, src, b)
 }
 
-// policies gives a system random policies, in place of those it has.
-func (x *runner) policies(g *generator, src *source, b *built) (*built, error) {
+// policies gives a system random policies, in place of those it has. Options
+// are those of policy.Compile.
+func (x *runner) policies(g *generator, src *source, b *built, options ...policy.Option) (*built, error) {
 	src.policies = nil
 	author := newAuthor(g, b.res.Set)
 	n := 6 + g.r.IntN(14)
 	for i := range n {
 		src.policies = append(src.policies, author.policy(i))
+	}
+	if len(g.states) > 0 {
+		for i := range g.r.IntN(3) {
+			src.policies = append(src.policies, author.carousel(i)...)
+		}
+		for i := range 6 + g.r.IntN(16) {
+			src.policies = append(src.policies, author.stateful(i))
+		}
 	}
 	// Many permits, so that most messages get to a decision.
 	for i, a := range author.acts {
@@ -159,16 +192,14 @@ func (x *runner) policies(g *generator, src *source, b *built) (*built, error) {
 				pick(g.r, "", " when { "+author.aboutField(a.message, "context")+" }", " unless { "+author.aboutField(a.message, "context")+" }")))
 		}
 	}
-	for try := 0; try < 10; try++ {
-		if x.accepted(src, b) {
-			break
-		}
+	for try := 0; try < 40 && !x.accepted(g, src, b, options); try++ {
 	}
-	return build(src, x.damage)
+	return build(src, x.damage, options...)
 }
 
 // A running is a system with all its routes loaded and a gate on each.
 type running struct {
+	*memory
 	fabric *kernel.Fabric
 	sides  map[string]*side // by name of the domain or user
 	lanes  []*lane
@@ -185,16 +216,34 @@ func (y *running) close() error {
 	return errors.Join(err, y.fabric.Close())
 }
 
+// newRunning makes a fabric for a system, in the state that it begins with.
+func newRunning(b *built, cfg kernel.FabricConfig) (*running, error) {
+	cfg.Words, cfg.Buckets = b.img.Words, buckets
+	y := &running{sides: map[string]*side{}}
+	var err error
+	if y.fabric, err = kernel.NewFabric(cfg); err != nil {
+		return nil, err
+	}
+	if y.memory, err = newMemory(y.fabric, b); err != nil {
+		return nil, errors.Join(err, y.fabric.Close())
+	}
+	return y, nil
+}
+
+// buckets of a fabric: enough for all policies of a system, and of those that replace them.
+const buckets = 1 << 14
+
 // open adds a lane.
 func (y *running) open(l *lane) error {
+	l.memory = y.memory
 	var ends [2]*side
 	for i, id := range []abi.DomainID{l.route().Client, l.route().Server} {
-		name := "user " + l.who
+		name := l.who
 		if id != abi.NoDomain {
 			name = l.b.img.Domains[id].Name
 		}
 		if y.sides[name] == nil {
-			s, err := newSide(y.fabric, id)
+			s, err := newSide(y.fabric, id, name)
 			if err != nil {
 				return err
 			}
@@ -214,8 +263,8 @@ func (y *running) open(l *lane) error {
 func (x *runner) run(b *built, r *rand.Rand, i uint64, limit int) (err error) {
 	x.stats.systems++
 	n, auditAll := uint32(2*len(b.img.Routes)+1), r.IntN(2) == 0
-	y := &running{sides: map[string]*side{}}
-	if y.fabric, err = kernel.NewFabric(kernel.FabricConfig{Gates: n, Programs: 2 * n, AuditAll: auditAll}); err != nil {
+	y, err := newRunning(b, kernel.FabricConfig{Gates: n, Programs: 2 * n, AuditAll: auditAll})
+	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, y.close()) }()
@@ -252,6 +301,11 @@ func (x *runner) run(b *built, r *rand.Rand, i uint64, limit int) (err error) {
 			break
 		}
 	}
+	for _, l := range y.lanes {
+		if err := l.remembered(); err != nil {
+			return fmt.Errorf("%s: %w\n%v", l.name(), err, b.src)
+		}
+	}
 	for name, s := range y.sides {
 		if err := s.settle(); err != nil {
 			return fmt.Errorf("%s: %w\n%v", name, err, b.src)
@@ -269,14 +323,20 @@ func (x *runner) swap(y *running, r *rand.Rand) error {
 	old := y.lanes[0].b
 	src := old.src.clone()
 	g := &generator{r: r}
+	if slices.Contains(src.head, "state:") {
+		g.states = statesOf
+	}
 	for _, d := range old.res.System.Domains {
 		if !d.Implicit {
 			g.domains = append(g.domains, d.Name.Value)
 		}
 	}
-	b, err := x.policies(g, src, old)
+	b, err := x.policies(g, src, old, policy.Running(old.img))
 	if err != nil {
 		return err
+	}
+	if !slices.Equal(b.img.Cells, old.img.Cells) {
+		return fmt.Errorf("swap: cells do not keep their places\n%v\n%v", src, old.src)
 	}
 	for _, l := range y.lanes {
 		if err := l.swap(b); err != nil {
@@ -290,6 +350,9 @@ func (x *runner) swap(y *running, r *rand.Rand) error {
 func (l *lane) exercise(n int) error {
 	end := l.stats.messages + n
 	for l.stats.messages < end {
+		if err := l.shake(); err != nil {
+			return err
+		}
 		if err := l.call(l.r.IntN(len(l.iface().Methods))); err != nil {
 			return err
 		}
@@ -430,7 +493,8 @@ func (x *runner) closed(b *built, r *rand.Rand) error {
 				with.img = new(image.Image)
 				*with.img = *img
 				with.img.Routes = []image.Route{route}
-				l := &lane{b: &with, r: r}
+				l := &lane{b: &with, r: r, memory: &memory{plain: newPlain(b.res.System.States)}}
+				b.oracle.told = -1
 				for m, method := range l.iface().Methods {
 					for range 4 {
 						msg := dynamicpb.NewMessage(b.res.Set.MessageTypes[method.Request])

@@ -35,24 +35,60 @@ func shrink(m *mismatch, d damage, v protovalidate.Validator) *mismatch {
 	if m.lane.validator != nil {
 		s.validator = v
 	}
-	if !s.try(m.src.clone(), m.packet.body, m.packet.section) {
+	// The message in the state that it met, its call before it; else with all that came before.
+	if !s.past(slices.Concat(m.before, m.call(), m.history[len(m.history)-1:])) && !s.past(m.history) {
 		m.what += " (it does not repeat by itself: reduced to nothing)"
 		return m
 	}
 	for size := -1; size != s.size() && s.tries < maxTries; {
 		size = s.size()
+		s.steps()
 		s.try(s.best.src.clone(), s.best.packet.body, nil)
 		s.lines(func(x *source) []string { return x.policies })
 		s.fields()
 		s.bytes()
 		s.lines(func(x *source) []string { return x.proto })
 		s.lines(func(x *source) []string { return x.domains })
+		s.lines(func(x *source) []string { return x.head })
 	}
 	return s.best
 }
 
+// call is the step that opened the call which the message belongs to.
+func (m *mismatch) call() []step {
+	last := m.history[len(m.history)-1]
+	for i := len(m.history) - 2; i >= 0 && last.packet.kind != abi.KindCall; i-- {
+		if x := m.history[i]; x.lane == last.lane && x.packet.kind == abi.KindCall && x.packet.slot == last.packet.slot {
+			return []step{x}
+		}
+	}
+	return nil
+}
+
 func (s *shrinker) size() int {
-	return len(s.best.src.String()) + len(s.best.packet.body) + len(s.best.packet.section)
+	return len(s.best.src.String()) + len(s.best.packet.body) + len(s.best.packet.section) + 20*len(s.best.history)
+}
+
+// steps leaves out what was done before the message.
+func (s *shrinker) steps() {
+	for n := max((len(s.best.history)-1)/2, 1); n > 0; n /= 2 {
+		for i := 0; i+n < len(s.best.history); {
+			if !s.past(slices.Delete(slices.Clone(s.best.history), i, i+n)) {
+				i += n
+			}
+		}
+	}
+}
+
+// past tries the mismatch with another history.
+func (s *shrinker) past(history []step) bool {
+	was := s.best.history
+	s.best.history = history
+	if s.try(s.best.src.clone(), s.best.packet.body, s.best.packet.section) {
+		return true
+	}
+	s.best.history = was
+	return false
 }
 
 // lines leaves out lines, from many at once down to one.
@@ -139,54 +175,85 @@ func (s *shrinker) try(src *source, body, section []byte) bool {
 	return m != nil
 }
 
-// repeat goes down the road with one message: the same client, server,
-// interface, method and direction.
+// repeat goes down the road with the history of the mismatch, at the end of
+// which is the message itself. Any mismatch on the way is as good.
 func (s *shrinker) repeat(src *source, body, section []byte) *mismatch {
-	old := s.best
 	b, err := build(src, s.damage)
 	if err != nil {
 		return nil
 	}
-	was, route := old.lane.b.img, old.lane.route()
-	l := &lane{b: b, who: old.lane.who, auditAll: true, validator: s.validator, r: rand.New(rand.NewPCG(1, 1)), stats: &stats{}}
-	server, client := b.domain(was.Domains[route.Server].Name), abi.NoDomain
-	if route.Client != abi.NoDomain {
-		client = b.domain(was.Domains[route.Client].Name)
+	history := slices.Clone(s.best.history)
+	last := &history[len(history)-1]
+	last.packet.body, last.packet.section = body, section
+	if len(body) == 0 {
+		last.packet.body = nil
 	}
-	l.index = slices.IndexFunc(b.img.Routes, func(r image.Route) bool {
-		return r.Client == client && r.Server == server && b.img.Interfaces[r.Interface].Name == old.lane.iface().Name
-	})
-	if l.index < 0 || route.Client != abi.NoDomain && client == abi.NoDomain {
-		return nil
-	}
-	p := old.packet
-	name := old.lane.iface().Methods[p.method].Name
-	p.method = slices.IndexFunc(l.iface().Methods, func(m image.Method) bool { return m.Name == name })
-	if p.method < 0 {
-		return nil
-	}
-	y := &running{sides: map[string]*side{}}
-	if y.fabric, err = kernel.NewFabric(kernel.FabricConfig{Gates: 1, Programs: 2, AuditAll: true}); err != nil {
+	n := uint32(len(b.img.Routes)*len(users) + 1)
+	y, err := newRunning(b, kernel.FabricConfig{Gates: n, Programs: 2 * n, AuditAll: true})
+	if err != nil {
 		return nil
 	}
 	defer y.close()
-	if y.open(l) != nil {
+	lanes := map[string]*lane{}
+	for _, x := range history {
+		if _, ok := lanes[x.lane]; x.lane != "" && !ok {
+			l := s.lane(b, x.lane)
+			if l != nil && y.open(l) != nil {
+				return nil
+			}
+			lanes[x.lane] = l
+		}
+	}
+	main := lanes[last.lane]
+	if main == nil {
 		return nil
 	}
-	if p.kind != abi.KindCall {
-		// The call that this message belongs to.
-		call := packet{kind: abi.KindCall, method: p.method, slot: p.slot, gen: p.gen, body: old.opening}
-		if ok, err := l.judge(&call, false); err != nil || !ok {
+	for i, x := range history {
+		l := lanes[x.lane]
+		if x.lane == "" {
+			if l = main; strings.Contains(x.of, " ") {
+				l = lanes[x.of]
+			}
+			if l != nil && x.of != "" && main.plain.has(x.name) && l.give(x.of, x.name, x.value) != nil {
+				return nil
+			}
+			continue
+		}
+		if l == nil {
+			continue
+		}
+		p := x.packet
+		p.method = slices.IndexFunc(l.iface().Methods, func(m image.Method) bool { return m.Name == x.method })
+		if p.method < 0 || !l.legal(&p) {
+			if i == len(history)-1 {
+				return nil
+			}
+			continue
+		}
+		_, err := l.judge(&p, false)
+		var m *mismatch
+		if errors.As(err, &m) {
+			return m
+		}
+		if err != nil {
 			return nil
 		}
 	}
-	p.body, p.section = body, section
-	if len(p.body) == 0 {
-		p.body = nil
+	return nil
+}
+
+// lane is that of a name in another build of the system, or nil.
+func (s *shrinker) lane(b *built, name string) *lane {
+	for i := range b.img.Routes {
+		for _, who := range append([]string{""}, users...) {
+			if (b.img.Routes[i].Client == abi.NoDomain) != (who != "") {
+				continue
+			}
+			l := &lane{b: b, index: i, who: who, auditAll: true, validator: s.validator, r: rand.New(rand.NewPCG(1, 1)), stats: &stats{}}
+			if l.name() == name {
+				return l
+			}
+		}
 	}
-	l.opening[p.method] = old.opening
-	_, err = l.judge(&p, false)
-	var m *mismatch
-	errors.As(err, &m)
-	return m
+	return nil
 }

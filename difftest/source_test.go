@@ -8,22 +8,24 @@ import (
 	"ward/abi"
 	"ward/compile"
 	"ward/image"
+	"ward/policy"
 )
 
 // A source is the text of a system, in lines that can be left out: a line of
 // domains, proto or policies that begins with two spaces or "@" stands for itself.
 type source struct {
+	head     []string // models, roles, states
 	domains  []string
 	proto    []string
 	policies []string
 }
 
 func (s *source) clone() *source {
-	return &source{append([]string{}, s.domains...), append([]string{}, s.proto...), append([]string{}, s.policies...)}
+	return &source{append([]string{}, s.head...), append([]string{}, s.domains...), append([]string{}, s.proto...), append([]string{}, s.policies...)}
 }
 
 func (s *source) yaml() string {
-	return "ward: 1\nname: zoo\ninterfaces: [zoo.proto]\npolicy: [policy.cedar]\ndomains:\n" + strings.Join(s.domains, "\n") + "\n"
+	return "ward: 1\nname: zoo\ninterfaces: [zoo.proto]\npolicy: [policy.cedar]\n" + strings.Join(append(s.head, "domains:"), "\n") + "\n" + strings.Join(s.domains, "\n") + "\n"
 }
 
 // files is the system directory.
@@ -57,9 +59,9 @@ type built struct {
 	oracle *oracle
 }
 
-// build compiles a source.
-func build(src *source, d damage) (*built, error) {
-	res, l := compile.Dir(src.files())
+// build compiles a source. Options are those of policy.Compile.
+func build(src *source, d damage, options ...policy.Option) (*built, error) {
+	res, l := compile.Dir(src.files(), options...)
 	if res.Image == nil {
 		return nil, l
 	}
