@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,11 +16,11 @@ import (
 	"ward/monitor/admin"
 )
 
-// busyFabric does something between the moment at which an image is in force
-// for the monitor and the swap of the filters.
+// busyFabric does something before the filters of a reload are prepared, and
+// between the moment at which an image is in force for the monitor and their swap.
 type busyFabric struct {
 	Fabric
-	meanwhile func()
+	before, meanwhile func()
 }
 
 type busySwap struct {
@@ -28,12 +29,17 @@ type busySwap struct {
 }
 
 func (f *busyFabric) Prepare(img *image.Image, changes []Change) (Swap, error) {
+	if f.before != nil {
+		f.before()
+	}
 	s, err := f.Fabric.Prepare(img, changes)
 	return &busySwap{s, f.meanwhile}, err
 }
 
 func (s *busySwap) Commit() (time.Duration, error) {
-	s.meanwhile()
+	if s.meanwhile != nil {
+		s.meanwhile()
+	}
 	return s.Swap.Commit()
 }
 
@@ -52,7 +58,7 @@ func TestAttackGateInReload(t *testing.T) {
 	}
 	open(1)
 	s.m.mu.Lock()
-	s.m.Fabric = &busyFabric{s.m.Fabric, func() { open(2) }}
+	s.m.Fabric = &busyFabric{Fabric: s.m.Fabric, meanwhile: func() { open(2) }}
 	s.m.mu.Unlock()
 	withState := changed(t, func(i *image.Image) {
 		i.States = []image.State{{Name: "session", Per: image.PerGate, Values: []string{"trusted", "anonymous"}, Initial: 1}}
@@ -122,5 +128,51 @@ func TestAttackSocketMoves(t *testing.T) {
 	}
 	if n := name(); n != "second" {
 		t.Errorf("after the reload the path leads to %s", n)
+	}
+}
+
+// A domain that is started anew while a reload is prepared does not keep what
+// the reload takes away: the reload is refused, as for one that runs.
+func TestAttackStartInReload(t *testing.T) {
+	for _, test := range []struct {
+		what     string
+		starts   bool
+		change   func(*image.Image)
+		want     string
+		survives bool
+	}{
+		{"control: it does not start", false, func(i *image.Image) { i.Domains[client].Env = []string{"A=b"} }, "", false},
+		{"control: nothing of it changes", true, func(i *image.Image) { i.Domains[second].Restart = image.RestartAlways }, "", true},
+		{"it is another then", true, func(i *image.Image) { i.Domains[client].Env = []string{"A=b"} }, "client (env)", true},
+		{"it may not start then", true, func(i *image.Image) { i.Domains[client].Start = image.Verdict{Policy: 1} }, "", false},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			s := startSystem(t, func(c *Config) {
+				c.RestartDelay = time.Hour
+				c.Image.Domains[client].Restart = image.RestartAlways
+				c.Sealed, c.Hash = sealed(t, c.Image), image.Hash(image.Encode(c.Image))
+			})
+			s.ends(client, exit0)
+			s.until("its end", func() bool { return s.m.domains[client].again })
+			s.m.mu.Lock()
+			s.m.Fabric = &busyFabric{Fabric: s.m.Fabric, before: func() {
+				if test.starts {
+					s.m.restart(s.m.domains[client])
+				}
+			}}
+			s.m.mu.Unlock()
+			_, err := s.ask(&admin.Change{Image: sealed(t, changed(t, func(i *image.Image) {
+				i.Domains[client].Restart = image.RestartAlways
+				test.change(i)
+			}))})
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Fatalf("%v, want %q", err, test.want)
+			}
+			s.m.mu.Lock()
+			defer s.m.mu.Unlock()
+			if runs := s.m.domains[client].state == stateRunning; runs != test.survives {
+				t.Errorf("it runs: %v, want %v", runs, test.survives)
+			}
+		})
 	}
 }

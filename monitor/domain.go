@@ -190,6 +190,9 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 		m.ended(d)
 		return nil
 	}
+	if !d.def.Start.Allow { // a reload took that away while the creator made the process
+		go m.kill(d)
+	}
 	go m.listen(d)
 	return nil
 }

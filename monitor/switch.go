@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -116,17 +115,9 @@ func (c *switching) plan() error {
 	}
 	m.sweep()
 	loaded, routes := c.loaded()
-	running := make([]bool, len(m.domains))
-	for i, d := range m.domains {
-		running[i] = d.state == stateRunning
-	}
-	c.steps = makePlan(m.Image, c.img, loaded, running)
-	if len(c.steps.restart) > 0 {
-		var list []string
-		for _, d := range c.steps.restart {
-			list = append(list, fmt.Sprintf("%s (%s)", c.img.Domains[d.domain].Name, strings.Join(d.what, ", ")))
-		}
-		return fmt.Errorf("these domains run, and what was changed of them cannot change while they do: %s; nothing was changed. Undo that part, or `ward down` and `ward up` the system", strings.Join(list, "; "))
+	c.steps = makePlan(m.Image, c.img, loaded, m.processes())
+	if err := c.steps.refused(c.img); err != nil {
+		return err
 	}
 	for _, id := range c.steps.start {
 		if int(id) < len(m.domains) && m.domains[id].endpoint != nil {
@@ -222,17 +213,21 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 	m := c.m
 	start := time.Now()
 	m.mu.Lock()
+	err := c.startedSince()
 	if m.stopping {
+		err = errors.New("the system is stopping")
+	}
+	if err != nil {
 		m.mu.Unlock()
-		return nil, errors.Join(errors.New("the system is stopping"), c.undo(ctx))
+		return nil, errors.Join(err, c.undo(ctx))
 	}
 	c.tell()
 	c.count() // gates have come and gone
 	c.install()
 	m.mu.Unlock()
 
-	took, err := c.swap.Commit()
-	c.took, c.whole = took, time.Since(start)
+	c.took, err = c.swap.Commit()
+	c.whole = time.Since(start)
 
 	m.mu.Lock()
 	for _, g := range c.dying {
