@@ -67,7 +67,11 @@ func NewClient(conn *os.File) *Client {
 // output and error; both stay the caller's. If ctx ends first, a domain that is
 // started nevertheless shows by its Exit.
 func (c *Client) Start(ctx context.Context, domain abi.DomainID, control, output *os.File) (Started, error) {
-	a, err := c.ask(ctx, message{op: opStart, domain: uint32(domain)}, control, output)
+	return c.started(c.ask(ctx, message{op: opStart, domain: uint32(domain)}, control, output))
+}
+
+// started is what the answer to a request for a domain says.
+func (c *Client) started(a answer, err error) (Started, error) {
 	if err != nil {
 		return Started{}, err
 	}

@@ -7,17 +7,15 @@ import (
 	"strings"
 
 	"ward/abi"
+	"ward/image"
 	"ward/kernel"
 )
-
-// defaultTmp is the size of /tmp in bytes where the system does not state one.
-const defaultTmp = 16 << 20
 
 func (c *creator) uid(id abi.DomainID) uint32 { return c.cfg.UIDBase + uint32(id) }
 
 // spawn makes the protection domain that the image describes.
 func (c *creator) spawn(id abi.DomainID, control, output *os.File) (_ *running, err error) {
-	d := &c.img.Domains[id]
+	d := c.family.Def(id)
 	s, err := c.sandbox(id)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", d.Name, err)
@@ -53,7 +51,7 @@ func (c *creator) spawn(id abi.DomainID, control, output *os.File) (_ *running, 
 
 // sandbox translates a domain of the image.
 func (c *creator) sandbox(id abi.DomainID) (*kernel.Sandbox, error) {
-	d := &c.img.Domains[id]
+	d := c.family.Def(id)
 	n, err := c.network(id)
 	if err != nil {
 		return nil, err
@@ -67,7 +65,7 @@ func (c *creator) sandbox(id abi.DomainID) (*kernel.Sandbox, error) {
 		s.Pins = append(s.Pins, kernel.Pin{Path: p.Path, Digest: p.Digest})
 	}
 	if s.Tmp == 0 {
-		s.Tmp = defaultTmp
+		s.Tmp = image.DefaultTmp
 	}
 	for _, f := range d.Files {
 		if f.Verdict.Allow {

@@ -13,8 +13,8 @@ import (
 
 // network translates what a domain may do with sockets.
 func (c *creator) network(id abi.DomainID) (kernel.Network, error) {
-	d := &c.img.Domains[id]
-	n := kernel.Network{Notify: d.Notify, Messages: !c.img.HasGates(int(id))}
+	d := c.family.Def(id)
+	n := kernel.Network{Notify: d.Notify, Messages: !c.img.HasGates(int(c.family.Base(id)))}
 	for _, l := range d.Listen {
 		if path, ok := strings.CutPrefix(l.Address, image.UnixAddress); ok {
 			n.Sockets = append(n.Sockets, kernel.Socket{Name: l.Name, Inode: path})
@@ -78,7 +78,7 @@ func (r *running) close() error {
 // removeSockets removes the paths of sockets that were handed over to a
 // domain that has ended. One that another program has taken over stays.
 func (c *creator) removeSockets(id abi.DomainID) {
-	for _, l := range c.img.Domains[id].Listen {
+	for _, l := range c.family.Def(id).Listen {
 		if path, ok := strings.CutPrefix(l.Address, image.UnixAddress); ok {
 			kernel.RemoveSocket(path) // an error: the next start says what is in the way
 		}

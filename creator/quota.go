@@ -50,8 +50,8 @@ func (c *Client) hit(m message) {
 // included. What the system states must be enforced; defaults are where there
 // is a controller, and user IDs and processes have theirs anyway.
 func (c *creator) limit(r *running, s *kernel.Sandbox) (err error) {
-	d := &c.img.Domains[r.domain]
-	stated, q := d.Quota, c.img.Limits(r.domain)
+	d := c.family.Def(r.domain)
+	stated, q := d.Quota, c.img.LimitsOf(d)
 	s.Limits = kernel.Limits{Processes: q.Processes, Files: q.Files, FileSize: q.FileSize}
 	if c.tree == nil {
 		if stated.Memory != 0 || stated.CPUWeight != 0 || stated.CPU != 0 {
@@ -102,6 +102,7 @@ func (c *creator) report(hits []kernel.LimitHit) error {
 type events struct {
 	epoll  int
 	limits *kernel.CgroupWatch
+	alarm  uint64 // of children: when the next one's time is over, CLOCK_BOOTTIME ns; 0: none has one
 	buf    [64]unix.EpollEvent
 }
 
@@ -156,6 +157,11 @@ func (e *events) wait() (r ready, err error) {
 	timeout := -1
 	if d := e.limits.Wait(time.Now()); d >= 0 {
 		timeout = int(d/time.Millisecond) + 1
+	}
+	if alarm, err := e.untilAlarm(); err != nil {
+		return r, err
+	} else if alarm >= 0 && (timeout < 0 || alarm < timeout) {
+		timeout = alarm
 	}
 	n, err := unix.EpollWait(e.epoll, e.buf[:], timeout)
 	if err == unix.EINTR {

@@ -54,11 +54,12 @@ func (c *creator) adopt(img *image.Image) error {
 		}
 	}
 	for id, r := range c.running {
-		if int(id) >= len(img.Domains) {
+		if c.family.Kin(id) == nil && int(id) >= len(img.Domains) {
 			return fmt.Errorf("it lacks domain %d, which runs as process %d", id, r.process.PID)
 		}
 	}
 	c.img = img
+	c.family.Renew(img)
 	return nil
 }
 

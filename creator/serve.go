@@ -32,6 +32,7 @@ type creator struct {
 	events  *events
 	running map[abi.DomainID]*running
 	copies  kernel.Copies // of pinned programs
+	family  *image.Family // children that run
 }
 
 // running is a domain that has not been reaped.
@@ -40,11 +41,15 @@ type running struct {
 	process *kernel.Process
 	cgroup  *kernel.Cgroup // nil: none
 	guard   *kernel.Guard  // nil: none
+	adopted bool           // an earlier creator started it (adopt.go)
+	untold  bool           // nobody is told of its end
+	until   uint64         // a child's: CLOCK_BOOTTIME ns; 0: no end
 }
 
 // A request is one row of the dispatch table.
 type request struct {
-	files int // descriptors that must come along
+	files int  // descriptors that must come along
+	text  bool // there may be text
 	do    func(*creator, message, []*os.File) (end bool, err error)
 }
 
@@ -64,7 +69,7 @@ func Serve(conn *os.File, img *image.Image, cfg Config) error {
 	if cfg.UIDBase == 0 || uint64(cfg.UIDBase)+uint64(len(img.Domains)) >= 1<<32 {
 		return fmt.Errorf("creator: user IDs from %d on do not fit %d domains", cfg.UIDBase, len(img.Domains))
 	}
-	c := &creator{fd: int(conn.Fd()), img: img, cfg: cfg, running: map[abi.DomainID]*running{}}
+	c := &creator{fd: int(conn.Fd()), img: img, cfg: cfg, running: map[abi.DomainID]*running{}, family: image.NewFamily(img)}
 	name := cfg.Cgroup
 	if name == "" {
 		name = fmt.Sprintf("ward-%s.%d", img.Name, os.Getpid())
@@ -74,7 +79,7 @@ func Serve(conn *os.File, img *image.Image, cfg Config) error {
 		return err
 	}
 	defer c.events.close()
-	tree, err := kernel.NewCgroupTree(name)
+	tree, err := kernel.OpenCgroupTree(name)
 	switch {
 	case errors.Is(err, kernel.ErrNoCgroup2):
 	case err != nil:
@@ -104,6 +109,11 @@ func (c *creator) loop() error {
 				}
 			}
 		}
+		if c.events.alarm != 0 {
+			if err := c.endOverdue(); err != nil {
+				return err
+			}
+		}
 		if err := c.report(ready.hits); err != nil {
 			return err
 		}
@@ -124,7 +134,7 @@ func (c *creator) loop() error {
 
 func (c *creator) dispatch(m message, files []*os.File) (end bool, err error) {
 	r, ok := requests[m.op]
-	if !ok || len(files) != r.files || m.seq == 0 || m.text != "" {
+	if !ok || len(files) != r.files || m.seq == 0 || m.text != "" && !r.text {
 		return false, fmt.Errorf("creator: %w: operation %d with %d descriptors", errMessage, m.op, len(files))
 	}
 	return r.do(c, m, files)
@@ -141,23 +151,37 @@ func (c *creator) start(m message, files []*os.File) (bool, error) {
 	}
 	id := abi.DomainID(m.domain)
 	d := &c.img.Domains[id]
+	if d.Template {
+		return false, c.fail(m, "start %s: it is a template, of which children are made", d.Name)
+	}
 	if !d.Start.Allow {
 		return false, c.fail(m, "start %s: the policy does not allow it", d.Name)
 	}
 	if c.running[id] != nil {
 		return false, c.fail(m, "start %s: it is running", d.Name)
 	}
+	if c.tree != nil { // a creator that died may have left what nobody knows
+		if err := c.tree.Clear(dirName(d.Name, id)); err != nil {
+			return false, c.fail(m, "start %s: %v", d.Name, err)
+		}
+	}
 	r, err := c.spawn(id, files[0], files[1])
 	if err != nil {
 		return false, c.fail(m, "%v", err)
 	}
+	return c.tellStarted(m, r)
+}
+
+// tellStarted answers the request for a domain that has just started.
+func (c *creator) tellStarted(m message, r *running) (bool, error) {
+	id := r.domain
 	c.running[id] = r
 	if err := c.events.add(int(r.process.Pidfd.Fd()), int32(id)); err != nil {
 		return false, err
 	}
 	if err := c.watch(r); err != nil {
 		unix.PidfdSendSignal(int(r.process.Pidfd.Fd()), unix.SIGKILL, nil, 0)
-		return false, c.fail(m, "start %s: %v", d.Name, err)
+		return false, c.fail(m, "start %s: %v", c.family.Def(id).Name, err)
 	}
 	a := message{op: opStarted, seq: m.seq, domain: m.domain, pid: uint32(r.process.PID), uid: c.uid(id)}
 	if r.cgroup != nil {
@@ -200,7 +224,7 @@ func (c *creator) signal(m message, _ []*os.File) (bool, error) {
 		return false, fmt.Errorf("creator: %w: signal %d", errMessage, m.arg)
 	}
 	if err := unix.PidfdSendSignal(int(r.process.Pidfd.Fd()), syscall.Signal(m.arg), nil, 0); err != nil && err != unix.ESRCH {
-		return false, c.fail(m, "signal %s: %v", c.img.Domains[r.domain].Name, err)
+		return false, c.fail(m, "signal %s: %v", c.family.Def(r.domain).Name, err)
 	}
 	return false, send(c.fd, message{op: opDone, seq: m.seq, domain: m.domain})
 }
@@ -215,13 +239,16 @@ func (c *creator) stop(m message, _ []*os.File) (bool, error) {
 // reap collects a domain that has ended, clears up after it, and tells.
 func (c *creator) reap(r *running) error {
 	var status unix.WaitStatus
-	for {
+	if err := awaitEnd(r.process.Pidfd); err != nil {
+		return fmt.Errorf("creator: wait for %s: %w", c.img.Domains[r.domain].Name, err)
+	}
+	for !r.adopted { // one that is adopted is the holder's to wait for
 		_, err := unix.Wait4(r.process.PID, &status, 0, nil)
 		if err == nil {
 			break
 		}
 		if err != unix.EINTR {
-			return fmt.Errorf("creator: wait for %s: %w", c.img.Domains[r.domain].Name, err)
+			return fmt.Errorf("creator: wait for %s: %w", c.family.Def(r.domain).Name, err)
 		}
 	}
 	delete(c.running, r.domain)
@@ -233,6 +260,10 @@ func (c *creator) reap(r *running) error {
 	}
 	err := r.close()
 	c.removeSockets(r.domain)
+	c.childEnded(r.domain)
+	if r.adopted || r.untold {
+		return err
+	}
 	told := send(c.fd, message{op: opExited, domain: uint32(r.domain), pid: uint32(r.process.PID), arg: uint32(status), cgroup: refused})
 	if errors.Is(told, unix.EPIPE) {
 		told = nil // nobody is there to be told; the channel's end of file follows

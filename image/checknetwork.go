@@ -54,10 +54,15 @@ func checkNetwork(d *Domain, sockets map[string]bool) error {
 }
 
 // HasGates reports whether a domain can ever hold the end of a gate: it
-// exports something, or a route is its own.
+// exports something, a route is its own, or it may be lent an entry point.
 func (img *Image) HasGates(id int) bool {
 	if len(img.Domains[id].Exports) > 0 {
 		return true
+	}
+	for i := range img.Grants {
+		if int(img.Grants[i].To) == id && img.Grants[i].Verdict.Allow {
+			return true
+		}
 	}
 	for i := range img.Routes {
 		if int(img.Routes[i].Client) == id || int(img.Routes[i].Server) == id {
