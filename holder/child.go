@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 )
 
 // A child is a process of wardd.
@@ -12,6 +13,7 @@ type child struct {
 	process *os.Process
 	state   *os.ProcessState
 	ended   chan struct{} // closed when state is known
+	since   time.Time
 }
 
 // manner of a child's life.
@@ -20,7 +22,7 @@ type manner uint8
 const (
 	lives   manner = 0
 	dies    manner = 1 << iota // with the holder, by SIGKILL
-	netless                    // in a network namespace of its own, with nothing in it
+	netless                    // in the network namespace with nothing in it
 )
 
 // FirstFD is the first descriptor of a child after the image: its channel to
@@ -41,18 +43,25 @@ func (h *holder) spawn(name string, m manner, files ...*os.File) (*child, error)
 	if m&dies != 0 {
 		attr.Sys.Pdeathsig = syscall.SIGKILL
 	}
-	if m&netless != 0 {
-		attr.Sys.Cloneflags = syscall.CLONE_NEWNET
-	}
 	var p *os.Process
-	err = h.cfg.Privileged(func() (err error) {
-		p, err = os.StartProcess("/proc/self/exe", append([]string{"wardd", name}, h.cfg.Args...), attr)
+	start := func() (err error) {
+		args := append([]string{"wardd", name}, h.cfg.Args...)
+		if h.deaths[name] > 0 {
+			args = append(args, fmt.Sprintf("--again=%d", h.starts))
+		}
+		p, err = os.StartProcess(h.exe, args, attr)
 		return err
+	}
+	err = h.cfg.Privileged(func() error {
+		if m&netless != 0 {
+			return h.inEmptyNet(start)
+		}
+		return start()
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the %s: %w", name, err)
 	}
-	c := &child{name: name, process: p, ended: make(chan struct{})}
+	c := &child{name: name, process: p, ended: make(chan struct{}), since: time.Now()}
 	go func() {
 		c.state, _ = p.Wait()
 		close(c.ended)

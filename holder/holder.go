@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,11 +16,12 @@ import (
 
 // Config says how to run a system.
 type Config struct {
-	RunDir string        // the system's own directory
-	Image  *os.File      // sealed memfd
-	Life   *os.File      // life line
-	Args   []string      // arguments that every process of wardd gets after its name
-	Grace  time.Duration // that the monitor gives the domains at the end
+	RunDir  string        // the system's own directory
+	Image   *os.File      // sealed memfd
+	Life    *os.File      // life line
+	Program string        // path of this program, for an upgrade
+	Args    []string      // arguments that every process of wardd gets after its name
+	Grace   time.Duration // that the monitor gives the domains at the end
 
 	Privileged func(func() error) error // runs what takes more capabilities than the holder has at other times
 }
@@ -41,10 +43,19 @@ type holder struct {
 	fromMon  *link.Conn // the monitor's channel
 	toCreate *link.Conn // the monitor's side of the creator's channel: it ends when both are gone
 	toAudit  *link.Conn // the monitor's side of the audit writer's channel
+	events   *os.File   // the other side: what was not read yet outlives a writer
 
-	kept   []*os.File // descriptors on which gates depend
-	guards []*os.File // pidfds of domains
-	bound  []string   // socket paths
+	kept   store
+	guards []guard  // of domains
+	ends   []string // of domains that nobody else could wait for: PID and wait status
+	bound  []string // socket paths
+
+	net      *os.File // the monitor's network namespace
+	exe      string   // what is executed; fallback: what was before an upgrade
+	fallback string
+	starts   int            // of monitors
+	deaths   map[string]int // in a row, by name
+	again    chan string    // what is to be started again
 
 	silent  bool // the monitor's channel has ended
 	done    bool // the monitor has ended the system in order
@@ -54,7 +65,14 @@ type holder struct {
 	endings chan *child
 }
 
+// A guard is the first process of a domain.
+type guard struct {
+	pid   int
+	pidfd *os.File
+}
+
 type heard struct {
+	from  *link.Conn
 	kind  link.Kind
 	text  string
 	files []*os.File
@@ -66,7 +84,8 @@ type heard struct {
 // Preconditions: the caller is on the process's main thread, locked to it:
 // children die with the thread that started them.
 func Run(cfg Config) int {
-	h := &holder{cfg: cfg, heard: make(chan heard), endings: make(chan *child, 4)}
+	h := &holder{cfg: cfg, exe: "/proc/self/exe", deaths: map[string]int{}, again: make(chan string, 4),
+		heard: make(chan heard), endings: make(chan *child, 4)}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	signal.Ignore(unix.SIGPIPE)
@@ -128,14 +147,47 @@ func (h *holder) start() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("PR_SET_CHILD_SUBREAPER: %w", err)
 	}
-	var theirs [3]*os.File
-	for i, c := range []**link.Conn{&h.fromMon, &h.toCreate, &h.toAudit} {
-		var err error
-		if *c, theirs[i], err = link.Pair([]string{"monitor", "creator", "audit"}[i]); err != nil {
-			return err
-		}
-		defer theirs[i].Close()
+	var err error
+	if h.toAudit, h.events, err = link.Pair("audit"); err != nil {
+		return err
 	}
+	if err := h.startAudit(); err != nil {
+		return err
+	}
+	if err := h.startCreator(); err != nil {
+		return err
+	}
+	return h.startMonitor()
+}
+
+func (h *holder) startAudit() (err error) {
+	h.audit, err = h.spawn("audit", dies, h.events)
+	return err
+}
+
+// startCreator starts the creator. It does not die with the holder: it has
+// domains to end first.
+func (h *holder) startCreator() error {
+	conn, theirs, err := link.Pair("creator")
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	if h.toCreate != nil {
+		h.toCreate.Close()
+	}
+	h.toCreate = conn
+	h.creator, err = h.spawn("creator", lives, theirs)
+	return err
+}
+
+// startMonitor starts a monitor, and gives it what the one before had.
+func (h *holder) startMonitor() error {
+	conn, theirs, err := link.Pair("monitor")
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
 	creator, err := h.toCreate.File()
 	if err != nil {
 		return err
@@ -146,20 +198,26 @@ func (h *holder) start() error {
 		return err
 	}
 	defer audit.Close()
-	if h.audit, err = h.spawn("audit", dies, theirs[2]); err != nil {
+	if h.fromMon != nil {
+		h.fromMon.Close()
+	}
+	h.fromMon, h.silent = conn, false
+	h.starts++
+	if h.monitor, err = h.spawn("monitor", dies|netless, theirs, creator, audit); err != nil {
 		return err
 	}
-	// The creator does not die with the holder: it has domains to end first.
-	if h.creator, err = h.spawn("creator", lives, theirs[1]); err != nil {
-		return err
+	go h.hear(conn)
+	for _, e := range h.ends {
+		conn.Tell(link.Orphan, e)
 	}
-	h.monitor, err = h.spawn("monitor", dies|netless, theirs[0], creator, audit)
-	return err
+	if err := h.kept.give(conn); err != nil {
+		h.monitor.process.Kill() // if it is not dead anyway
+	}
+	return nil
 }
 
 // watch serves the children until the system is to end.
 func (h *holder) watch(signals <-chan os.Signal) {
-	go h.hear()
 	life := make(chan struct{})
 	go func() {
 		var b [1]byte
@@ -184,14 +242,19 @@ func (h *holder) watch(signals <-chan os.Signal) {
 			if h.lost(c) {
 				return
 			}
+		case name := <-h.again:
+			if err := h.revive(name); err != nil {
+				h.fail("the %s cannot be started again, so the system stops: %v", name, err)
+				return
+			}
 		}
 	}
 }
 
-func (h *holder) hear() {
+func (h *holder) hear(from *link.Conn) {
 	for {
-		var m heard
-		m.kind, m.text, m.files, m.err = h.fromMon.Hear()
+		m := heard{from: from}
+		m.kind, m.text, m.files, m.err = from.Hear()
 		h.heard <- m
 		if m.err != nil {
 			return
@@ -201,20 +264,38 @@ func (h *holder) hear() {
 
 // note takes what the monitor says, and reports whether the system is to end.
 func (h *holder) note(m heard) (end bool) {
+	if m.from != h.fromMon {
+		link.CloseAll(m.files)
+		return false
+	}
 	if m.err != nil {
 		h.silent = true // it has ended: that is seen by its process
 		return false
 	}
 	switch m.kind {
-	case link.Keep:
-		h.kept = append(h.kept, m.files...)
+	case link.Put:
+		if err := h.kept.put(m.text, m.files); err != nil {
+			h.fail("%v, so the system stops", err)
+			return true
+		}
+	case link.Drop:
+		h.kept.drop(m.text)
 	case link.Guard:
-		h.guards = append(h.guards, m.files...)
+		pid, _ := strconv.Atoi(m.text)
+		for _, f := range m.files {
+			h.guards = append(h.guards, guard{pid, f})
+		}
 		h.reap()
 	case link.Bound:
-		h.bound = append(h.bound, m.text)
+		if !slices.Contains(h.bound, m.text) {
+			h.bound = append(h.bound, m.text)
+		}
 	case link.Ready:
 		WriteReport(h.cfg.Life, Report{Kind: Ready})
+	case link.Upgrade:
+		if err := h.upgrade(); err != nil {
+			h.notice("no upgrade: " + err.Error())
+		}
 	case link.Fatal:
 		h.fail("%s", m.text)
 	case link.Done:
@@ -225,26 +306,6 @@ func (h *holder) note(m heard) (end bool) {
 		return true
 	}
 	return false
-}
-
-// lost is told that a process of wardd has ended, and reports whether the
-// system must. Without a monitor it need not: the gates that are there go on,
-// and nothing new is granted.
-func (h *holder) lost(c *child) (end bool) {
-	how := fmt.Sprintf("the %s has ended unexpectedly (%v)", c.name, c.state)
-	if c == h.monitor {
-		// Its last words may be on their way: its end of the channel is closed.
-		for !h.silent {
-			if h.note(<-h.heard) {
-				return true
-			}
-		}
-		h.status = 1
-		h.notice(how + ": gates that are open go on and are checked; nothing new is granted until the system is started again")
-		return false
-	}
-	h.fail("%s, so the system stops", how)
-	return true
 }
 
 // end puts everything in order: the monitor ends the domains, the creator
@@ -261,7 +322,7 @@ func (h *holder) end() {
 	}
 	h.kill()
 	h.sweep()
-	link.CloseAll(h.kept)
+	h.kept.close()
 	for _, path := range h.bound {
 		if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
 			os.Remove(path)
@@ -281,18 +342,18 @@ func (h *holder) end() {
 // kill ends the domains that the creator did not, because it died.
 func (h *holder) kill() {
 	h.reap()
-	for _, pidfd := range h.guards {
-		unix.PidfdSendSignal(int(pidfd.Fd()), unix.SIGKILL, nil, 0) // an error: it has just ended
+	for _, g := range h.guards {
+		unix.PidfdSendSignal(int(g.pidfd.Fd()), unix.SIGKILL, nil, 0) // an error: it has just ended
 	}
-	for _, pidfd := range h.guards {
-		ended(pidfd, killWait)
+	for _, g := range h.guards {
+		ended(g.pidfd, killWait)
 	}
 	h.reap()
 }
 
 // sweep removes the cgroups of a creator that could not do it itself.
 func (h *holder) sweep() {
-	if h.creator == nil || h.creator.state.Success() {
+	if h.creator == nil || h.creator.state.Success() && h.deaths["creator"] == 0 {
 		return
 	}
 	c, err := h.spawn("sweep", dies)
@@ -346,15 +407,29 @@ func (h *holder) stop(c *child, limit time.Duration) {
 	}
 }
 
+// maxEnds bounds what is remembered of domains that came to the holder.
+const maxEnds = 1024
+
 // reap forgets the domains that have ended, and takes the status of those that
-// came to the holder because the creator died.
+// came to the holder because their creator died: the monitor is told.
 func (h *holder) reap() {
-	h.guards = slices.DeleteFunc(h.guards, func(pidfd *os.File) bool {
-		if !ended(pidfd, 0) {
+	h.guards = slices.DeleteFunc(h.guards, func(g guard) bool {
+		if !ended(g.pidfd, 0) {
 			return false
 		}
-		unix.Waitid(unix.P_PIDFD, int(pidfd.Fd()), nil, unix.WEXITED|unix.WNOHANG, nil) // ECHILD: the creator's
-		pidfd.Close()
+		var status unix.WaitStatus
+		fd := int(g.pidfd.Fd())
+		if unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil {
+			unix.Wait4(g.pid, &status, unix.WNOHANG, nil)
+			e := fmt.Sprintf("%d %d", g.pid, status)
+			h.ends = append(h.ends[max(0, len(h.ends)-maxEnds):], e)
+			if h.fromMon != nil {
+				h.fromMon.Tell(link.Orphan, e)
+			}
+		} else if unix.PidfdSendSignal(fd, 0, nil, 0) == nil {
+			return false // its creator has not waited for it yet, and may die first
+		}
+		g.pidfd.Close()
 		return true
 	})
 }

@@ -28,6 +28,7 @@ type RouteState struct {
 	Route, Client, Server uint32
 	State                 uint64    // of the word of a new gate
 	Methods               uint32    // of its interface
+	Terse                 []bool    // by method: as Route.Terse has it
 	Slots                 [2]uint32 // of the program array, by direction
 	Empty                 bool      // its policy was taken away
 	Buckets               [2][]BucketState
@@ -52,7 +53,7 @@ func (r *Route) Describe() RouteState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := RouteState{Route: r.spec.Route, Client: uint32(r.spec.Client), Server: uint32(r.spec.Server), State: r.spec.State,
-		Methods: r.spec.Programs[0].NMethods, Slots: r.slots, Empty: r.programs == [2]*loaded{}}
+		Methods: r.spec.Programs[0].NMethods, Terse: r.spec.Programs[abi.Reply].Terse, Slots: r.slots, Empty: r.programs == [2]*loaded{}}
 	f.buckets.mu.Lock()
 	defer f.buckets.mu.Unlock()
 	for dir, p := range r.programs {
@@ -183,6 +184,7 @@ func (f *Fabric) RestoreRoute(s RouteState, client, server *Endpoint) (*Route, e
 	defer f.mu.Unlock()
 	spec := &filter.Spec{Route: s.Route, Client: abi.DomainID(s.Client), Server: abi.DomainID(s.Server), State: s.State}
 	r := &Route{f: f, spec: spec, ends: [2]*Endpoint{client, server}, slots: s.Slots, gates: map[*Gate]bool{}}
+	spec.Programs[abi.Reply].Terse = s.Terse
 	for dir := range s.Slots {
 		spec.Programs[dir].NMethods = s.Methods
 		if err := f.slots.take(s.Slots[dir]); err != nil {

@@ -23,9 +23,13 @@ const adminTimeout = 5 * time.Second
 // listenAdmin makes the socket for `ward ps` and `ward down`.
 func (m *Monitor) listenAdmin() error {
 	path := filepath.Join(m.RunDir, admin.Socket)
-	l, err := listenAt(path, socketStream, 0o600)
-	if err != nil {
-		return err
+	l := m.adminBack // of a monitor before this one
+	if l == nil {
+		var err error
+		if l, err = listenAt(path, socketStream, 0o600); err != nil {
+			return err
+		}
+		m.keepSocket(keptAdmin, l)
 	}
 	m.addCloser(l)
 	if err := m.Holder.Bound(path); err != nil {
@@ -125,9 +129,8 @@ func (m *Monitor) describe(id abi.DomainID, whole bool) admin.Domain {
 
 // descriptor collects all that a domain may do.
 func (m *Monitor) descriptor(d *domain) *admin.Descriptor {
-	q := d.def.Quota
 	full := &admin.Descriptor{Program: d.def.Program, Digest: hex.EncodeToString(d.def.Digest), Connect: d.def.Connect,
-		Quota: admin.Quota{Processes: q.Processes, Memory: q.Memory, CPUWeight: q.CPUWeight, Files: q.Files, Gates: uint32(d.limit)}}
+		Quota: limitsOf(m.Image, d), Hits: d.hits}
 	for i := range m.Image.Routes {
 		if r := &m.Image.Routes[i]; r.Client == d.id && r.Connect.Allow {
 			full.Calls = append(full.Calls, m.calls(r)...)

@@ -11,6 +11,7 @@ import (
 	"ward/audit/event"
 	"ward/holder/link"
 	"ward/image"
+	"ward/monitor/admin"
 )
 
 // state of a domain. It only moves forward.
@@ -44,19 +45,13 @@ type domain struct {
 	last     Counters        // when its endpoint was closed
 	hostile  bool            // killed for what it did: not started again
 	life                     // supervise.go
+	hits     admin.Hits      // limits that it ran into (quota.go)
+	kept     lifeFiles       // keep.go
 }
 
 func newDomain(img *image.Image, id abi.DomainID) *domain {
-	d := &domain{id: id, def: &img.Domains[id], serving: map[uint32]bool{}, served: map[uint32]bool{}, limit: defaultGates,
+	d := &domain{id: id, def: &img.Domains[id], serving: map[uint32]bool{}, served: map[uint32]bool{}, limit: int(img.Limits(id).Gates),
 		life: life{ringID: uint32(id), ready: make(chan struct{})}}
-	switch {
-	case d.def.Quota.Gates > 0:
-		d.limit = int(min(d.def.Quota.Gates, maxGates))
-	case d.def.Names:
-		d.limit = min(defaultGates+4*len(img.Domains), maxGates)
-	case len(d.def.Exports) > 0:
-		d.limit = serverGates
-	}
 	return d
 }
 
@@ -75,8 +70,14 @@ func (d *domain) peer() abi.Peer {
 // start starts the domains: the name server, then each after those that it
 // needs, which are ready then, and those that it may call.
 func (m *Monitor) start(ctx context.Context) error {
-	if err := m.initialSystem(); err != nil {
-		return err
+	if !m.begun {
+		if err := m.initialSystem(); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		m.begun = true
+		m.keepSystem()
+		m.mu.Unlock()
 	}
 	if err := m.listenAdmin(); err != nil {
 		return err
@@ -86,6 +87,12 @@ func (m *Monitor) start(ctx context.Context) error {
 		case <-m.stop:
 			return nil
 		default:
+		}
+		m.mu.Lock()
+		waits := d.state == stateWaiting && m.domains[d.id] == d && !(m.restored && m.started)
+		m.mu.Unlock()
+		if !waits { // an earlier monitor has started it
+			continue
 		}
 		m.awaitNeeds(d)
 		if err := m.startDomain(ctx, d); err != nil {
@@ -141,6 +148,7 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		d.state = stateRefused
+		m.keepLife(d)
 		m.failed = m.failed || d.def.Once
 		return nil
 	}
@@ -157,34 +165,40 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 		return err
 	}
 	defer write.Close()
-	out := event.New(event.Output)
-	out.Domain = d.id
-	m.Audit.Event(out, read)
-
 	m.mu.Lock()
-	d.state, d.control = stateStarting, control
+	d.state, d.control, d.kept.output = stateStarting, control, read
+	m.keepLife(d)
+	m.sendOutput(d)
 	m.mu.Unlock()
 	p, err := m.Creator.Start(ctx, d.id, theirs, write)
 	if err != nil {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		d.state, d.status = stateEnded, 127
+		m.dropLife(d)
 		return err
 	}
 	defer p.Pidfd.Close()
-	if err := m.Holder.Guard(p.Pidfd); err != nil {
+	if err := m.Holder.Guard(p.PID, p.Pidfd); err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d.process = p
 	d.process.Pidfd, d.process.Ring, d.process.Notify = nil, nil, nil
+	if d.kept.pidfd, err = dup(p.Pidfd); err != nil {
+		return err
+	}
+	if p.Ring != nil {
+		if d.kept.refused, err = dup(p.Ring); err != nil {
+			return err
+		}
+	}
 	if err := m.equip(d); err != nil {
 		return err
 	}
 	e.UID, e.PID = p.UID, uint32(p.PID)
 	m.Audit.Event(e)
-	d.state = stateRunning
 	m.arrived(d, p)
 	if d.exit != nil {
 		m.ended(d)
@@ -209,6 +223,8 @@ func (m *Monitor) equip(d *domain) error {
 	if err := m.sendRing(d.endpoint, d.ringID, d.id, 0, ""); err != nil {
 		return err
 	}
+	d.state = stateRunning
+	m.keepLife(d)
 	hello := abi.Control{Op: abi.OpHello, Name: d.def.Name, System: m.Image.Name}
 	if err := d.send(&hello, d.endpoint.Page()); err != nil {
 		m.notice(d.id, "cannot be greeted: %v", err)
@@ -287,7 +303,9 @@ func (m *Monitor) ended(d *domain) {
 	m.Audit.Event(e)
 	if again := m.left(d); d.def.Once && d.status != 0 && !again {
 		m.failed = true
+		m.keepSystem()
 	}
+	m.keepLife(d)
 	m.sweep()
 	m.retry()
 }
@@ -314,12 +332,13 @@ func (m *Monitor) retire(d *domain) {
 	}
 	for i, r := range m.loaded {
 		if m.domains[d.id] == d && (m.Image.Routes[i].Client == d.id || m.Image.Routes[i].Server == d.id) {
-			r.Close()
+			m.closeRoute(r)
 			delete(m.loaded, i)
 		}
 	}
 	d.last = m.closeEndpoint(d.endpoint, d.ringID)
 	d.endpoint = nil
+	m.dropLife(d)
 }
 
 func (m *Monitor) closeEndpoint(e Endpoint, id uint32) Counters {

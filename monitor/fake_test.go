@@ -181,6 +181,7 @@ func (f *fakeFabric) get(n *int) int {
 // fakeCreator gives the control channels of domains to the test.
 type fakeCreator struct {
 	exits   chan Exit
+	hits    chan Hit
 	mu      sync.Mutex
 	started []abi.DomainID
 	ends    map[abi.DomainID]*link.Conn // the domains' sides
@@ -230,6 +231,8 @@ func (c *fakeCreator) Signal(_ context.Context, d abi.DomainID, sig syscall.Sign
 
 func (c *fakeCreator) Exits() <-chan Exit { return c.exits }
 
+func (c *fakeCreator) Hits() <-chan Hit { return c.hits }
+
 func (c *fakeCreator) Renew(_ context.Context, sealed *os.File) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -263,10 +266,9 @@ func (a *fakeAudit) last(k event.Kind) event.Event {
 
 type fakeHolder struct{ ready chan struct{} }
 
-func (fakeHolder) Keep(...*os.File) error { return nil }
-func (fakeHolder) Guard(*os.File) error   { return nil }
-func (fakeHolder) Bound(string) error     { return nil }
-func (h fakeHolder) Ready() error         { close(h.ready); return nil }
+func (fakeHolder) Guard(int, *os.File) error { return nil }
+func (fakeHolder) Bound(string) error        { return nil }
+func (h fakeHolder) Ready() error            { close(h.ready); return nil }
 
 // Domains of the test system: client may have gates of t.Echo at server, and
 // none of t.Secret; server exports both, but may publish t.Echo only.
@@ -312,7 +314,7 @@ type system struct {
 func startSystem(t *testing.T, change func(*Config)) *system {
 	t.Helper()
 	s := &system{t: t, img: testImage(), fabric: &fakeFabric{}, audit: &fakeAudit{}, status: make(chan int, 1),
-		creator: &fakeCreator{exits: make(chan Exit, 16), ends: map[abi.DomainID]*link.Conn{}, killed: make(chan abi.DomainID, 16), refuse: event.None}}
+		creator: &fakeCreator{exits: make(chan Exit, 16), hits: make(chan Hit, 16), ends: map[abi.DomainID]*link.Conn{}, killed: make(chan abi.DomainID, 16), refuse: event.None}}
 	ready := make(chan struct{})
 	cfg := Config{Image: s.img, RunDir: t.TempDir(), Grace: time.Second, Fabric: s.fabric, Creator: s.creator, Audit: s.audit, Holder: fakeHolder{ready}}
 	if change != nil {

@@ -1,7 +1,11 @@
 package monitor
 
 import (
+	"fmt"
 	"os"
+	"strconv"
+	"strings"
+	"syscall"
 
 	"ward/holder/link"
 )
@@ -9,20 +13,10 @@ import (
 // HolderLink is the monitor's side of the channel to the holder.
 type HolderLink struct{ *link.Conn }
 
-// Keep gives the holder copies of descriptors, on which gates depend.
-func (h HolderLink) Keep(files ...*os.File) error {
-	for len(files) > 0 {
-		n := min(len(files), link.MaxFiles)
-		if err := h.Tell(link.Keep, "", files[:n]...); err != nil {
-			return err
-		}
-		files = files[n:]
-	}
-	return nil
-}
-
 // Guard gives the holder a copy of a domain's pidfd.
-func (h HolderLink) Guard(pidfd *os.File) error { return h.Tell(link.Guard, "", pidfd) }
+func (h HolderLink) Guard(pid int, pidfd *os.File) error {
+	return h.Tell(link.Guard, strconv.Itoa(pid), pidfd)
+}
 
 // Bound tells the holder of a path to remove at the end.
 func (h HolderLink) Bound(path string) error { return h.Tell(link.Bound, path) }
@@ -30,13 +24,72 @@ func (h HolderLink) Bound(path string) error { return h.Tell(link.Bound, path) }
 // Ready says that all domains are started.
 func (h HolderLink) Ready() error { return h.Tell(link.Ready, "") }
 
-// AwaitStop returns when the holder wants the ordered stop, or has ended.
-func (h HolderLink) AwaitStop() {
+// Upgrade asks for all processes to be started again, of the program that
+// stands where the running one was started from.
+func (h HolderLink) Upgrade() error { return h.Tell(link.Upgrade, "") }
+
+// Restore receives what a monitor before this one kept, and the ends of domains
+// that nobody else could tell: nothing at the first start.
+func (h HolderLink) Restore() (kept []Kept, ends []Ended, err error) {
 	for {
-		k, _, files, err := h.Hear()
-		link.CloseAll(files)
-		if err != nil || k == link.Stop {
-			return
+		k, text, files, err := h.Hear()
+		if err != nil {
+			return nil, nil, err
 		}
+		switch k {
+		case link.Whole:
+			return kept, ends, nil
+		case link.Kept:
+			name, value, _ := strings.Cut(text, "\x00")
+			kept = append(kept, Kept{name, []byte(value), files})
+		case link.Orphan:
+			if e, ok := orphan(text); ok {
+				ends = append(ends, e)
+			}
+		default:
+			link.CloseAll(files)
+		}
+	}
+}
+
+// Ended is the end of a domain's process that came to the holder.
+type Ended struct {
+	PID    int
+	Status syscall.WaitStatus
+}
+
+func orphan(text string) (e Ended, ok bool) {
+	_, err := fmt.Sscanf(text, "%d %d", &e.PID, &e.Status)
+	return e, err == nil
+}
+
+// A Listener is told what the holder says.
+type Listener struct {
+	Stop    func()
+	Creator func(*os.File) // there is a new creator; the channel to it
+	Audit   func()         // there is a new audit writer, at the old channel
+	Orphan  func(Ended)
+}
+
+// Listen hears the holder until it wants the ordered stop, or has ended.
+func (h HolderLink) Listen(l Listener) {
+	defer l.Stop()
+	for {
+		k, text, files, err := h.Hear()
+		switch {
+		case err != nil || k == link.Stop:
+			link.CloseAll(files)
+			return
+		case k == link.Renewed && text == "creator" && len(files) == 1:
+			l.Creator(files[0])
+			continue
+		case k == link.Renewed && text == "audit":
+			l.Audit()
+		case k == link.Orphan:
+			if e, ok := orphan(text); ok {
+				l.Orphan(e)
+			}
+		}
+		link.CloseAll(files)
 	}
 }

@@ -95,8 +95,10 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 		r.Close()
 	case o.user != nil:
 		o.user.route = r
+		m.keepRoute(r, key.route, nil, l.server, o.user, false)
 	default:
 		m.loaded[key.route] = r
+		m.keepRoute(r, key.route, o.client, l.server, nil, false)
 	}
 	for _, w := range l.waiting {
 		if w.client != nil {

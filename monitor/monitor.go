@@ -32,6 +32,10 @@ type Config struct {
 	Creator Creator
 	Audit   Auditor
 	Holder  Holder
+	// Kept is what a monitor before this one kept, of the same image; nil: there was none.
+	Kept         []Kept
+	Next         *os.File // the image that the monitor before was about to put into force; nil: none
+	ImageChanged bool     // Sealed is not the image that the system was started with
 	// Credentials asks the kernel who is at the other end of a connection.
 	Credentials func(*link.Conn) (Credentials, error)
 	// Sockets lists the inodes of all sockets of this network namespace, by
@@ -41,11 +45,10 @@ type Config struct {
 
 // Bounds of what one domain or user may hold or do.
 const (
-	defaultGates  = 64  // gate ends of a domain that exports nothing
-	serverGates   = 512 // of one that does
-	maxGates      = 4096
-	blocksPerEnd  = 2  // blocks of the verdict page: a closed end keeps its until the other is closed
-	maxPending    = 32 // gates that a domain may wait for
+	defaultGates  = image.DefaultGates // gate ends of a domain that exports nothing
+	serverGates   = image.ServerGates  // of one that does
+	blocksPerEnd  = 2                  // blocks of the verdict page: a closed end keeps its until the other is closed
+	maxPending    = 32                 // gates that a domain may wait for
 	openWait      = 5 * time.Second
 	controlRate   = 200      // control messages a second …
 	controlBurst  = 100      // … after this many at once
@@ -61,24 +64,34 @@ type Monitor struct {
 	Config
 	users *users
 
-	loader   sync.Mutex // held while a route is loaded; taken without mu
-	mu       sync.Mutex
-	domains  []*domain           // by abi.DomainID
-	byName   map[string]*domain  // the same
-	ifaces   map[string]uint32   // by name
-	routes   map[routeKey]uint32 // index in the image
-	loaded   map[uint32]Route    // routes between domains, by index in the image
-	loads    map[loadKey]*loading
-	gates    map[*gate]struct{}
-	stale    []Route              // loaded, of a policy that is no longer in force, until their last gates are closed
-	sockets  map[string]*listener // of exports, by path
-	pending  []*opening
-	outside  outside
-	started  bool // all domains are
-	stopping bool
-	rings    uint32 // numbers of rings that were given, beside those of first starts
-	failed   bool   // a `once` domain failed
-	orphaned bool   // the creator has ended
+	loader       sync.Mutex // held while a route is loaded; taken without mu
+	mu           sync.Mutex
+	domains      []*domain           // by abi.DomainID
+	byName       map[string]*domain  // the same
+	ifaces       map[string]uint32   // by name
+	routes       map[routeKey]uint32 // index in the image
+	loaded       map[uint32]Route    // routes between domains, by index in the image
+	loads        map[loadKey]*loading
+	gates        map[*gate]struct{}
+	stale        []Route              // loaded, of a policy that is no longer in force, until their last gates are closed
+	sockets      map[string]*listener // of exports, by path
+	pending      []*opening
+	outside      outside
+	started      bool // all domains are
+	stopping     bool
+	keeper       Keeper   // nil: nothing is kept (keep.go)
+	restorer     Restorer // … then nil, too
+	restored     bool     // another monitor was before this one
+	begun        bool     // the system's state has its first values
+	serving      bool     // what comes of the creator and the holder is acted on
+	changedImage bool     // Sealed is not the image of the start
+	routeKeys    map[Route]uint32
+	numbers      systemRecord
+	back         []*user   // restored
+	adminBack    *listener // restored
+	rings        uint32    // numbers of rings that were given, beside those of first starts
+	failed       bool      // a `once` domain failed
+	orphaned     bool      // the creator has ended
 
 	stop     chan struct{} // closed when the ordered stop is to begin
 	stopOnce sync.Once
@@ -94,7 +107,7 @@ type routeKey struct {
 // New makes a monitor; nothing is started.
 func New(cfg Config) (*Monitor, error) {
 	m := &Monitor{Config: cfg, byName: map[string]*domain{}, ifaces: map[string]uint32{}, routes: map[routeKey]uint32{},
-		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, sockets: map[string]*listener{}, stop: make(chan struct{}), changed: make(chan struct{}, 1)}
+		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, sockets: map[string]*listener{}, routeKeys: map[Route]uint32{}, stop: make(chan struct{}), changed: make(chan struct{}, 1)}
 	if m.Grace == 0 {
 		m.Grace = defaultGrace
 	}
@@ -108,7 +121,21 @@ func New(cfg Config) (*Monitor, error) {
 	var err error
 	m.users, err = resolveUsers(cfg.Image)
 	m.outside.init()
-	return m, err
+	if err != nil {
+		return nil, err
+	}
+	m.changedImage = cfg.ImageChanged
+	keeper, keeps := cfg.Holder.(Keeper)
+	if restorer, ok := cfg.Fabric.(Restorer); ok && keeps {
+		m.keeper, m.restorer = keeper, restorer
+	}
+	if len(cfg.Kept) > 0 {
+		if err := m.restore(cfg.Kept); err != nil {
+			return nil, err
+		}
+		m.index()
+	}
+	return m, nil
 }
 
 // complete names the name server's program, where the image leaves that to
@@ -147,19 +174,33 @@ func (m *Monitor) index() {
 // The status is 1 if a domain that runs to its end failed. An error says that
 // the system could not be started; what was started is ended.
 func (m *Monitor) Run(ctx context.Context) (status int, err error) {
-	e := event.New(event.Compiled)
-	e.Text, e.Count = m.Hash, uint64(len(m.Image.Policies))
-	m.Audit.Event(e)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if m.restored {
+		m.resume(ctx)
+		m.notice(event.None, "the monitor is back")
+	} else {
+		e := event.New(event.Compiled)
+		e.Text, e.Count = m.Hash, uint64(len(m.Image.Policies))
+		m.Audit.Event(e)
+	}
+	m.mu.Lock()
+	m.serving = true
+	wasReady := m.started
+	m.mu.Unlock()
 	go m.watchExits(ctx)
-	if err = m.start(ctx); err == nil {
+	go m.watchHits(ctx)
+	if err = m.start(ctx); err == nil && !wasReady {
 		err = m.Holder.Ready()
 	}
 	if err == nil {
 		m.mu.Lock()
 		m.started = true
+		m.keepSystem()
 		m.mu.Unlock()
+		if m.Next != nil {
+			m.redo(ctx)
+		}
 		m.checkDone()
 		m.sweepUntil(ctx)
 	}

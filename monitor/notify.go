@@ -28,6 +28,7 @@ func (m *Monitor) hearNotify(d *domain, from *os.File) {
 		m.mu.Lock()
 		if d.state == stateRunning {
 			d.note(buf[:n])
+			m.keepNow(d)
 		}
 		m.mu.Unlock()
 		limit.wait()

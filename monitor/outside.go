@@ -185,6 +185,7 @@ func (m *Monitor) welcome(fd int, path string) {
 		u.release() // the path went in a reload
 		return
 	}
+	u.server, u.iface = e.server, e.iface
 	server, iface := m.domains[e.server], e.iface
 	if !m.outside.arrives(c.UID) {
 		m.answerUser(u, &abi.Control{Op: abi.OpRefused, Reason: abi.ReasonQuota, Detail: abi.NoPolicy,

@@ -106,6 +106,9 @@ type Creator interface {
 	Start(ctx context.Context, domain abi.DomainID, control, output *os.File) (Process, error)
 	Signal(ctx context.Context, domain abi.DomainID, sig syscall.Signal) error
 	Exits() <-chan Exit
+	// Hits tells when domains run into limits, each at most once a second; it is
+	// closed when the creator has ended.
+	Hits() <-chan Hit
 	// Renew gives the creator another image, sealed, that has the numbers of its own.
 	Renew(ctx context.Context, sealed *os.File) error
 }
@@ -135,8 +138,7 @@ type Auditor interface {
 
 // Holder is the first process of wardd.
 type Holder interface {
-	Keep(files ...*os.File) error // a copy of them
-	Guard(pidfd *os.File) error   // a copy of it
+	Guard(pid int, pidfd *os.File) error // a copy of it
 	Bound(path string) error
 	Ready() error
 }

@@ -26,6 +26,7 @@ func (m *Monitor) answerServe(d *domain, c *abi.Control) {
 	}
 	d.serving[iface], d.served[iface] = true, true
 	d.checkReady()
+	m.keepNow(d)
 	if m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq}) {
 		m.retry()
 	}
@@ -38,6 +39,7 @@ func (m *Monitor) answerUnserve(d *domain, c *abi.Control) {
 		return
 	} else {
 		delete(d.serving, iface)
+		m.keepNow(d)
 	}
 	m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq})
 }

@@ -121,16 +121,20 @@ func (m *Monitor) arrived(d *domain, p Process) {
 		r := event.New(event.Ring)
 		r.Endpoint, r.Domain = d.refusalID, d.id
 		m.Audit.Event(r, p.Ring)
+		m.keepLife(d)
 	}
 	if p.Notify != nil {
 		d.notify = p.Notify
+		m.keepLife(d)
 		go m.hearNotify(d, p.Notify)
 	}
 	d.checkReady()
+	m.keepNow(d)
 }
 
 func (m *Monitor) nextRing() uint32 {
 	m.rings++
+	m.keepSystem()
 	return laterRings + m.rings
 }
 
@@ -215,6 +219,10 @@ func (m *Monitor) restart(old *domain) {
 			delete(m.loaded, i)
 		}
 	}
+	if old.endpoint == nil {
+		m.dropLife(old)
+	}
+	m.keepLife(d)
 	m.closeStale()
 	d.began = time.Now()
 	m.retire(old)

@@ -194,7 +194,8 @@ func (c *switching) prepare(ctx context.Context) error {
 
 // undo takes back what prepare did.
 func (c *switching) undo(ctx context.Context) error {
-	for _, l := range c.bound {
+	for path, l := range c.bound {
+		c.m.drop(keptSocket + path)
 		l.close()
 	}
 	var err error
@@ -221,6 +222,7 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 		m.mu.Unlock()
 		return nil, errors.Join(err, c.undo(ctx))
 	}
+	m.put(keptNext, c.request.text, c.request.sealed)
 	c.tell()
 	c.count() // gates have come and gone
 	c.install()
@@ -234,6 +236,7 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 		m.tellEnds(g, c.fates[g.loaded], c.img)
 	}
 	m.closeStale()
+	m.keepChange()
 	m.retry()
 	m.mu.Unlock()
 	if err != nil {
@@ -266,7 +269,7 @@ func (c *switching) install() {
 	m.Image, m.Hash, m.users = c.img, image.Hash(c.encoded), c.users
 	if kept, err := dup(c.request.sealed); err == nil {
 		m.Sealed.Close()
-		m.Sealed = kept
+		m.Sealed, m.changedImage = kept, true
 	}
 	for i := range m.Image.Domains {
 		id := abi.DomainID(i)
@@ -325,6 +328,7 @@ func (c *switching) install() {
 	for path, l := range m.sockets {
 		if _, stays := places[path]; !stays {
 			l.close()
+			m.drop(keptSocket + path)
 			delete(m.sockets, path)
 		}
 	}

@@ -24,17 +24,19 @@ const (
 	Stopped                  // Status; the last event
 	Ring                     // descriptor: the ring buffer of endpoint Endpoint, Domain; UID and Text of a user
 	RingGone                 // Endpoint has sent its last record; Count: records in all
-	Output                   // descriptor: what Domain writes to stdout and stderr
+	Output                   // descriptor: what Domain writes to stdout and stderr; Endpoint: the number of its ring
 	Lost                     // Count events of the monitor were not sent
 	Image                    // descriptor: the sealed image that is in force from now on, with the numbers of the one before; Text: its hash
 	Reloaded                 // UID, Text (the new image's hash), Status: gates swapped, Count: gates closed
 	Revoked                  // UID, Text: what was taken away
 	Granted                  // UID, Text: what was given
 	Closed                   // From, To, Interface, Gate, Policy, Reason: a gate that the policy no longer allows; of a user as for Gate
+	Known                    // as Gate, of a user's gate that was opened before: for a writer that does not know it
 	StateSet                 // UID, Domain or None, Text: NAME=VALUE, Gate or None, Count: the word afterwards
+	Quota                    // Domain ran into a quota: Text, Count: how often since the last time
 )
 
-const last = StateSet
+const last = Quota
 
 // None stands for "no domain", "no policy", "no interface", "no gate" in an Event.
 const None = 0xffffffff

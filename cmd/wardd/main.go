@@ -44,6 +44,7 @@ type options struct {
 	untilDone bool
 	auditAll  bool
 	grace     time.Duration
+	again     uint // which start of a monitor this is, for a process that takes over from one that died
 }
 
 // Each system has a slot; its domains' user IDs start at uidBase + uidSpan*slot.
@@ -78,6 +79,7 @@ func main() {
 	flags.BoolVar(&o.untilDone, "until-done", false, "stop when every domain that runs to its end has")
 	flags.BoolVar(&o.auditAll, "audit-all", false, "record every admitted message, too")
 	flags.DurationVar(&o.grace, "grace", 2*time.Second, "time between SIGTERM and SIGKILL at the end")
+	flags.UintVar(&o.again, "again", 0, "used by wardd itself: the process takes over from one that died")
 	if err := flags.Parse(args); err != nil {
 		os.Exit(exitUsage)
 	}
@@ -123,7 +125,11 @@ func run(role string, o *options, flags, rest []string) int {
 			holder.WriteReport(life, holder.Report{Kind: holder.Fatal, Status: exitFailed, Text: err.Error()})
 			return exitFailed
 		}
-		return holder.Run(holder.Config{RunDir: o.runDir, Image: image, Life: life, Args: flags, Grace: o.grace, Privileged: confine.Raise})
+		program, err := os.Executable()
+		if err != nil {
+			return usage("%v", err)
+		}
+		return holder.Run(holder.Config{Program: program, RunDir: o.runDir, Image: image, Life: life, Args: flags, Grace: o.grace, Privileged: confine.Raise})
 	case "monitor":
 		return runMonitor(o)
 	case "creator":

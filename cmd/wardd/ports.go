@@ -1,15 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 
 	"ward/abi"
 	"ward/audit"
-	"ward/creator"
 	"ward/filter"
 	"ward/image"
 	"ward/kernel"
@@ -28,18 +25,21 @@ const (
 	buckets         = 1 << 14 // of rates
 )
 
-func newFabric(img *image.Image, auditAll bool) (*kernel.Fabric, error) {
-	return kernel.NewFabric(kernel.FabricConfig{
+func fabricConfig(img *image.Image, auditAll bool) kernel.FabricConfig {
+	return kernel.FabricConfig{
 		Gates:    uint32(min(minGates+gatesADomain*len(img.Domains), maxGatesInAll)),
 		Programs: uint32(2*len(img.Routes) + usersPrograms + changesPrograms),
 		Words:    min(img.Words+spareWords, image.MaxWords),
 		Buckets:  buckets,
 		AuditAll: auditAll,
-	})
+	}
 }
 
 // fabricPort is kernel.Fabric as the monitor sees it.
-type fabricPort struct{ fabric *kernel.Fabric }
+type fabricPort struct {
+	fabric *kernel.Fabric
+	keep   monitor.HolderLink
+}
 
 func (p fabricPort) Endpoint(id abi.DomainID, cgroup uint64, blocks uint32, ringBytes int) (monitor.Endpoint, error) {
 	e, err := p.fabric.AddEndpoint(id, cgroup, blocks, ringBytes)
@@ -127,34 +127,6 @@ type gatePort struct{ *kernel.Gate }
 func (g gatePort) Index() uint32                   { return g.Gate.Index }
 func (g gatePort) Ends() (client, server *os.File) { return g.Client, g.Server }
 func (g gatePort) Blocks() (client, server uint32) { return g.ClientBlock, g.ServerBlock }
-
-// creatorPort is creator.Client as the monitor sees it.
-type creatorPort struct {
-	*creator.Client
-	exits chan monitor.Exit
-}
-
-func newCreatorPort(c *creator.Client) creatorPort {
-	p := creatorPort{c, make(chan monitor.Exit)}
-	go func() {
-		for x := range c.Exits() {
-			p.exits <- monitor.Exit{Domain: x.Domain, PID: x.PID, Status: x.Status, Refused: x.Refused}
-		}
-		close(p.exits)
-	}()
-	return p
-}
-
-func (p creatorPort) Start(ctx context.Context, domain abi.DomainID, control, output *os.File) (monitor.Process, error) {
-	s, err := p.Client.Start(ctx, domain, control, output)
-	return monitor.Process{PID: s.PID, UID: s.UID, Cgroup: s.Cgroup, Pidfd: s.Pidfd, Ring: s.Ring, Notify: s.Notify}, err
-}
-
-func (p creatorPort) Signal(ctx context.Context, domain abi.DomainID, sig syscall.Signal) error {
-	return p.Client.Signal(ctx, domain, sig)
-}
-
-func (p creatorPort) Exits() <-chan monitor.Exit { return p.exits }
 
 func openRing(f *os.File) (audit.Source, error) {
 	defer f.Close()

@@ -21,7 +21,11 @@ import (
 // readImage maps the image of the holder, which nobody can change any more,
 // reads it and checks it. The mapping stays; the second result is its hash.
 func readImage(o *options) (*image.Image, string, error) {
-	f := inherit(holder.ImageFD, "policy image")
+	return decodeImage(o, inherit(holder.ImageFD, "policy image"))
+}
+
+// decodeImage maps the image of f, which it closes.
+func decodeImage(o *options, f *os.File) (*image.Image, string, error) {
 	if f == nil {
 		return nil, "", errors.New("no policy image: this process is started by wardd itself")
 	}
@@ -98,11 +102,28 @@ func runMonitor(o *options) int {
 }
 
 func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err error) {
+	kept, ends, err := toHolder.Restore()
+	if err != nil {
+		return exitFailed, err
+	}
+	before, err := sortKept(kept)
+	if err != nil {
+		return exitFailed, err
+	}
 	sealed, err := keepImage()
 	if err != nil {
 		return exitFailed, err
 	}
-	img, hash, err := readImage(o)
+	inForce := inherit(holder.ImageFD, "policy image")
+	if before.image != nil { // it was changed
+		inForce.Close()
+		sealed.Close()
+		if sealed, err = os.Open(fmt.Sprintf("/proc/self/fd/%d", before.image.Fd())); err != nil {
+			return exitFailed, fmt.Errorf("policy image: %w", err)
+		}
+		inForce = before.image
+	}
+	img, hash, err := decodeImage(o, inForce)
 	if err != nil {
 		return exitFailed, err
 	}
@@ -115,30 +136,38 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 	}
 	queue := monitor.NewAuditQueue(events)
 	defer queue.Close()
-	fabric, err := newFabric(img, o.auditAll)
+	fabric, err := openFabric(img, o, &before, toHolder)
 	if err != nil {
 		return exitFailed, err
 	}
-	defer fabric.Close()
-	if err := toHolder.Keep(fabric.Files()...); err != nil {
-		return exitFailed, err
-	}
+	defer fabric.fabric.Close()
 	channel := inherit(holder.FirstFD+1, "channel to the creator")
 	if channel == nil {
 		return exitFailed, errors.New("no channel to the creator: this process is started by wardd itself")
 	}
+	creators := newCreatorPort(creator.NewClient(channel))
 	m, err := monitor.New(monitor.Config{
 		Image: img, Hash: hash, Sealed: sealed, NamesProgram: o.names, RunDir: o.runDir, UntilDone: o.untilDone, Grace: o.grace,
-		Fabric: fabricPort{fabric}, Creator: newCreatorPort(creator.NewClient(channel)), Audit: queue, Holder: toHolder,
+		Kept: before.rest, Next: before.next, ImageChanged: before.image != nil,
+		Fabric: fabric, Creator: creators, Audit: queue, Holder: toHolder,
 		Credentials: credentials, Sockets: monitor.UnixSockets,
 	})
 	if err != nil {
 		return exitFailed, err
 	}
-	go func() {
-		toHolder.AwaitStop()
-		m.Stop()
-	}()
+	for _, e := range ends {
+		m.Orphan(e.PID, e.Status)
+	}
+	go toHolder.Listen(monitor.Listener{
+		Stop:  m.Stop,
+		Audit: m.AuditRenewed,
+		Creator: func(conn *os.File) {
+			if err := creators.renewed(context.Background(), m, conn); err != nil {
+				fmt.Fprintf(os.Stderr, "wardd monitor: a new creator: %v\n", err)
+			}
+		},
+		Orphan: func(e monitor.Ended) { m.Orphan(e.PID, e.Status) },
+	})
 	return m.Run(context.Background())
 }
 

@@ -29,11 +29,11 @@ func TestMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	if err := a.Tell(Keep, "two", null, null); err != nil {
+	if err := a.Tell(Put, "two", null, null); err != nil {
 		t.Fatal(err)
 	}
 	kind, text, files, err := b.Hear()
-	if err != nil || kind != Keep || text != "two" || len(files) != 2 {
+	if err != nil || kind != Put || text != "two" || len(files) != 2 {
 		t.Errorf("%d %q %d descriptors, %v", kind, text, len(files), err)
 	}
 	CloseAll(files)

@@ -10,19 +10,27 @@ type Kind byte
 
 const (
 	// From the monitor to the holder.
-	Keep  Kind = 1 // descriptors: keep them as long as you live
-	Guard Kind = 2 // descriptor: the pidfd of a domain; kill it if nobody else can at the end
+	Put   Kind = 1 // NAME, 0, value; descriptors: keep them for the next monitor, in place of what has this name
+	Guard Kind = 2 // PID; descriptor: the pidfd of a domain; kill it if nobody else can at the end
 	Bound Kind = 3 // text: path of a socket; remove it at the end if the monitor could not
 	Ready Kind = 4 // all domains are started
 	Fatal Kind = 5 // text: why the system stops
 	Done  Kind = 6 // status (1 byte): the domains have ended, the monitor ends
 
+	Drop Kind = 7 // NAME: of what need not be kept any more
+	// Start the processes of wardd again, of the program that stands where this one was started from.
+	Upgrade Kind = 8
+
 	// From the holder to the monitor.
-	Stop Kind = 16 // begin the ordered stop
+	Stop    Kind = 16 // begin the ordered stop
+	Kept    Kind = 17 // NAME, 0, value; descriptors: what was kept, right after the start
+	Whole   Kind = 18 // that was all
+	Renewed Kind = 19 // "creator", with a descriptor: a new channel to a new one; "audit": there is a new writer at the old channel
+	Orphan  Kind = 20 // PID and wait status of a domain whose end no creator could tell
 )
 
 // MaxMessage is the longest message between the monitor and the holder, in bytes.
-const MaxMessage = 4096 + 1
+const MaxMessage = 16<<10 + 1
 
 // answer is how long one side waits for the other to read. The holder and the
 // monitor are always ready to read; a longer wait means that the other has died.

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+
+	"ward/abi"
+	"ward/creator"
+	"ward/monitor"
+)
+
+// creatorPort is creator.Client as the monitor sees it: that of the creator
+// that is there now. What was asked of one that died is asked of the next.
+type creatorPort struct {
+	exits chan monitor.Exit
+	hits  chan monitor.Hit
+
+	mu   sync.Mutex
+	now  *creator.Client
+	next chan struct{} // closed when there is another
+}
+
+func newCreatorPort(c *creator.Client) *creatorPort {
+	p := &creatorPort{exits: make(chan monitor.Exit), hits: make(chan monitor.Hit), next: make(chan struct{})}
+	p.install(c)
+	return p
+}
+
+// install makes c the creator that is asked from now on.
+func (p *creatorPort) install(c *creator.Client) {
+	p.mu.Lock()
+	p.now = c
+	close(p.next)
+	p.next = make(chan struct{})
+	p.mu.Unlock()
+	go func() {
+		for h := range c.Hits() {
+			p.hits <- monitor.Hit{Domain: h.Domain, Limit: monitor.LimitKind(h.Limit), Count: h.Count}
+		}
+	}()
+	go func() {
+		for x := range c.Exits() {
+			p.exits <- monitor.Exit{Domain: x.Domain, PID: x.PID, Status: x.Status, Refused: x.Refused}
+		}
+	}()
+}
+
+// ask asks the creator that is there, and the next one if that one has died,
+// until ctx ends.
+func (p *creatorPort) ask(ctx context.Context, what func(*creator.Client) error) error {
+	for {
+		p.mu.Lock()
+		c, next := p.now, p.next
+		p.mu.Unlock()
+		err := what(c)
+		if !errors.Is(err, creator.ErrGone) {
+			return err
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func (p *creatorPort) Start(ctx context.Context, domain abi.DomainID, control, output *os.File) (m monitor.Process, err error) {
+	err = p.ask(ctx, func(c *creator.Client) error {
+		s, err := c.Start(ctx, domain, control, output)
+		m = monitor.Process{PID: s.PID, UID: s.UID, Cgroup: s.Cgroup, Pidfd: s.Pidfd, Ring: s.Ring, Notify: s.Notify}
+		return err
+	})
+	return m, err
+}
+
+func (p *creatorPort) Signal(ctx context.Context, domain abi.DomainID, sig syscall.Signal) error {
+	return p.ask(ctx, func(c *creator.Client) error { return c.Signal(ctx, domain, sig) })
+}
+
+func (p *creatorPort) Renew(ctx context.Context, sealed *os.File) error {
+	return p.ask(ctx, func(c *creator.Client) error { return c.Renew(ctx, sealed) })
+}
+
+// Undo takes back a start of which nobody was told.
+func (p *creatorPort) Undo(ctx context.Context, domain abi.DomainID) error {
+	return p.ask(ctx, func(c *creator.Client) error { return c.Undo(ctx, domain) })
+}
+
+func (p *creatorPort) Exits() <-chan monitor.Exit { return p.exits }
+func (p *creatorPort) Hits() <-chan monitor.Hit   { return p.hits }
+
+// renewed makes a new creator, at the other end of conn, know what runs, and
+// then the one that is asked.
+func (p *creatorPort) renewed(ctx context.Context, m *monitor.Monitor, conn *os.File) error {
+	c := creator.NewClient(conn)
+	running, sealed, err := m.Running()
+	if err != nil {
+		return err
+	}
+	if sealed != nil {
+		err = c.Renew(ctx, sealed)
+		sealed.Close()
+	}
+	for _, r := range running {
+		if err == nil {
+			err = c.Adopt(ctx, r.Domain, r.PID, r.Pidfd)
+		}
+		r.Pidfd.Close()
+	}
+	if err != nil && !errors.Is(err, creator.ErrGone) {
+		c.Close() // it kills nothing that it does not know; the holder starts the next one
+		return err
+	}
+	p.install(c)
+	return nil
+}

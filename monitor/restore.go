@@ -1,0 +1,443 @@
+package monitor
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ward/abi"
+	"ward/audit/event"
+	"ward/holder/link"
+)
+
+// restoring is what is known while the state is made anew.
+type restoring struct {
+	m      *Monitor
+	lives  map[uint32]*domain // by ring
+	users  map[uint32]*user   // by endpoint
+	routes map[uint32]Route   // by key
+	files  map[uint32]map[byte][]*os.File
+}
+
+// restore makes the state of what an earlier monitor kept. Nobody is told of it
+// here, and nothing changes in the kernel.
+//
+// Preconditions: nothing is started; the image is the one that was kept.
+func (m *Monitor) restore(kept []Kept) error {
+	r := &restoring{m: m, lives: map[uint32]*domain{}, users: map[uint32]*user{}, routes: map[uint32]Route{}, files: map[uint32]map[byte][]*os.File{}}
+	steps := []struct {
+		name string
+		take func(*restoring, string, *Kept) error
+	}{
+		{keptSystem, (*restoring).system}, {keptLife, (*restoring).life}, {keptNow, (*restoring).now}, {keptUser, (*restoring).user},
+		{keptRoute, (*restoring).route}, {keptGate, (*restoring).gate}, {keptSocket, (*restoring).socket}, {keptAdmin, (*restoring).admin},
+	}
+	for _, s := range steps {
+		var mine []*Kept
+		for i := range kept {
+			if strings.HasPrefix(kept[i].Name, s.name) {
+				mine = append(mine, &kept[i])
+			}
+		}
+		number := func(k *Kept) int { n, _ := strconv.Atoi(k.Name[len(s.name):]); return n }
+		slices.SortFunc(mine, func(a, b *Kept) int { return cmp.Compare(number(a), number(b)) })
+		for _, k := range mine {
+			if err := s.take(r, k.Name[len(s.name):], k); err != nil {
+				return fmt.Errorf("take over %q from the monitor before: %w", k.Name, err)
+			}
+		}
+	}
+	for i := range kept {
+		link.CloseAll(kept[i].Files)
+	}
+	m.restored = true
+	return nil
+}
+
+func (r *restoring) system(_ string, k *Kept) error {
+	var s systemRecord
+	if err := json.Unmarshal(k.Value, &s); err != nil {
+		return err
+	}
+	m := r.m
+	m.begun, m.started, m.failed, m.rings, m.numbers.Routes = s.Begun, s.Started, s.Failed, s.Rings, s.Routes
+	m.outside.next = max(m.outside.next, s.Users)
+	return nil
+}
+
+func (r *restoring) life(name string, k *Kept) error {
+	var l lifeRecord
+	if err := json.Unmarshal(k.Value, &l); err != nil {
+		return err
+	}
+	if int(l.Domain) >= len(r.m.domains) {
+		return errors.New("there is no such domain")
+	}
+	ring, err := strconv.ParseUint(name, 10, 32)
+	if err != nil {
+		return err
+	}
+	if len(l.Has) != len(k.Files) {
+		return fmt.Errorf("%d descriptors instead of %d", len(k.Files), len(l.Has))
+	}
+	d := newDomain(r.m.Image, l.Domain)
+	d.ringID, d.restarts, d.refusalID = uint32(ring), l.Restarts, l.Refusal
+	d.limit, d.share = l.Limit, l.Share
+	d.process = Process{PID: l.PID, UID: l.UID, Cgroup: l.Cgroup}
+	var ends []*os.File
+	for i, letter := range l.Has {
+		f := k.Files[i]
+		switch letter {
+		case 'c':
+			if d.control, err = link.New(f); err != nil {
+				return err
+			}
+			continue
+		case 'e':
+			ends = append(ends, f)
+			continue
+		case 'o':
+			d.kept.output = f
+		case 'p':
+			d.kept.pidfd = f
+		case 'r':
+			d.kept.refused = f
+		case 'n':
+			d.notify = f
+		}
+	}
+	if len(ends) > 0 {
+		if d.endpoint, err = r.m.restorer.RestoreEndpoint(d.id, 0, l.Cgroup, ends); err != nil {
+			return err
+		}
+		link.CloseAll(ends)
+	}
+	k.Files = nil
+	r.lives[d.ringID] = d
+	r.m.domains[d.id] = d // of several lives the last one is the domain; they come in order
+	return nil
+}
+
+func (r *restoring) now(name string, k *Kept) error {
+	ring, err := strconv.ParseUint(name, 10, 32)
+	if err != nil {
+		return err
+	}
+	d := r.lives[uint32(ring)]
+	var n nowRecord
+	if err := json.Unmarshal(k.Value, &n); err != nil || d == nil {
+		return err
+	}
+	d.state, d.row, d.reason, d.says, d.hostile, d.status, d.last = n.State, n.Row, n.Reason, n.Says, n.Hostile, n.Status, n.Last
+	d.again = n.Again
+	if n.Began != 0 {
+		d.began = time.Unix(0, n.Began)
+	}
+	for _, i := range n.Serving {
+		d.serving[i] = true
+	}
+	for _, i := range n.Served {
+		d.served[i] = true
+	}
+	if n.Ready {
+		d.setReady()
+	}
+	return nil
+}
+
+func (r *restoring) user(name string, k *Kept) error {
+	var rec userRecord
+	if err := json.Unmarshal(k.Value, &rec); err != nil {
+		return err
+	}
+	id, err := strconv.ParseUint(name, 10, 32)
+	if err != nil || len(k.Files) == 0 || int(rec.Server) >= len(r.m.domains) {
+		return errors.New("malformed")
+	}
+	m := r.m
+	u := &user{id: uint32(id), server: rec.Server, iface: rec.Interface, credentials: Credentials{UID: rec.UID, GID: rec.GID, PID: rec.PID, Groups: rec.Groups}}
+	u.peer, u.atoms = m.users.peer(&u.credentials), m.users.atoms(&u.credentials)
+	if u.conn, err = link.New(k.Files[0]); err != nil {
+		return err
+	}
+	files := k.Files[1:]
+	if rec.Pidfd && len(files) > 0 {
+		u.credentials.Pidfd, files = files[0], files[1:]
+	}
+	if rec.Equipped {
+		if u.endpoint, err = m.restorer.RestoreEndpoint(abi.NoDomain, rec.UID, 0, files); err != nil {
+			return err
+		}
+		link.CloseAll(files)
+	}
+	k.Files = nil
+	m.outside.all++
+	m.outside.perUID[rec.UID]++
+	r.users[u.id] = u
+	m.back = append(m.back, u)
+	return nil
+}
+
+func (r *restoring) route(name string, k *Kept) error {
+	var rec routeRecord
+	if err := json.Unmarshal(k.Value, &rec); err != nil {
+		return err
+	}
+	id, err := strconv.ParseUint(name, 10, 32)
+	if err != nil {
+		return err
+	}
+	m := r.m
+	server := r.lives[rec.Server]
+	var client Endpoint
+	if u := r.users[rec.Client]; rec.User && u != nil {
+		client = u.endpoint
+	} else if d := r.lives[rec.Client]; !rec.User && d != nil {
+		client = d.endpoint
+	}
+	if server == nil || server.endpoint == nil || client == nil {
+		m.drop(key(keptRoute, uint32(id))) // it was being closed
+		return nil
+	}
+	made, err := m.restorer.RestoreRoute(rec.State, client, server.endpoint)
+	if err != nil {
+		return err
+	}
+	r.routes[uint32(id)], m.routeKeys[made] = made, uint32(id)
+	switch {
+	case rec.User:
+		r.users[rec.Client].route = made
+	case rec.Stale || m.domains[server.id] != server || m.domains[r.lives[rec.Client].id] != r.lives[rec.Client] || m.loaded[rec.Image] != nil:
+		m.stale = append(m.stale, made)
+	default:
+		m.loaded[rec.Image] = made
+	}
+	return nil
+}
+
+func (r *restoring) gate(name string, k *Kept) error {
+	var rec gateRecord
+	if err := json.Unmarshal(k.Value, &rec); err != nil {
+		return err
+	}
+	m := r.m
+	route, server := r.routes[rec.Route], r.lives[rec.Server]
+	if route == nil || server == nil {
+		m.drop(keptGate + name) // it was being closed
+		return nil
+	}
+	made, err := m.restorer.RestoreGate(rec.State, route)
+	if err != nil {
+		return err
+	}
+	g := &gate{Gate: made, route: rec.Image, loaded: route, server: server, inodes: rec.Inodes, live: [2]bool{true, true}}
+	if rec.User {
+		g.user = r.users[rec.Client]
+	} else {
+		g.client = r.lives[rec.Client]
+		g.client.ends++
+	}
+	server.ends++
+	m.gates[g] = struct{}{}
+	return nil
+}
+
+func (r *restoring) socket(path string, k *Kept) error {
+	l, err := r.listener(path, k)
+	if err == nil {
+		r.m.sockets[path] = l
+	}
+	return err
+}
+
+func (r *restoring) admin(_ string, k *Kept) error {
+	var path string
+	if err := json.Unmarshal(k.Value, &path); err != nil {
+		return err
+	}
+	var err error
+	r.m.adminBack, err = r.listener(path, k)
+	return err
+}
+
+func (r *restoring) listener(path string, k *Kept) (*listener, error) {
+	if len(k.Files) != 1 {
+		return nil, errors.New("no descriptor")
+	}
+	// Made anew, so that waiting costs no thread.
+	fd, err := unix.FcntlInt(k.Files[0].Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), path)
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return &listener{f, raw, path}, nil
+}
+
+// resume goes on where the monitor before was: who runs is listened to again,
+// and asked to ask again what it was not answered; what was under way is begun
+// again.
+func (m *Monitor) resume(ctx context.Context) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.introduce()
+	m.sweep() // gates whose ends went with the monitor before
+	for _, d := range m.domains {
+		switch {
+		case d.state == stateStarting:
+			if u, ok := m.Creator.(Undoer); ok {
+				u.Undo(ctx, d.id) // an error: there is no such process
+			}
+			if d.control != nil {
+				d.control.Close()
+			}
+			d.kept.close()
+			d.state, d.control = stateWaiting, nil
+			m.drop(key(keptLife, d.ringID))
+			m.drop(key(keptNow, d.ringID))
+			d.ringID = m.nextRing() // the audit writer may know the number already
+			m.keepLife(d)
+			if m.started {
+				go m.restart(d)
+			}
+		case d.state == stateWaiting && m.started:
+			go m.restart(d)
+		case d.state == stateRunning:
+			if d.notify != nil {
+				if f, err := pollableFile(d.notify); err == nil {
+					d.notify = f
+					go m.hearNotify(d, f)
+				}
+			}
+			d.send(&abi.Control{Op: abi.OpRenewed})
+			if d.exit != nil {
+				m.ended(d)
+				continue
+			}
+			go m.listen(d)
+		case d.again:
+			go m.restart(d)
+		}
+	}
+	for _, u := range m.back {
+		go m.awaitLeave(u)
+		has := false
+		for g := range m.gates {
+			has = has || g.user == u
+		}
+		if !has && u.endpoint != nil {
+			m.request(&opening{user: u, iface: u.iface, server: m.domains[u.server].def.Name, until: time.Now().Add(openWait)})
+		} else if !has {
+			m.leave(u)
+		}
+	}
+	m.back = nil
+}
+
+// redo makes a change that the monitor before had begun: what is swapped
+// already is swapped again.
+func (m *Monitor) redo(ctx context.Context) {
+	defer m.Next.Close()
+	m.mu.Lock()
+	running := m.Hash
+	m.mu.Unlock()
+	if _, err := m.change(ctx, &request{kind: event.Reloaded, running: running, text: "begun by the monitor before", sealed: m.Next}); err != nil {
+		m.notice(event.None, "a change of the policy that the monitor before had begun cannot be completed, so the system stops: %v", err)
+		m.Stop()
+	}
+}
+
+// pollableFile makes a received descriptor one that costs no thread while it is read.
+func pollableFile(f *os.File) (*os.File, error) {
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "what a domain says"), nil
+}
+
+// An Undoer is a Creator that can take back a start that was never told of: it
+// kills the process, if there is one, and says nothing of its end.
+type Undoer interface {
+	Undo(ctx context.Context, domain abi.DomainID) error
+}
+
+// A Running is a domain that a new creator must know.
+type Running struct {
+	Domain abi.DomainID
+	PID    int
+	Pidfd  *os.File // the receiver closes it
+}
+
+// Running lists what runs, and the image that is in force if it is not the one
+// of the start (the receiver closes it).
+func (m *Monitor) Running() (all []Running, sealed *os.File, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.domains {
+		if d.state != stateRunning || d.kept.pidfd == nil {
+			continue
+		}
+		f, err := dup(d.kept.pidfd)
+		if err != nil {
+			return all, nil, err
+		}
+		all = append(all, Running{d.id, d.process.PID, f})
+	}
+	if m.changedImage && m.Sealed != nil {
+		sealed, err = dup(m.Sealed)
+	}
+	return all, sealed, err
+}
+
+// Orphan takes the end of a domain that no creator could tell.
+func (m *Monitor) Orphan(pid int, status syscall.WaitStatus) {
+	m.mu.Lock()
+	for _, d := range m.domains {
+		if d.process.PID != pid || d.exit != nil || d.state != stateRunning || !hasEnded(d.kept.pidfd) {
+			continue
+		}
+		d.exit = &Exit{Domain: d.id, PID: pid, Status: status}
+		if m.serving {
+			m.ended(d)
+		}
+	}
+	m.mu.Unlock()
+	m.checkDone()
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// hasEnded reports whether the process of a pidfd has ended.
+func hasEnded(pidfd *os.File) bool {
+	if pidfd == nil {
+		return false
+	}
+	fds := []unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0
+}
