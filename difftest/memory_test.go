@@ -187,8 +187,10 @@ func (l *lane) remembered() error {
 		err = fmt.Errorf("the gate's word is %x, not %x", got, l.word)
 	}
 	for i := range l.words {
-		if got, e := l.fabric.State(uint32(i)); err == nil && (e != nil || got != l.words[i]) {
-			err = fmt.Errorf("word %d is %x, not %x: %w", i, got, l.words[i], e)
+		if got, e := l.fabric.State(uint32(i)); e != nil {
+			err = e
+		} else if err == nil && got != l.words[i] {
+			err = fmt.Errorf("word %d is %x, not %x", i, got, l.words[i])
 		}
 	}
 	if err != nil {

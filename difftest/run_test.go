@@ -192,7 +192,7 @@ func (x *runner) policies(g *generator, src *source, b *built, options ...policy
 				pick(g.r, "", " when { "+author.aboutField(a.message, "context")+" }", " unless { "+author.aboutField(a.message, "context")+" }")))
 		}
 	}
-	for try := 0; try < 40 && !x.accepted(g, src, b, options); try++ {
+	for try := 0; try < 200 && !x.accepted(g, src, b, options); try++ {
 	}
 	return build(src, x.damage, options...)
 }
