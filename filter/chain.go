@@ -167,6 +167,7 @@ func (g *gen) levels(c *Chain, ds []image.Decision, dir abi.Direction, deny uint
 	if c.limited(dir) {
 		g.charge()
 	}
+	g.chargeQuotas()
 	if c.Audit && dir == abi.Request {
 		g.emit(asm.Or.Imm(asm.R9, verdictAudit))
 	}

@@ -55,7 +55,7 @@ func decide(methods []method, chain *Chain, dir abi.Direction) (asm.Instructions
 			continue
 		}
 		g.rules(m.decision.Forbid, abi.ReasonForbid)
-		if slices.ContainsFunc(m.decision.Permit, func(r image.Rule) bool { return hasEffect(&r) }) {
+		if len(m.effects.quotas) > 0 || slices.ContainsFunc(m.decision.Permit, func(r image.Rule) bool { return hasEffect(&r) }) {
 			g.permits(m.decision.Permit, deny)
 			continue
 		}

@@ -44,6 +44,8 @@ type effects struct {
 	// rateOf is, for each permit with a rate, its bucket among those of the method.
 	rateOf []int
 	rates  int // permits with a rate so far
+	// quotas are the buckets that every admitted message is charged to.
+	quotas []int
 }
 
 // index returns the place of a cell's word.
@@ -116,7 +118,9 @@ func (g *gen) permits(rules []image.Rule, deny uint64) {
 		g.place(next)
 	}
 	none := g.label()
-	g.emit(asm.JEq.Imm(asm.R9, 0, none), asm.Mov.Reg(asm.R0, asm.R9), asm.Return())
+	g.emit(asm.JEq.Imm(asm.R9, 0, none))
+	g.chargeQuotas()
+	g.emit(asm.Mov.Reg(asm.R0, asm.R9), asm.Return())
 	g.place(none)
 	g.result(deny)
 }
@@ -141,9 +145,12 @@ func (g *gen) effect(r *image.Rule) {
 
 // charge notes that the next bucket of the method gives a token.
 func (g *gen) charge() {
-	g.emit(asm.LoadMem(asm.R1, asm.R7, walkRates, asm.Word), asm.Or.Imm(asm.R1, 1<<g.effects.rateOf[g.effects.rates]),
-		asm.StoreMem(asm.R7, walkRates, asm.R1, asm.Word))
+	g.chargeBucket(g.effects.rateOf[g.effects.rates])
 	g.effects.rates++
+}
+
+func (g *gen) chargeBucket(i int) {
+	g.emit(asm.LoadMem(asm.R1, asm.R7, walkRates, asm.Word), asm.Or.Imm(asm.R1, 1<<i), asm.StoreMem(asm.R7, walkRates, asm.R1, asm.Word))
 }
 
 // enter gives a cell a value: a move from the value that the decision sees must

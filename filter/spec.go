@@ -109,6 +109,9 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		if err != nil {
 			return nil, fmt.Errorf("method %s: %w", m.Name, err)
 		}
+		if buckets, eff.quotas, err = atoms.Chain.quotas(img, r, dir, ds, buckets); err != nil {
+			return nil, fmt.Errorf("method %s: %w", m.Name, err)
+		}
 		row := methodRow{words: eff.words, rate: uint32(len(p.Rates)), node: node, ncap: uint32(min(len(caps.params), abi.RecordParams))}
 		if m.ClientStream {
 			row.flags |= methodClientStream
