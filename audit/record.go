@@ -29,6 +29,7 @@ const (
 	EventState     = "state"   // somebody has set a state: UID, Detail
 	EventNotice    = "notice"  // Detail: something about wardd itself
 	EventStopped   = "stopped"
+	EventQuota     = "quota"  // Domain ran into a bound of what it may use: Detail
 	EventSocket    = "socket" // From was refused Address: Kind is connect, send or bind
 )
 

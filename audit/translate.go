@@ -126,6 +126,8 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 		t.gate(&r, e)
 	case event.Notice:
 		r.Event, r.Detail = EventNotice, e.Text
+	case event.Quota:
+		r.Event, r.Detail = EventQuota, e.Text
 	case event.Stopped:
 		status := int(e.Status)
 		r.Event, r.System, r.Status, r.Detail = EventStopped, t.img.Name, &status, e.Text

@@ -20,7 +20,7 @@ func newPs() *cobra.Command {
 		Short: "Show the domains of a running system, or one whole",
 		Long: `Show the domains of a running system: state, process, user ID, ring, gates, and
 how many messages were allowed and denied. With a name: all that this domain may
-do, and the policy that says so.`,
+do, and the policy that says so, and of each quota what it uses and how much it has.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: domainNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,10 +34,11 @@ do, and the policy that says so.`,
 				if err != nil {
 					return failed("%w", err)
 				}
+				whole := withUse(d)
 				if wantJSON(cmd) {
-					return jsonLines(out).Encode(d)
+					return jsonLines(out).Encode(whole)
 				}
-				return describe(out, d)
+				return describe(out, whole)
 			}
 			domains, err := admin.PS(cmd.Context(), dir)
 			if err != nil {
@@ -106,7 +107,7 @@ func number(n int) string {
 }
 
 // describe prints a domain whole: its descriptor, in the words of the field.
-func describe(out io.Writer, d admin.Domain) error {
+func describe(out io.Writer, d described) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	row := func(key string, values ...string) {
 		for _, v := range values {
@@ -115,7 +116,7 @@ func describe(out io.Writer, d admin.Domain) error {
 		}
 	}
 	row("domain", d.Name)
-	row("state", state(d))
+	row("state", state(d.Domain))
 	if d.Exit != "" {
 		row("last end", printable(d.Exit))
 	}
@@ -126,7 +127,7 @@ func describe(out io.Writer, d admin.Domain) error {
 		row("says", printable(d.Says))
 	}
 	row("process", fmt.Sprintf("pid %s, uid %s", number(d.PID), number(int(d.UID))))
-	row("ring", ring(d))
+	row("ring", ring(d.Domain))
 	if p := d.Descriptor; p != nil {
 		row("program", p.Program)
 		if p.Digest != "" {
@@ -155,7 +156,7 @@ func describe(out io.Writer, d admin.Domain) error {
 			}
 			row(heading(i, "exports"), line+map[bool]string{true: ", served now", false: ", not served"}[e.Serving])
 		}
-		row("quota", quota(p.Quota))
+		row("quota", quotaRows(d)...)
 		for i, g := range p.Held {
 			row(heading(i, "gates"), fmt.Sprintf("%s: %s → %s", g.Interface, g.From, g.To))
 		}
@@ -172,17 +173,6 @@ func heading(i int, s string) string {
 		return ""
 	}
 	return s
-}
-
-func quota(q admin.Quota) string {
-	bound := func(n uint64, unit string) string {
-		if n == 0 {
-			return "default " + unit
-		}
-		return fmt.Sprintf("%d %s", n, unit)
-	}
-	return strings.Join([]string{bound(uint64(q.Processes), "processes"), bound(q.Memory, "bytes of memory"),
-		bound(uint64(q.CPUWeight), "CPU weight"), bound(uint64(q.Files), "open files"), bound(uint64(q.Gates), "gates")}, ", ")
 }
 
 // nameOf is the name of the system in a run directory, for messages.

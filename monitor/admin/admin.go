@@ -79,6 +79,7 @@ type Descriptor struct {
 	Connect []string `json:"connect"`
 	Exports []Export `json:"exports"`
 	Quota   Quota    `json:"quota"`
+	Hits    Hits     `json:"hits"`
 	Held    []Gate   `json:"held"`
 }
 
@@ -106,13 +107,25 @@ type Export struct {
 	Policy    string `json:"policy"`
 }
 
-// Quota are the bounds of a domain; 0: the default.
+// Quota are the bounds of a domain that are in force; 0: there is none.
 type Quota struct {
-	Processes uint32 `json:"processes"`
-	Memory    uint64 `json:"memory"`
+	Processes uint32 `json:"processes"` // and threads
+	Memory    uint64 `json:"memory"`    // bytes
 	CPUWeight uint32 `json:"cpu_weight"`
-	Files     uint32 `json:"files"`
+	CPU       uint32 `json:"cpu,omitempty"` // percent of one processor
+	Files     uint32 `json:"files"`         // open descriptors of one process
+	FileSize  uint64 `json:"file_size"`     // bytes of one file
+	Tmp       uint64 `json:"tmp"`           // bytes of /tmp
 	Gates     uint32 `json:"gates"`
+	Pending   uint32 `json:"pending"`            // calls of one gate
+	Messages  uint32 `json:"messages,omitempty"` // requests a second
+}
+
+// Hits count how often a domain ran into a bound, since the system was started.
+type Hits struct {
+	Processes uint64 `json:"processes,omitempty"` // that were not made
+	Memory    uint64 `json:"memory,omitempty"`    // processes that were killed
+	Gates     uint64 `json:"gates,omitempty"`     // that were refused
 }
 
 // A Gate is a gate that is open now.

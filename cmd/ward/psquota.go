@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"ward/kernel"
+	"ward/monitor/admin"
+)
+
+// A use is what a domain uses of its quotas now. A pointer is nil where nothing
+// counts it, or the domain does not run.
+type use struct {
+	Processes *uint64 `json:"processes,omitempty"`
+	Memory    *uint64 `json:"memory,omitempty"` // bytes
+	CPU       *uint64 `json:"cpu_ns,omitempty"` // so far
+	Files     *uint64 `json:"files,omitempty"`  // of the process that has most
+	Gates     int     `json:"gates"`
+}
+
+// described is a domain with what it uses.
+type described struct {
+	admin.Domain
+	Use *use `json:"use,omitempty"`
+	// What the kernel enforces on its processes together; what is 0 or left out it does not.
+	Enforced *enforced `json:"enforced,omitempty"`
+}
+
+type enforced struct {
+	Processes uint32 `json:"processes,omitempty"`
+	Memory    uint64 `json:"memory,omitempty"`
+}
+
+// withUse reads what a domain uses. A domain that ends meanwhile uses nothing.
+func withUse(d admin.Domain) described {
+	out := described{Domain: d}
+	if d.State != admin.Running || d.PID == 0 {
+		return out
+	}
+	u, err := kernel.UseOf(d.PID)
+	if err != nil {
+		return out
+	}
+	out.Use = &use{Processes: u.Processes, Memory: u.Memory, CPU: u.CPU, Files: u.Files, Gates: d.Gates}
+	out.Enforced = &enforced{Processes: u.Limits.Processes, Memory: u.Limits.Memory}
+	return out
+}
+
+// quotaRows says for each quota what is used of how much.
+func quotaRows(d described) (rows []string) {
+	q := d.Descriptor.Quota
+	var u use
+	if d.Use != nil {
+		u = *d.Use
+	}
+	row := func(what string, used *uint64, show func(uint64) string, limit uint64, unit string, hits uint64, happened string) {
+		now := ""
+		if used != nil {
+			now = show(*used) + " of "
+		}
+		line := fmt.Sprintf("%s: %s%s%s", what, now, show(limit), unit)
+		if hits > 0 {
+			line += fmt.Sprintf("; %d %s", hits, happened)
+		}
+		rows = append(rows, line)
+	}
+	gates := uint64(d.Gates)
+	hits := d.Descriptor.Hits
+	row("processes", u.Processes, decimal, uint64(q.Processes), "", hits.Processes, "refused")
+	row("memory", u.Memory, sized, q.Memory, "", hits.Memory, "processes killed")
+	row("open files", u.Files, decimal, uint64(q.Files), " in a process", 0, "")
+	row("file size", nil, sized, q.FileSize, "", 0, "")
+	row("/tmp", nil, sized, q.Tmp, "", 0, "")
+	row("gates", &gates, decimal, uint64(q.Gates), "", hits.Gates, "refused")
+	row("pending calls", nil, decimal, uint64(q.Pending), " on each gate", 0, "")
+	cpu := fmt.Sprintf("CPU: weight %d", q.CPUWeight)
+	if q.CPU > 0 {
+		cpu += fmt.Sprintf(", at most %d%% of a processor", q.CPU)
+	}
+	if u.CPU != nil {
+		cpu += fmt.Sprintf(", %v used", time.Duration(*u.CPU).Round(time.Millisecond))
+	}
+	rows = append(rows, cpu)
+	if q.Messages > 0 {
+		rows = append(rows, fmt.Sprintf("messages: %d requests a second", q.Messages))
+	}
+	if d.Use != nil && d.Enforced.Memory == 0 {
+		rows = append(rows, "memory is not bounded: this kernel has no memory controller mounted")
+	}
+	return rows
+}
+
+func decimal(n uint64) string { return fmt.Sprint(n) }
+
+// sized writes a size with the largest unit that fits.
+func sized(n uint64) string {
+	for _, u := range []struct {
+		name string
+		size uint64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n%u.size == 0 && n > 0 {
+			return fmt.Sprintf("%d %s", n/u.size, u.name)
+		}
+		if n >= u.size {
+			return fmt.Sprintf("%.1f %s", float64(n)/float64(u.size), u.name)
+		}
+	}
+	return fmt.Sprintf("%d B", n)
+}

@@ -1,0 +1,80 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+
+	"ward/abi"
+	"ward/audit/event"
+	"ward/image"
+	"ward/monitor/admin"
+)
+
+// Quotas: the kernel enforces most of them (creator/quota.go) and says when a
+// domain runs into one; the monitor counts gates itself (share.go), and filters
+// count messages. Each time is recorded, at most once a second of one quota.
+
+// A LimitKind is a quota that the kernel enforces on all processes of a domain together.
+type LimitKind uint8
+
+const (
+	LimitProcesses LimitKind = iota + 1 // and threads: no more were made
+	LimitMemory                         // processes were killed
+)
+
+// A Hit says that a domain ran into a limit, and how often since the last Hit.
+type Hit struct {
+	Domain abi.DomainID
+	Limit  LimitKind
+	Count  uint64
+}
+
+// watchHits records what domains run into.
+func (m *Monitor) watchHits(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case h, ok := <-m.Creator.Hits():
+			if !ok {
+				return
+			}
+			m.mu.Lock()
+			if int(h.Domain) < len(m.domains) {
+				m.hit(m.domains[h.Domain], h)
+			}
+			m.mu.Unlock()
+		}
+	}
+}
+
+// hit records that a domain ran into a limit.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) hit(d *domain, h Hit) {
+	q := m.Image.Limits(d.id)
+	e := event.New(event.Quota)
+	e.Domain, e.Count = d.id, h.Count
+	switch h.Limit {
+	case LimitProcesses:
+		d.hits.Processes += h.Count
+		e.Text = fmt.Sprintf("processes: %d were refused to it; at most %d processes and threads", h.Count, q.Processes)
+	case LimitMemory:
+		d.hits.Memory += h.Count
+		e.Text = fmt.Sprintf("memory: %d of its processes were killed; at most %d bytes", h.Count, q.Memory)
+	default:
+		return
+	}
+	m.Audit.Event(e)
+}
+
+// limitsOf are the bounds of a domain as they are in force.
+func limitsOf(img *image.Image, d *domain) admin.Quota {
+	q := img.Limits(d.id)
+	tmp := d.def.Tmp
+	if tmp == 0 {
+		tmp = image.DefaultTmp
+	}
+	return admin.Quota{Processes: q.Processes, Memory: q.Memory, CPUWeight: q.CPUWeight, CPU: q.CPU, Files: q.Files, FileSize: q.FileSize,
+		Tmp: tmp, Gates: uint32(d.limit), Messages: q.Messages, Pending: abi.Slots}
+}
