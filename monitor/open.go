@@ -194,6 +194,9 @@ func (m *Monitor) deny(o *opening, server abi.DomainID, r abi.Reason, policy uin
 	e.Reason, e.Policy = r, policy
 	o.identify(&e)
 	m.Audit.Event(e)
+	if r == abi.ReasonQuota && o.client != nil {
+		o.client.hits.Gates++
+	}
 	c := &abi.Control{Op: abi.OpRefused, Seq: o.seq, Reason: r, Detail: policy, Text: text}
 	if o.user != nil {
 		m.answerUser(o.user, c)
