@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strconv"
 	"sync"
@@ -20,6 +21,7 @@ type Domain struct {
 	name   string
 	system string
 	page   int
+	checks *reports // this library checks what it receives, and reports it here; nil: the kernel checks
 
 	sending sync.Mutex
 	fd      int
@@ -29,6 +31,7 @@ type Domain struct {
 	pending  map[uint32]chan answer
 	services map[string]*Service
 	clients  map[uint32]*Client // by block
+	asked    map[uint32][]byte  // what is pending
 	names    *Client
 	err      error
 }
@@ -73,14 +76,17 @@ func NewDomain(fd int) (*Domain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control channel: no greeting from the monitor: %w", err)
 	}
-	if hello.Op != abi.OpHello || len(hello.fds) > 1 {
+	if hello.Op != abi.OpHello || len(hello.fds) > 2 {
 		hello.close()
 		return nil, fmt.Errorf("control channel: message %d with %d descriptors instead of a greeting", hello.Op, len(hello.fds))
 	}
 	d := &Domain{name: hello.Name, system: hello.System, page: -1, fd: fd,
 		pending: map[uint32]chan answer{}, services: map[string]*Service{}, clients: map[uint32]*Client{}}
-	if len(hello.fds) == 1 { // without a page there are no filters: only tests do that
+	if len(hello.fds) > 0 { // without a page there are no filters: only tests do that
 		d.page = hello.fds[0]
+	}
+	if len(hello.fds) == 2 {
+		d.checks = &reports{fd: hello.fds[1]}
 	}
 	go d.listen()
 	return d, nil
@@ -143,6 +149,9 @@ func (d *Domain) listen() {
 			d.accept(a)
 			continue
 		}
+		if d.isRenewal(&a) {
+			continue
+		}
 		if a.Op == abi.OpRevoked {
 			a.close()
 			d.revoked(&a.Control)
@@ -180,16 +189,43 @@ func (d *Domain) accept(a answer) {
 	d.mu.Lock()
 	s := d.services[a.Interface]
 	d.mu.Unlock()
-	if s == nil || len(a.fds) != 1 {
-		a.close()
+	e, err := d.end(&a)
+	if err != nil {
+		slog.Error("a gate of a client cannot be used", "interface", a.Interface, "error", err)
 		return
 	}
-	s.accept(d.end(&a, a.fds[0]))
+	if s == nil {
+		unix.Close(e.Socket)
+		return
+	}
+	s.accept(e)
 }
 
-func (d *Domain) end(a *answer, socket int) End {
-	return End{Interface: a.Interface, Socket: socket, Page: d.page, Block: a.Block, Peer: a.Peer,
+// end makes an end of an answer, and takes its descriptors over.
+func (d *Domain) end(a *answer) (End, error) {
+	e := End{Interface: a.Interface, Page: d.page, Block: a.Block, Peer: a.Peer,
 		Methods: a.Methods, Metadata: a.Metadata, Policies: a.Policies}
+	want := 1
+	if d.checks != nil {
+		want = 2
+	}
+	if len(a.fds) != want {
+		a.close()
+		return e, &Error{Code: Internal, Message: fmt.Sprintf("a gate for %s came with %d descriptors, not %d", a.Interface, len(a.fds), want)}
+	}
+	e.Socket = a.fds[0]
+	if d.checks == nil {
+		return e, nil
+	}
+	var err error
+	e.Check, err = NewCheck(a.fds[1])
+	unix.Close(a.fds[1])
+	if err != nil {
+		unix.Close(e.Socket)
+		return e, &Error{Code: Internal, Message: fmt.Sprintf("a gate for %s: %v", a.Interface, err)}
+	}
+	e.Check.reports = d.checks
+	return e, nil
 }
 
 // ask sends a request to the monitor and waits for the answer. A refusal comes
@@ -211,6 +247,7 @@ func (d *Domain) ask(ctx context.Context, c abi.Control) (answer, error) {
 
 	b, err := c.AppendTo(nil)
 	if err == nil {
+		defer d.asks(c.Seq, b)()
 		err = d.write(b)
 	}
 	if err != nil {

@@ -78,11 +78,15 @@ func (d *Domain) open(ctx context.Context, iface, server string) (*Client, error
 		a.close()
 		return nil, refusal(what, d.name, &a.Control)
 	}
-	if a.Op != abi.OpGate || len(a.fds) != 1 {
+	if a.Op != abi.OpGate {
 		a.close()
 		return nil, &Error{Code: Internal, Message: fmt.Sprintf("%s: the monitor answered with message %d and %d descriptors", what, a.Op, len(a.fds))}
 	}
-	c, err := NewClient(d.end(&a, a.fds[0]))
+	e, err := d.end(&a)
+	if err != nil {
+		return nil, err
+	}
+	c, err := NewClient(e)
 	if err == nil {
 		d.remember(c)
 	}
@@ -114,14 +118,23 @@ func (d *Domain) Lookup(ctx context.Context, iface string, wait bool) ([]string,
 }
 
 // callNames calls the name server over a gate that is opened when it is first needed.
+// If that gate ends, the name server is perhaps a new one: it is asked once more.
 func (d *Domain) callNames(ctx context.Context, method string, request []byte) ([]byte, error) {
+	reply, c, err := d.callNamesOnce(ctx, method, request)
+	if err != nil && c != nil && c.Err() != nil && ctx.Err() == nil {
+		reply, _, err = d.callNamesOnce(ctx, method, request)
+	}
+	return reply, err
+}
+
+func (d *Domain) callNamesOnce(ctx context.Context, method string, request []byte) ([]byte, *Client, error) {
 	d.mu.Lock()
 	c := d.names
 	d.mu.Unlock()
 	if c == nil || c.Err() != nil {
 		opened, err := d.open(ctx, NamesInterface, "")
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		d.mu.Lock()
 		if d.names == nil || d.names.Err() != nil {
@@ -134,9 +147,9 @@ func (d *Domain) callNames(ctx context.Context, method string, request []byte) (
 	}
 	reply, err := c.Invoke(ctx, method, request, nil)
 	if err != nil {
-		return nil, err
+		return nil, c, err
 	}
-	return reply, nil
+	return reply, c, nil
 }
 
 // DialSocket opens a gate from a program outside Ward: path is the socket of an

@@ -25,6 +25,7 @@ type End struct {
 	Methods   []abi.ControlMethod // by ordinal
 	Metadata  []string            // key i is field i+1 of the metadata section
 	Policies  []string            // @id by index, as far as this end may know them
+	Check     *Check              // what this library decides on; nil: the kernel does
 }
 
 // link is an End in use: its socket and its block of the verdict page. They
@@ -36,6 +37,8 @@ type link struct {
 	ordinals map[string]uint32
 	keys     map[string]uint32 // metadata: field numbers
 	refs     atomic.Int64      // users, plus ended once close was called
+	sends    abi.Direction     // that of this end's messages
+	pending  pendingTable      // of a client's end with a Check
 	released sync.Once
 }
 
@@ -64,6 +67,9 @@ func newLink(e End) (*link, error) {
 	}
 	for i, m := range e.Methods {
 		l.ordinals[m.Name] = uint32(i)
+	}
+	if e.Check != nil {
+		e.Check.at(&l.End)
 	}
 	for i, k := range e.Metadata {
 		l.keys[strings.ToLower(k)] = uint32(i + 1)
@@ -123,7 +129,7 @@ func (l *link) revoked() bool {
 // verdict reads what the kernel decided about the message just sent. Sends for
 // one slot must not overlap, or one overwrites the verdict of the other.
 func (l *link) verdict(h *abi.Header) (abi.Reason, uint32) {
-	if l.verdicts == nil {
+	if l.verdicts == nil || l.Check != nil {
 		return abi.ReasonAdmit, 0
 	}
 	v := abi.VerdictWord(l.verdicts.Load(abi.PageSlots + int(h.Slot)))

@@ -226,6 +226,12 @@ func (c *Client) dispatch(buf *buffer, n int, own *waiter) (kept bool) {
 		c.fail(c.link.broken(fmt.Errorf("an answer to a call that is not pending (slot %d, generation %d)", m.Slot, m.Gen)))
 		return false
 	}
+	if c.link.Check != nil {
+		if err := c.link.incoming(&m, buf.b[abi.HeaderSize:n]); err != nil {
+			c.fail(c.link.broken(err))
+			return false
+		}
+	}
 	final := m.Kind == abi.KindReply || m.Kind == abi.KindError || m.Kind == abi.KindStreamEnd
 	switch {
 	case s.abandoned:

@@ -71,6 +71,7 @@ func newServerGate(ctx context.Context, e End, h Handler) (*serverGate, error) {
 		return nil, err
 	}
 	g := &serverGate{link: l, handler: h, base: ctx, drained: make(chan struct{})}
+	l.sends = abi.Reply
 	g.pool.methods = make([]pace, len(e.Methods))
 	for _, m := range e.Methods {
 		g.ordered = g.ordered || m.ClientStream
@@ -140,6 +141,11 @@ func (g *serverGate) next(buf *buffer) (call *ServerCall, kept bool, err error) 
 	}
 	if g.link.revoked() {
 		return nil, false, revocation(g.link.Interface, nil)
+	}
+	if g.link.Check != nil {
+		if done, err := g.examine(&m, buf.b[abi.HeaderSize:n]); done || err != nil {
+			return nil, false, err
+		}
 	}
 	if m.Kind == abi.KindCall {
 		call, err = g.open(&m, buf)

@@ -34,6 +34,7 @@ type ServerCall struct {
 	granted int       // items taken since the last credit was given
 	credit  int       // items that may be sent
 	flooded bool
+	refused *Error        // an item that the library denied
 	arrival chan struct{} // of size 1: an item, or the end
 	room    chan struct{} // of size 1: a credit
 }
@@ -118,9 +119,11 @@ func (c *ServerCall) next() (message, error) {
 			}
 			return m, nil
 		}
-		ended, flooded, arrival := c.ended, c.flooded, channel(&c.arrival)
+		ended, flooded, refused, arrival := c.ended, c.flooded, c.refused, channel(&c.arrival)
 		g.mu.Unlock()
 		switch {
+		case refused != nil:
+			return message{}, refused
 		case flooded:
 			return message{}, Errorf(ResourceExhausted, "the client sends more than its stream allows")
 		case ended:

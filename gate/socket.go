@@ -128,6 +128,11 @@ func (l *link) send(ctx context.Context, b []byte) error {
 func (l *link) submit(ctx context.Context, h *abi.Header, b []byte) (r abi.Reason, detail uint32, err error) {
 	h.Length = uint32(len(b) - abi.HeaderSize)
 	h.Put(b)
+	if l.Check != nil {
+		if r, detail := l.outgoing(h); r != abi.ReasonNone {
+			return r, detail, nil
+		}
+	}
 	for range 8 {
 		if err := l.send(ctx, b); err != nil {
 			return abi.ReasonNone, 0, err

@@ -68,6 +68,9 @@ func (e *Error) code() *Error {
 func (l *link) received(method uint32, body []byte, md Metadata) *Error {
 	e := parseStatus(body)
 	e.Metadata = md
+	if l.Check != nil {
+		l.denial(e)
+	}
 	if e.Message == "" && int64(method) < int64(len(l.Methods)) && l.Methods[method].Terse {
 		e.Message = l.method(method) + ": the policy lets the code of an error pass, and no more of it"
 	}

@@ -42,7 +42,7 @@ func (img *Image) Part(route uint32) *Image {
 	p.to.Interfaces = []Interface{f}
 	none := Verdict{Policy: abi.NoPolicy}
 	server := Domain{Name: img.Domains[r.Server].Name, Ring: img.Domains[r.Server].Ring, Start: none, Exports: []Export{{Publish: none}}}
-	to := Route{Connect: none, Lookup: none, Methods: r.Methods}
+	to := Route{Connect: none, Lookup: none, Methods: slices.Clone(r.Methods)}
 	switch r.Client {
 	case abi.NoDomain:
 		to.Client = abi.NoDomain
@@ -230,4 +230,19 @@ func (r *Rule) held() string {
 func (e *Expr) readsState() bool {
 	return e.Left.What == CellValue || e.Right.What == CellValue ||
 		slices.ContainsFunc(e.Args, func(a Expr) bool { return a.readsState() })
+}
+
+// AuditAll marks every permit, so that what it admits is recorded.
+func (img *Image) AuditAll() {
+	for i := range img.Routes {
+		for j := range img.Routes[i].Methods {
+			m := &img.Routes[i].Methods[j]
+			for _, d := range []*Decision{&m.Request, &m.Reply} {
+				d.Permit = slices.Clone(d.Permit)
+				for k := range d.Permit {
+					d.Permit[k].Audit = true
+				}
+			}
+		}
+	}
 }

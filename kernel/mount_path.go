@@ -87,6 +87,8 @@ func walkTrusted(name string) (int, error) {
 			err = fmt.Errorf("%s: %s: %w", name, part, err)
 		case links > maxLinks:
 			err = fmt.Errorf("%s: %w", name, unix.ELOOP)
+		case singleUser(): // who runs the system and its domains are one user: nobody can tell whose the link is
+			err = fmt.Errorf("%s: %s is a symbolic link; where an ordinary user runs the system none is followed: name its target instead", name, part)
 		case st.Uid != 0 || dir.Uid != 0 || dir.Mode&0o022 != 0:
 			err = fmt.Errorf("%s: %s is a symbolic link that somebody other than root can have made; name its target instead", name, part)
 		}

@@ -134,13 +134,21 @@ func (r *rootTree) standard(s *Sandbox) error {
 	if err := unix.Mkdirat(r.top, "tmp", 0o700); err != nil {
 		return fmt.Errorf("mkdir /tmp: %w", err)
 	}
-	if err := unix.Fchownat(r.top, "tmp", int(s.UID), int(s.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("chown /tmp: %w", err)
+	if !singleUser() { // there it is the domain's already
+		if err := unix.Fchownat(r.top, "tmp", int(s.UID), int(s.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return fmt.Errorf("chown /tmp: %w", err)
+		}
 	}
 	if err := unix.Mkdirat(r.top, "dev", 0o755); err != nil {
 		return fmt.Errorf("mkdir /dev: %w", err)
 	}
 	for _, d := range devices {
+		if singleUser() {
+			if err := r.borrowDevice("/dev/" + d.name); err != nil {
+				return err
+			}
+			continue
+		}
 		name := "dev/" + d.name
 		if err := unix.Mknodat(r.top, name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))); err != nil {
 			return fmt.Errorf("mknod /%s: %w", name, err)

@@ -57,6 +57,10 @@ func (b *builder) build() error {
 	if err := b.descriptors(); err != nil {
 		return err
 	}
+	var self ref
+	if singleUser() {
+		self = b.openSelf()
+	}
 	if b.Cgroup != nil {
 		for _, f := range b.Cgroup.v1 {
 			p.do("join "+f.Name(), unix.SYS_WRITE, f.Fd(), "0", 1)
@@ -85,6 +89,11 @@ func (b *builder) build() error {
 		}
 	}
 	if b.has(WithIdentity) {
+		if singleUser() {
+			if err := b.userNamespace(self); err != nil {
+				return err
+			}
+		}
 		b.identity()
 	} else {
 		b.setids()
@@ -198,7 +207,7 @@ func (b *builder) limits() error {
 		which int
 		value uint64
 	}{
-		{"NPROC", unix.RLIMIT_NPROC, or(uint64(l.Processes), defaultProcesses)},
+		{"NPROC", unix.RLIMIT_NPROC, b.processes()},
 		{"NOFILE", unix.RLIMIT_NOFILE, or(uint64(l.Files), defaultFiles)},
 		{"FSIZE", unix.RLIMIT_FSIZE, or(l.FileSize, defaultFileSize)},
 		{"MEMLOCK", unix.RLIMIT_MEMLOCK, or(l.Locked, defaultLocked)},
@@ -210,6 +219,9 @@ func (b *builder) limits() error {
 		{"RTPRIO", unix.RLIMIT_RTPRIO, 0},
 		{"NICE", unix.RLIMIT_NICE, 0},
 	} {
+		if r.which == unix.RLIMIT_NPROC && singleUser() {
+			continue // userNamespace sets it
+		}
 		var own unix.Rlimit
 		if err := unix.Getrlimit(r.which, &own); err != nil {
 			return fmt.Errorf("getrlimit %s: %w", r.name, err)
@@ -245,7 +257,9 @@ func (b *builder) identity() {
 
 func (b *builder) setids() {
 	p := b.program
-	p.do("setgroups", unix.SYS_SETGROUPS, 0, 0)
+	if !singleUser() { // there it is not permitted, and the groups stay
+		p.do("setgroups", unix.SYS_SETGROUPS, 0, 0)
+	}
 	p.do("setresgid", unix.SYS_SETRESGID, uint(b.GID), uint(b.GID), uint(b.GID))
 	p.do("setresuid", unix.SYS_SETRESUID, uint(b.UID), uint(b.UID), uint(b.UID))
 }

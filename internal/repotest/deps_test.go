@@ -66,7 +66,7 @@ func TestDependenciesOfWardd(t *testing.T) {
 func TestDependenciesOfNameServer(t *testing.T) {
 	for _, p := range list(t, "-deps", "./cmd/ward-names") {
 		switch room(p.ImportPath) {
-		case "monitor", "creator", "system", "interfaces", "policy", "compile", "filter", "image":
+		case "monitor", "creator", "system", "interfaces", "policy", "compile", "filter":
 			t.Errorf("ward-names depends on %s", p.ImportPath)
 		}
 	}
