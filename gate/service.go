@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -16,7 +17,7 @@ type Service struct {
 	iface   string
 	handler Handler
 	base    context.Context
-	publish bool
+	publish atomic.Bool
 
 	mu     sync.Mutex
 	gates  map[*serverGate]struct{}
@@ -92,7 +93,7 @@ func (s *Service) announce(ctx context.Context) error {
 	if _, err := s.domain.callNames(ctx, "Publish", interfaceField(s.iface)); err != nil {
 		return err
 	}
-	s.publish = true
+	s.publish.Store(true)
 	return nil
 }
 
@@ -140,7 +141,7 @@ func (s *Service) withdraw() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), withdrawal)
 	defer cancel()
-	if s.publish {
+	if s.publish.Swap(false) {
 		s.domain.callNames(ctx, "Withdraw", interfaceField(s.iface))
 	}
 	if a, err := s.domain.ask(ctx, abi.Control{Op: abi.OpUnserve, Interface: s.iface}); err == nil {

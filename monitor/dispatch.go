@@ -62,6 +62,9 @@ func (m *Monitor) handle(d *domain, c *abi.Control, err error) bool {
 		m.hostile(d, "sent what is no request on its control channel")
 		return false
 	}
+	if d.requests.again(c.Seq) {
+		return true
+	}
 	phase := whileRunning
 	if m.stopping {
 		phase = whileStopping

@@ -47,6 +47,7 @@ type domain struct {
 	life                     // supervise.go
 	hits     admin.Hits      // limits that it ran into (quota.go)
 	kept     lifeFiles       // keep.go
+	requests requests        // heard
 }
 
 func newDomain(img *image.Image, id abi.DomainID) *domain {

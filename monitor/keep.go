@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"ward/abi"
@@ -124,6 +125,33 @@ func (f *lifeFiles) close() {
 		}
 	}
 	*f = lifeFiles{}
+}
+
+// requests remembers the numbers of the last requests of a domain: when it was
+// told that the monitor or the name server is a new one, it asks again what it
+// was not answered, some of which may have been heard all the same.
+type requests struct {
+	last    [128]uint32
+	n       int
+	renewed bool // the domain was told
+}
+
+// again reports whether a request was heard before.
+func (r *requests) again(seq uint32) bool {
+	if r.renewed && seq != 0 && slices.Contains(r.last[:], seq) {
+		return true
+	}
+	r.last[r.n%len(r.last)] = seq
+	r.n++
+	return false
+}
+
+// renew tells a domain to ask again, and to publish again.
+//
+// Preconditions: m.mu is held; d is running.
+func (m *Monitor) renew(d *domain) {
+	d.requests.renewed = true
+	d.send(&abi.Control{Op: abi.OpRenewed}) // at once or not at all: who does not read asks nothing
 }
 
 // put keeps something. If that fails the holder has died, and so will this process.

@@ -326,7 +326,11 @@ func (m *Monitor) resume(ctx context.Context) {
 					go m.hearNotify(d, f)
 				}
 			}
-			d.send(&abi.Control{Op: abi.OpRenewed})
+			// The monitor before may not have come to greet it; a second greeting is not minded.
+			if d.endpoint != nil {
+				d.send(&abi.Control{Op: abi.OpHello, Name: d.def.Name, System: m.Image.Name}, d.endpoint.Page())
+			}
+			m.renew(d)
 			if d.exit != nil {
 				m.ended(d)
 				continue

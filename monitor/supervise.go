@@ -19,6 +19,7 @@ import (
 
 const (
 	restartDelay = 100 * time.Millisecond // before the first restart in a row; doubled each time
+	namesDelay   = time.Millisecond       // … of the name server, which all others need
 	restartMax   = 30 * time.Second       // … up to this
 	restartLimit = 20                     // restarts in a row; then the domain stays ended
 	steadyTime   = time.Minute            // after which an end is the first one in a row again
@@ -168,6 +169,9 @@ func (m *Monitor) left(d *domain) (again bool) {
 		return false
 	}
 	delay := m.restartDelay()
+	if d.def.Names && m.RestartDelay == 0 {
+		delay = namesDelay
+	}
 	for range min(d.row, 16) {
 		delay = min(2*delay, restartMax)
 	}
@@ -190,7 +194,7 @@ func (m *Monitor) wanted(d *domain) bool {
 	switch {
 	case m.stopping || m.orphaned || m.domains[d.id] != d || d.hostile || !d.def.Start.Allow:
 		return false
-	case d.def.Restart == image.RestartAlways:
+	case d.def.Names, d.def.Restart == image.RestartAlways:
 		return true
 	case d.def.Restart == image.RestartOnFailure:
 		return d.status != 0

@@ -418,40 +418,6 @@ func TestLifeLine(t *testing.T) {
 	r.leftovers()
 }
 
-// TestMonitorKilled: with the monitor killed, calls on open gates go on and
-// are still judged, nothing new is granted, and the stop is still complete.
-func TestMonitorKilled(t *testing.T) {
-	r := up(t, pair)
-	r.report(holder.Ready)
-	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
-	pidfds := r.pidfds()
-	monitor := r.processes()["monitor"]
-	if monitor == 0 {
-		t.Fatal("no monitor")
-	}
-	if err := syscall.Kill(monitor, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	note := r.await(r.since, "the monitor's end", func(rec *audit.Record) bool {
-		return rec.Event == audit.EventNotice && strings.Contains(rec.Detail, "monitor has ended")
-	})
-	r.await(note.Time, "an allowed call after the monitor's end", isCall(audit.Allow, "hello"))
-	r.await(note.Time, "a denied call after the monitor's end", isCall(audit.Deny, "secret"))
-	r.await(note.Time, "the refusal of a new gate", isCall(audit.Allow, "no gate"))
-	log, err := os.ReadFile(filepath.Join(r.dir, audit.LogDir, "client"))
-	if err != nil || !bytes.Contains(log, []byte("monitor is gone")) {
-		t.Errorf("the client was not told clearly: %v\n%s", err, log)
-	}
-	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if status := r.wait(); status != 1 {
-		t.Errorf("exit status %d, want 1: the monitor was killed", status)
-	}
-	r.gone(pidfds)
-	r.leftovers()
-}
-
 // TestHolderKilled: nothing runs on without the holder.
 func TestHolderKilled(t *testing.T) {
 	r := up(t, pair)
@@ -465,24 +431,6 @@ func TestHolderKilled(t *testing.T) {
 	os.Remove(filepath.Join(r.dir, "monitor.sock"))
 	os.Remove(filepath.Join(r.dir, "echo.sock"))
 	r.leftovers() // but for the sockets, which nobody is left to remove
-}
-
-// TestCreatorKilled: the system stops in order.
-func TestCreatorKilled(t *testing.T) {
-	r := up(t, pair)
-	r.report(holder.Ready)
-	pidfds := r.pidfds()
-	if err := syscall.Kill(r.processes()["creator"], syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	if got := r.report(holder.Fatal); !strings.Contains(got.Text, "creator has ended") {
-		t.Errorf("told: %q", got.Text)
-	}
-	if status := r.wait(); status != 1 {
-		t.Errorf("exit status %d, want 1", status)
-	}
-	r.gone(pidfds)
-	r.leftovers()
 }
 
 // TestUntilDone: the system ends with its last `once` domain, and its status
