@@ -196,7 +196,7 @@ func (s *sampler) text(f *image.Field) string {
 		t = t[:2] + "\xff\x00" + t[4:]
 	}
 	if s.miss() && s.chance(3) {
-		t += "\xff"
+		t += pick(s.r, "\xff", "\xc3", "\xe2\x98", "\xf0\x9d\x84", "\xed\xa0\x80", "\xc0\x80")
 	}
 	return t
 }
