@@ -43,3 +43,19 @@ const (
 	PageGate = 2
 	PageEnds = 3
 )
+
+// Level says what checks the parameters of messages.
+type Level uint8
+
+const (
+	LevelKernel  Level = iota // the kernel, before delivery: filters of eBPF, which root loads
+	LevelLibrary              // the receiver's library; the kernel checks method and size (classic BPF, which anybody loads)
+)
+
+// String is what `--level` takes.
+func (l Level) String() string {
+	if l == LevelLibrary {
+		return "library"
+	}
+	return "kernel"
+}

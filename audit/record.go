@@ -47,7 +47,8 @@ type Record struct {
 	Seq   uint64    `json:"seq"`  // position in this file, from 1, without gaps
 
 	System string `json:"system,omitempty"`
-	Hash   string `json:"hash,omitempty"` // SHA-256 of the policy image
+	Hash   string `json:"hash,omitempty"`  // SHA-256 of the policy image
+	Level  string `json:"level,omitempty"` // of compiled: kernel or library, what checks parameters (docs/unprivileged.md)
 
 	Domain string `json:"domain,omitempty"` // whom it is about
 	From   string `json:"from,omitempty"`   // sender; a user outside Ward is "user:NAME" or "user:UID"

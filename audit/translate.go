@@ -99,12 +99,15 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 	r := Record{Time: t.time(e.Time), Domain: t.domain(e.Domain), From: t.domain(e.From), To: t.domain(e.To), PID: e.PID}
 	switch e.Kind {
 	case event.Compiled:
-		r.Event, r.System, r.Hash = EventCompiled, t.img.Name, e.Text
+		r.Event, r.System, r.Hash, r.Level = EventCompiled, t.img.Name, e.Text, levelOf(e)
 		methods := 0
 		for _, i := range t.img.Interfaces {
 			methods += len(i.Methods)
 		}
 		r.Detail = fmt.Sprintf("%d domains, %d methods, %d policies", len(t.img.Domains), methods, len(t.img.Policies))
+		if r.Level == abi.LevelLibrary.String() {
+			r.Detail += "; level library: the kernel checks methods and sizes, the receivers' libraries the parameters"
+		}
 	case event.Started:
 		r.Event = EventStarted
 		reason := abi.ReasonDefault
@@ -148,6 +151,14 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 		return Record{}, false
 	}
 	return r, true
+}
+
+// levelOf is the level of a system that has just been loaded.
+func levelOf(e *event.Event) string {
+	if len(e.List) > 0 {
+		return abi.Level(e.List[0]).String()
+	}
+	return abi.LevelKernel.String()
 }
 
 func (t *translator) gate(r *Record, e *event.Event) {

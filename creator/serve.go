@@ -79,7 +79,7 @@ func Serve(conn *os.File, img *image.Image, cfg Config) error {
 		return err
 	}
 	defer c.events.close()
-	tree, err := kernel.OpenCgroupTree(name)
+	tree, err := openTree(name)
 	switch {
 	case errors.Is(err, kernel.ErrNoCgroup2):
 	case err != nil:
@@ -92,6 +92,15 @@ func Serve(conn *os.File, img *image.Image, cfg Config) error {
 		err = nil
 	}
 	return errors.Join(err, c.end())
+}
+
+// openTree makes the system's cgroup directory, or takes it over. An ordinary
+// user has none.
+func openTree(name string) (*kernel.CgroupTree, error) {
+	if _, ok := kernel.SingleUser(); ok {
+		return nil, kernel.ErrNoCgroup2
+	}
+	return kernel.OpenCgroupTree(name)
 }
 
 // loop serves until the end. It returns nil after a stop.

@@ -192,8 +192,14 @@ func (img *Image) Unprivileged() []Obstacle {
 		for j, c := range d.Connect {
 			add(of("connect", j), "connect %s: the filter of addresses needs root", c)
 		}
-		if d.Quota.Memory != 0 || d.Quota.CPUWeight != 0 {
+		if d.Quota.Memory != 0 || d.Quota.CPUWeight != 0 || d.Quota.CPU != 0 {
 			add(of("quota", 0), "a quota of memory or CPU needs root: the cgroups of the host are its")
+		}
+		if d.Quota.Messages != 0 {
+			add(of("quota", 0), "a quota of messages needs root: the kernel counts them with eBPF only")
+		}
+		if d.Template {
+			add(of("template", 0), "a template: making domains while the system runs needs root")
 		}
 	}
 	rules := map[uint32]bool{}

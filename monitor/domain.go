@@ -83,6 +83,9 @@ func (m *Monitor) start(ctx context.Context) error {
 	if err := m.listenAdmin(); err != nil {
 		return err
 	}
+	if err := m.operate(); err != nil {
+		return err
+	}
 	for _, d := range m.order() {
 		select {
 		case <-m.stop:
@@ -227,7 +230,7 @@ func (m *Monitor) equip(d *domain) error {
 	d.state = stateRunning
 	m.keepLife(d)
 	hello := abi.Control{Op: abi.OpHello, Name: d.def.Name, System: m.Image.Name}
-	if err := d.send(&hello, d.endpoint.Page()); err != nil {
+	if err := d.send(&hello, append([]*os.File{d.endpoint.Page()}, reportsOf(d.endpoint)...)...); err != nil {
 		m.notice(d.id, "cannot be greeted: %v", err)
 	}
 	return nil

@@ -22,6 +22,7 @@ type Config struct {
 	// NamesProgram is the program of a name server that the image does not name one for.
 	NamesProgram string
 	RunDir       string
+	Level        abi.Level     // what checks parameters; it is told, the Fabric enforces it
 	UntilDone    bool          // stop when every `once` domain has ended
 	Grace        time.Duration // between SIGTERM and SIGKILL at the end; 0: 2 s
 
@@ -77,6 +78,7 @@ type Monitor struct {
 	sockets      map[string]*listener // of exports, by path
 	pending      []*opening
 	outside      outside
+	operators    operators
 	started      bool // all domains are
 	stopping     bool
 	keeper       Keeper   // nil: nothing is kept (keep.go)
@@ -181,7 +183,7 @@ func (m *Monitor) Run(ctx context.Context) (status int, err error) {
 		m.notice(event.None, "the monitor is back")
 	} else {
 		e := event.New(event.Compiled)
-		e.Text, e.Count = m.Hash, uint64(len(m.Image.Policies))
+		e.Text, e.Count, e.List = m.Hash, uint64(len(m.Image.Policies)), []uint32{uint32(m.Level)}
 		m.Audit.Event(e)
 	}
 	m.mu.Lock()

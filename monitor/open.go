@@ -242,7 +242,7 @@ func (m *Monitor) open(o *opening, s *domain) {
 	clientBlock, serverBlock := g.Blocks()
 	offer := m.offer(i, r)
 	offer.Block, offer.Peer = serverBlock, m.peerOf(o)
-	if err := s.send(&offer, server); err != nil {
+	if err := s.send(&offer, append([]*os.File{server}, checkOf(g.Gate)...)...); err != nil {
 		m.dropGate(g)
 		m.deny(o, s.id, abi.ReasonNotRunning, abi.NoPolicy, "the server does not take its gates")
 		return
@@ -256,7 +256,7 @@ func (m *Monitor) open(o *opening, s *domain) {
 		m.answerUser(o.user, &offer, client, o.user.endpoint.Page())
 		return
 	}
-	if !m.answer(o.client, &offer, client) {
+	if !m.answer(o.client, &offer, append([]*os.File{client}, checkOf(g.Gate)...)...) {
 		m.sweep()
 	}
 }

@@ -16,7 +16,7 @@ import (
 type Kind uint8
 
 const (
-	Compiled Kind = iota + 1 // Text: the image's hash
+	Compiled Kind = iota + 1 // Text: the image's hash; List: the abi.Level
 	Started                  // Domain, UID, PID, Ring; Allow, Policy
 	Ended                    // Domain, PID, Status
 	Gate                     // From, To, Interface, Gate, Allow, Policy, Reason; of a user UID, PID, Text (name), List (what the policy knows: 1 + user, then groups). Refused by an unknown name: Text

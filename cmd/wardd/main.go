@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ward/abi"
 	"ward/holder"
 	"ward/kernel"
 	"ward/kernel/confine"
@@ -43,6 +44,7 @@ type options struct {
 	names     string
 	untilDone bool
 	auditAll  bool
+	library   bool // level library: started by an ordinary user
 	grace     time.Duration
 	again     uint // which start of a monitor this is, for a process that takes over from one that died
 }
@@ -79,8 +81,14 @@ func main() {
 	flags.BoolVar(&o.untilDone, "until-done", false, "stop when every domain that runs to its end has")
 	flags.BoolVar(&o.auditAll, "audit-all", false, "record every admitted message, too")
 	flags.DurationVar(&o.grace, "grace", 2*time.Second, "time between SIGTERM and SIGKILL at the end")
+	level := flags.String("level", abi.LevelKernel.String(), "what checks the parameters of messages: kernel, or library, for ordinary users")
 	flags.UintVar(&o.again, "again", 0, "used by wardd itself: the process takes over from one that died")
 	if err := flags.Parse(args); err != nil {
+		os.Exit(exitUsage)
+	}
+	o.library = *level == abi.LevelLibrary.String()
+	if !o.library && *level != abi.LevelKernel.String() {
+		fmt.Fprintf(os.Stderr, "wardd: --level=%s: there are kernel and library\n", *level)
 		os.Exit(exitUsage)
 	}
 	os.Exit(run(role, &o, args, flags.Args()))
@@ -97,7 +105,11 @@ func run(role string, o *options, flags, rest []string) int {
 	}
 	switch {
 	case os.Geteuid() != 0:
-		return usage("root is needed to start domains and to load filters: run `sudo ward up DIR`")
+		return usage("root is needed to start domains and to load filters: run `sudo ward up DIR`, or, with less protection, `ward up --level library DIR`")
+	case o.library != singleUser():
+		return usage("--level=library is for a user namespace with one user, and only that level: `ward up --level library DIR` starts it")
+	case o.library && o.runDir == "":
+		return usage("--run-dir must be given with --level=library")
 	case len(rest) > 0:
 		return usage("unexpected argument %q", rest[0])
 	case o.name == "" || o.slot > maxSlot || o.grace <= 0:
@@ -137,7 +149,9 @@ func run(role string, o *options, flags, rest []string) int {
 	case "audit":
 		err = runAudit(o)
 	case "sweep": // started by the holder when the creator has died
-		err = kernel.RemoveCgroupTree(cgroupName(o))
+		if !o.library {
+			err = kernel.RemoveCgroupTree(cgroupName(o))
+		}
 	default:
 		return usage("unknown process %q", role)
 	}

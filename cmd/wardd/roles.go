@@ -59,7 +59,7 @@ func runAudit(o *options) error {
 		return err
 	}
 	ignoreSignals()
-	return audit.Run(audit.Config{Image: img, RunDir: o.runDir, Events: events, OpenRing: openRing})
+	return audit.Run(audit.Config{Image: img, RunDir: o.runDir, Events: events, OpenRing: ringOpener(o)})
 }
 
 func runCreator(o *options) error {
@@ -136,18 +136,18 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 	}
 	queue := monitor.NewAuditQueue(events)
 	defer queue.Close()
-	fabric, err := openFabric(img, o, &before, toHolder)
+	fabric, closeFabric, err := fabricOf(img, o, &before, toHolder)
 	if err != nil {
 		return exitFailed, err
 	}
-	defer fabric.fabric.Close()
+	defer closeFabric()
 	channel := inherit(holder.FirstFD+1, "channel to the creator")
 	if channel == nil {
 		return exitFailed, errors.New("no channel to the creator: this process is started by wardd itself")
 	}
 	creators := newCreatorPort(creator.NewClient(channel))
 	m, err := monitor.New(monitor.Config{
-		Image: img, Hash: hash, Sealed: sealed, NamesProgram: o.names, RunDir: o.runDir, UntilDone: o.untilDone, Grace: o.grace,
+		Image: img, Hash: hash, Sealed: sealed, NamesProgram: o.names, RunDir: o.runDir, Level: o.level(), UntilDone: o.untilDone, Grace: o.grace,
 		Kept: before.rest, Next: before.next, ImageChanged: before.image != nil,
 		Fabric: fabric, Creator: creators, Audit: queue, Holder: toHolder,
 		Credentials: credentials, Sockets: monitor.UnixSockets,
