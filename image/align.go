@@ -136,6 +136,15 @@ func (a *aligner) cells() {
 		}
 	}
 	a.out.Words = max(a.old.Words, a.new.Words)
+	a.out.Reload = a.decision(a.new.Reload)
+	a.out.States = slices.Clone(a.new.States)
+	for i := range a.out.States {
+		s := &a.out.States[i]
+		s.Set = slices.Clone(s.Set)
+		for v := range s.Set {
+			s.Set[v] = a.decision(s.Set[v])
+		}
+	}
 }
 
 // states reports a state whose cell does not stand where the running one does,
@@ -245,7 +254,7 @@ type routeKey struct {
 func keyOf(r *Route) routeKey { return routeKey{r.Client, r.Server, r.Interface} }
 
 func (a *aligner) decision(d Decision) Decision {
-	return Decision{Forbid: a.rules(d.Forbid), Permit: a.rules(d.Permit)}
+	return Decision{Forbid: a.rules(d.Forbid), Permit: a.rules(d.Permit), Silent: d.Silent}
 }
 
 // rules renumbers rules. They stay in the order in which they are tried.

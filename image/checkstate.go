@@ -32,6 +32,17 @@ func (c *checker) states() error {
 		if err := s.check(); err != nil {
 			return fmt.Errorf("state %s: %w", s.Name, err)
 		}
+		if len(s.Set) != 0 && len(s.Set) != len(s.Values) {
+			return fmt.Errorf("state %s: decisions on %d values of %d", s.Name, len(s.Set), len(s.Values))
+		}
+		for v := range s.Set {
+			if err := c.decision(&s.Set[v], nil, true); err != nil {
+				return fmt.Errorf("setting state %s to %s: %w", s.Name, s.Values[v], err)
+			}
+		}
+	}
+	if err := c.decision(&img.Reload, nil, true); err != nil {
+		return fmt.Errorf("reload: %w", err)
 	}
 	return c.cells()
 }

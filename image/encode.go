@@ -51,6 +51,7 @@ var sections = []struct {
 		list(c, &i.States, (*codec).state)
 		list(c, &i.Cells, (*codec).cell)
 		c.u32(&i.Words)
+		c.decision(&i.Reload)
 	}},
 	{"children", (*codec).children},
 }

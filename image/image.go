@@ -17,6 +17,7 @@ type Image struct {
 	States     []State    // declared state
 	Cells      []Cell     // where each instance of a state lives
 	Words      uint32     // words of state that the cells of domains and of the system take
+	Reload     Decision   // on users who put another image into force; beside them, root may
 	Spawns     []Spawn    // who may make children of what; what is not there is denied
 	Grants     []Grant    // who may delegate what to whom; what is not there is denied
 }
@@ -37,6 +38,9 @@ type State struct {
 	Values  []string // a value is its index
 	Initial uint32
 	Moves   []Move // sorted, unique; staying as it is is always allowed and not listed
+	// Set decides, by value, on users who set the state by hand to it, along Moves; it is
+	// empty if no policy speaks of it. Beside them, root may.
+	Set []Decision
 }
 
 // A Move is a declared change of a state, from one value to another.

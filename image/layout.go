@@ -169,6 +169,7 @@ func (c *codec) state(s *State) {
 	c.strings(&s.Values)
 	c.u32(&s.Initial)
 	list(c, &s.Moves, func(c *codec, m *Move) { c.u32(&m.From); c.u32(&m.To) })
+	list(c, &s.Set, (*codec).decision)
 }
 
 func (c *codec) cell(l *Cell) {

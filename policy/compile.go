@@ -115,6 +115,7 @@ func (c *compiler) build() {
 	c.transitions()
 	c.buildDomains()
 	c.buildRoutes()
+	c.operators()
 	c.children()
 	c.grants()
 	c.layout()

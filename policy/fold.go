@@ -26,6 +26,7 @@ type tuple struct {
 	action              *action
 	iface               string // context.interface of publish, lookup and connect
 	entry               string // context.entry of grant
+	state, value        string // context.state and context.value of set
 }
 
 // residualKey is what of a tuple a residual depends on; the rest is zero.
@@ -47,7 +48,7 @@ func (c *compiler) residual(s *source, t tuple) image.Expr {
 		key.t.action = nil
 	}
 	if s.uses&syntax.Context == 0 {
-		key.ctx, key.t.iface, key.t.entry = nil, "", ""
+		key.ctx, key.t.iface, key.t.entry, key.t.state, key.t.value = nil, "", "", "", ""
 	}
 	if e, ok := s.residuals[key]; ok {
 		return e
@@ -65,6 +66,9 @@ func (c *compiler) foldAll(s *source, t tuple) image.Expr {
 	}
 	if t.entry != "" {
 		f.env.Context = cedar.NewRecord(map[cedar.String]cedar.Value{"entry": cedar.String(t.entry)})
+	}
+	if t.state != "" {
+		f.env.Context = cedar.NewRecord(map[cedar.String]cedar.Value{"state": cedar.String(t.state), "value": cedar.String(t.value)})
 	}
 	return c.foldConditions(s, f)
 }

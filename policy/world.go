@@ -263,6 +263,19 @@ func (w *world) checkReserved(msg uint32) {
 	}
 }
 
+// setContext is that of set: the name of a state, and its value to be.
+func (w *world) setContext() *typ {
+	states, values := &closed{what: "state"}, &closed{what: "value of a state"}
+	for _, s := range w.sys.States {
+		states.names = append(states.names, s.Name.Value)
+		values.names = append(values.names, s.Names()...)
+	}
+	slices.Sort(values.names)
+	values.names = slices.Compact(values.names)
+	return recordType("context", &attr{name: "state", typ: &typ{kind: text, names: states, field: "the name of a state"}},
+		&attr{name: "value", typ: &typ{kind: text, names: values, field: "a value of a state"}})
+}
+
 func (w *world) addWardActions(add func(*action, ...cedar.UID)) {
 	known := &closed{what: "interface"}
 	for i, f := range w.set.Interfaces {
@@ -298,7 +311,8 @@ func (w *world) addWardActions(add func(*action, ...cedar.UID)) {
 		{"adopt", none, []string{typeDomain}, []string{typeDomain}, nil, false},
 		{"grant", entry, []string{typeDomain}, []string{typeDomain}, nil, false},
 		{"create", none, []string{typeDomain}, []string{typeObject}, nil, true},
-		{"reload", none, []string{typeUser}, []string{typeSystem}, nil, true},
+		{"reload", none, []string{typeUser}, []string{typeSystem}, nil, false},
+		{"set", w.setContext(), []string{typeUser}, []string{typeSystem}, nil, false},
 		{"run", none, []string{typeUser}, []string{typeJob}, nil, true},
 	} {
 		act := &action{uid: cedar.NewUID(wardAction, a.id), kind: wardOwn, ctx: a.ctx, principal: a.principal, resource: a.resource, later: a.later}
