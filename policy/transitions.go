@@ -1,16 +1,12 @@
 package policy
 
-import (
-	"slices"
-
-	"ward/image"
-)
+import "ward/image"
 
 // Transitions of models: a permit of the standard library with @enter admits
 // nothing. It says what changes when some other policy admits the message: in
-// the image there is, for each permit that may, a second rule that asks for
-// both conditions and enters. Since every satisfied permit has its effects,
-// that rule has its own exactly when the message is admitted anyway.
+// the image there is one more rule, which asks for its own condition and for
+// that of some permit, and enters. Since every satisfied permit has its
+// effects, that rule has its own exactly when the message is admitted anyway.
 
 // isTransition reports whether a policy only changes state.
 func (s *source) isTransition() bool { return s.isModel() && !s.Forbid && s.effects.any() }
@@ -51,12 +47,17 @@ func (c *compiler) transition(d *image.Decision, s *source, a *action, principal
 	if e.Op == image.False || !ok {
 		return
 	}
-	for _, p := range slices.Clone(d.Permit) {
-		if c.isTransition(p.Policy) {
-			continue
+	var admits []image.Expr
+	audit := false
+	for _, p := range d.Permit {
+		if !c.isTransition(p.Policy) {
+			admits, audit = append(admits, p.When), audit || p.Audit
 		}
-		d.Permit = append(d.Permit, image.Rule{Policy: s.index, Audit: p.Audit, When: all(p.When, e), Enter: enter})
 	}
+	if len(admits) == 0 {
+		return
+	}
+	d.Permit = append(d.Permit, image.Rule{Policy: s.index, Audit: audit, When: all(some(admits...), e), Enter: enter})
 	n := 0
 	for i := range d.Permit {
 		if len(d.Permit[i].Enter) > 0 || (d.Permit[i].Rate != image.Rate{}) {
