@@ -144,7 +144,7 @@ func (c *exprChecker) like(e *Expr) error {
 	}
 	for i := range e.Set {
 		inner := i > 0 && i < len(e.Set)-1
-		if !e.Set[i].IsString || inner && e.Set[i].String == "" {
+		if !e.Set[i].IsString || e.Set[i].both() || inner && e.Set[i].String == "" {
 			return fmt.Errorf("like: a pattern with an empty text in the middle, or with a number")
 		}
 	}
@@ -161,7 +161,7 @@ func (c *exprChecker) anyOf(e *Expr) error {
 		return err
 	}
 	text := f.Type == String
-	if f.Card != Repeated || !text && !f.Type.integer() && f.Type != Bool {
+	if f.Card != Repeated || f.wide() || !text && !f.Type.integer() && f.Type != Bool {
 		return fmt.Errorf("the elements of field %s, which has none that can be compared", f.Name)
 	}
 	return setInOrder(e.Set, text)
@@ -173,7 +173,7 @@ func setInOrder(set []Value, text bool) error {
 		return fmt.Errorf("a set of %d members: the limit is %d", len(set), MaxSet)
 	}
 	for i := range set {
-		if set[i].IsString != text || i > 0 && !set[i].above(&set[i-1]) {
+		if set[i].IsString != text || set[i].both() || i > 0 && !set[i].above(&set[i-1]) {
 			return fmt.Errorf("the set is of another type, or not in order, each once")
 		}
 	}

@@ -229,8 +229,7 @@ func (c *exprChecker) operand(o *Operand) (kind, error) {
 		if f.Type == String && f.Card != Repeated {
 			return kindText, nil
 		}
-		wide := (f.Type == Uint64 || f.Type == Fixed64) && (!f.HasRange || f.Max > math.MaxInt64)
-		ok = f.Card != Repeated && (f.Type.integer() || f.Type == Bool) && !wide
+		ok = f.Card != Repeated && (f.Type.integer() || f.Type == Bool) && !f.wide()
 	case Size:
 		ok = f.Type == Bytes && f.Card != Repeated
 	case Count:
@@ -241,6 +240,16 @@ func (c *exprChecker) operand(o *Operand) (kind, error) {
 	}
 	return kindLong, nil
 }
+
+// wide reports whether f may have numbers that no constant of a policy is: as
+// one, 2^64-1 would be -1.
+func (f *Field) wide() bool {
+	return (f.Type == Uint64 || f.Type == Fixed64) && (!f.HasRange || f.Max > math.MaxInt64)
+}
+
+// both reports whether v is a number and a text. Two such constants may differ
+// and be one in a filter's tables, where the last would have the say.
+func (v *Value) both() bool { return v.IsString && v.Long != 0 || !v.IsString && v.String != "" }
 
 // field resolves a path of field numbers.
 func (c *exprChecker) field(p []uint32) (*Field, error) {
