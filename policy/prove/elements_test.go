@@ -58,6 +58,8 @@ func TestElements(t *testing.T) {
 		"something else":           {[]image.Expr{not(only(1, texts("a", "b"))), not(some(1, texts("c")))}, prove.Found},
 		"all numbers are excluded": {[]image.Expr{not(some(2, numbers(1, 2, 3))), not(count(2, 0))}, prove.Never},
 		"a number out of bounds":   {[]image.Expr{some(2, numbers(7))}, prove.Never},
+		"only what cannot be":      {[]image.Expr{only(2, numbers(0, 100))}, prove.Found}, // there is none
+		"… and not none":           {[]image.Expr{only(2, numbers(0, 100)), not(count(2, 0))}, prove.Never},
 		"a gap":                    {[]image.Expr{like("a", "b")}, prove.Found},
 		"a gap, and not the other": {[]image.Expr{like("", "x", ""), not(like("", "xy", ""))}, prove.Found},
 		"a gap, and not":           {[]image.Expr{like("", "x", ""), not(like("", "x", ""))}, prove.Never},

@@ -150,9 +150,18 @@ func (a *asker) search(st *state) {
 	a.finish(st)
 }
 
-// finish makes an example of a state in which everything is decided.
+// finish makes an example of a state in which everything is decided: one with
+// plain numbers if that is possible. That there is none with plain numbers
+// proves nothing.
 func (a *asker) finish(st *state) {
-	st = st.plain(a.cellNumbers())
+	if a.example(st.plain(a.cellNumbers())); a.found == nil {
+		a.unsure = a.example(st) || a.unsure
+	}
+}
+
+// example makes an example of a state in which everything is decided. It
+// reports whether there may be one although it found none.
+func (a *asker) example(st *state) (unsure bool) {
 	e := Example{Groups: map[uint32]bool{}}
 	for _, t := range a.order {
 		v := Value{Path: t.path, What: t.what, Field: t.field, IsText: t.text,
@@ -160,8 +169,7 @@ func (a *asker) finish(st *state) {
 		if t.text {
 			word, found, all := st.texts[t.at].example()
 			if !found {
-				a.unsure = a.unsure || !all
-				return
+				return !all
 			}
 			v.Text = word
 		} else {
@@ -170,8 +178,7 @@ func (a *asker) finish(st *state) {
 		if t.what == image.Count && v.Present {
 			list, found, all := a.elements(st, t)
 			if !found {
-				a.unsure = a.unsure || !all
-				return
+				return !all
 			}
 			if v.Elements = list; list != nil {
 				v.Long = int64(len(list))
@@ -193,8 +200,7 @@ func (a *asker) finish(st *state) {
 	client := eval.Client{User: func(u uint32) bool { return st.users[u] == yes }, Member: func(g uint32) bool { return st.groups[g] == yes }}
 	for i := range a.Given {
 		if !eval.Holds(&a.Given[i], &e, client) {
-			a.unsure = true // not possible as far as is known; never an answer
-			return
+			return true // not possible as far as is known; never an answer
 		}
 	}
 	e.Verdict = image.Verdict{Policy: abi.NoPolicy}
@@ -204,10 +210,10 @@ func (a *asker) finish(st *state) {
 		}
 	}
 	if !a.Want(e.Verdict) {
-		a.unsure = true
-		return
+		return true
 	}
 	a.found = &e
+	return false
 }
 
 // plain narrows numbers to those that people expect in an example: from 1 up,
