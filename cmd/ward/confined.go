@@ -46,7 +46,8 @@ type compiled struct {
 	Unenforced []ruleNote        `json:"unenforced,omitempty"`
 	Schema     string            `json:"schema,omitempty"`
 	Generated  []policyNote      `json:"generated,omitempty"`
-	Confined   string            `json:"confined,omitempty"` // what confines the child
+	Privileged diag.List         `json:"privileged,omitempty"` // what keeps an ordinary user from starting it
+	Confined   string            `json:"confined,omitempty"`   // what confines the child
 }
 
 // A boundNote is a parameter that has Ward's default bound.
@@ -194,6 +195,7 @@ func answerOf(r *compile.Result, findings diag.List) *compiled {
 	}
 	c.Image = image.Encode(r.Image)
 	notes(c, r)
+	c.Privileged = r.Privileged()
 	return c
 }
 

@@ -22,6 +22,9 @@ type slot struct {
 
 // takeSlot takes the lowest free slot.
 func takeSlot() (*slot, error) {
+	if err := makeRunRoot(); err != nil {
+		return nil, failed("%w", err)
+	}
 	dir := filepath.Join(runRoot, ".slots")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, failed("%w", err)

@@ -10,8 +10,11 @@ import (
 	"ward/monitor/admin"
 )
 
-// runRoot holds a directory for each running system.
-const runRoot = "/run/ward"
+// rootsSystems holds a directory for each running system that root started.
+const rootsSystems = "/run/ward"
+
+// runRoot is the same for the systems of whoever runs this.
+var runRoot = ownSystems()
 
 // systemFlag adds the flag that names a running system.
 func systemFlag(cmd *cobra.Command, name *string) {
@@ -29,6 +32,9 @@ func systemDir(name string) (string, error) {
 			return "", badInput("%q is not the name of a system", name)
 		}
 		dir := filepath.Join(runRoot, name)
+		if _, err := os.Stat(dir); err != nil && runRoot != rootsSystems {
+			dir = filepath.Join(rootsSystems, name)
+		}
 		if _, err := os.Stat(dir); err != nil {
 			return "", failed("no system %q runs or ran here (no %s)", name, dir)
 		}
@@ -39,7 +45,7 @@ func systemDir(name string) (string, error) {
 	case 0:
 		return "", failed("no system runs; start one with 'ward up DIR', or name one with --system")
 	case 1:
-		return filepath.Join(runRoot, running[0]), nil
+		return systemDir(running[0])
 	}
 	return "", badInput("several systems run: %s; choose one with --system", strings.Join(running, ", "))
 }
@@ -47,6 +53,9 @@ func systemDir(name string) (string, error) {
 // runningSystems lists the systems with a monitor.
 func runningSystems() []string {
 	sockets, _ := filepath.Glob(filepath.Join(runRoot, "*", admin.Socket))
+	if len(sockets) == 0 {
+		sockets, _ = filepath.Glob(filepath.Join(rootsSystems, "*", admin.Socket))
+	}
 	var names []string
 	for _, s := range sockets {
 		names = append(names, filepath.Base(filepath.Dir(s)))

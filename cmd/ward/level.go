@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"ward/abi"
+	"ward/diag"
+	"ward/image"
+)
+
+// Levels of enforcement, by the names that --level takes.
+var (
+	kernelLevel  = abi.LevelKernel.String()
+	libraryLevel = abi.LevelLibrary.String()
+)
+
+func levelFlag(cmd *cobra.Command, level *string) {
+	cmd.Flags().StringVar(level, "level", kernelLevel, "what checks the parameters of messages: kernel, or library, which needs no root and protects less")
+	must(cmd.RegisterFlagCompletionFunc("level", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return []string{kernelLevel, libraryLevel}, cobra.ShellCompDirectiveNoFileComp
+	}))
+}
+
+// checkLevel refuses a level that the caller's user ID does not fit. The weaker
+// one is never taken unless it was asked for by name.
+func checkLevel(level string) error {
+	switch {
+	case level == kernelLevel && os.Geteuid() != 0:
+		return badInput("starting domains (user IDs, namespaces, filters in the kernel) needs root: run it through sudo, or ask for less protection with --level %s", libraryLevel)
+	case level == libraryLevel && os.Geteuid() == 0:
+		return badInput("--level %s is for ordinary users: root gets the kernel's own check of parameters without it", libraryLevel)
+	case level != kernelLevel && level != libraryLevel:
+		return badInput("--level %s: there are %s and %s", level, kernelLevel, libraryLevel)
+	}
+	return nil
+}
+
+// unprivileged makes the image of a system that an ordinary user starts: what
+// needs root is refused, with its place if the system is a directory; sockets of
+// exports are left out, and it says so.
+func unprivileged(cmd *cobra.Command, path string, img *image.Image) ([]byte, error) {
+	if list := img.Unprivileged(); len(list) > 0 {
+		return nil, refuseLevel(cmd, path, list)
+	}
+	for i := range img.Domains {
+		d := &img.Domains[i]
+		for j := range d.Exports {
+			if e := &d.Exports[j]; e.Socket != "" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "ward: at the level %s the socket %s of %s is not made: programs outside cannot call it\n", libraryLevel, e.Socket, d.Name)
+				e.Socket = ""
+			}
+		}
+	}
+	if err := img.Check(); err != nil {
+		return nil, failed("image: %w", err)
+	}
+	return image.Encode(img), nil
+}
+
+// refuseLevel says why a system cannot run at the level library.
+func refuseLevel(cmd *cobra.Command, path string, list []image.Obstacle) error {
+	findings := diag.List{}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		c, err := compileDirectory(cmd.Context(), path)
+		if err != nil {
+			return err
+		}
+		findings = c.Privileged
+	}
+	var errs []error
+	for i := range list {
+		errs = append(errs, &list[i])
+	}
+	why := errors.Join(errs...)
+	if len(findings) > 0 {
+		why = findings
+	}
+	return badInput("the system cannot run at the level %s:\n%w", libraryLevel, why)
+}
+
+// ownSystems is where the systems of this user are: of an ordinary one in the
+// directory that the session manager made for him, or in one that only he can
+// have made.
+func ownSystems() string {
+	if os.Geteuid() == 0 {
+		return rootsSystems
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && isPrivate(dir) {
+		return filepath.Join(dir, "ward")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("ward-%d", os.Geteuid()))
+}
+
+// isPrivate reports whether a directory is this user's, and nobody else's.
+func isPrivate(dir string) bool {
+	info, err := os.Lstat(dir)
+	if err != nil || !info.IsDir() || info.Mode().Perm()&0o077 != 0 {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
+}
+
+// makeRunRoot makes the directory of this user's systems. In a directory that
+// all may write, what is there already must be this user's.
+func makeRunRoot() error {
+	if os.Geteuid() == 0 {
+		return os.MkdirAll(runRoot, 0o755)
+	}
+	if err := os.Mkdir(runRoot, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if !isPrivate(runRoot) {
+		return fmt.Errorf("%s is not a directory of this user that nobody else may enter", runRoot)
+	}
+	return nil
+}
+
+// asUser lets wardd start in a user namespace in which the caller is 0, and the
+// only user, if the caller is an ordinary user.
+func asUser(cmd *exec.Cmd, system string) {
+	if os.Geteuid() == 0 {
+		return
+	}
+	cmd.Args = append(cmd.Args, "--level="+libraryLevel, "--run-dir="+filepath.Join(runRoot, system))
+	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
+	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+}
