@@ -393,7 +393,11 @@ func (l *layout) gate() {
 	}
 	word := func() uint32 { return image.GateWord }
 	if len(cells) > 0 && !l.put(cells, word, true) && !l.put(cells, word, false) {
-		l.findings.Errorf(l.statePos(l.img.Cells[cells[len(cells)-1]].State), "declare fewer values, or fewer states per: gate",
+		fix := "declare fewer values, or fewer states per: gate"
+		if l.running != nil {
+			fix += "; states that go make room once a reload has taken them away"
+		}
+		l.findings.Errorf(l.statePos(l.img.Cells[cells[len(cells)-1]].State), fix,
 			"the states of a gate do not fit its word: %d bits, of %d", need, image.StateBits)
 	}
 }
