@@ -52,7 +52,7 @@ var effectMutations = []mutation{
 	{what: "of a long constant the last bytes do not count", file: seenH, old: "x &= (1ULL << (8 * n)) - 1;", new: "x &= 0xff;"},
 	{what: "a pattern takes the first match after a gap and no other", file: seenH, old: "state = (state << 1 & *p) | (state & stay);", new: "state = (state << 1 & *p) | (state << 1 & *p ? 0 : state & stay);"},
 	{what: "a gap in a pattern is one character", file: seenH, old: "stay = *p;", new: "stay = 0;"},
-	{what: "what is none of a set is not told from what is", file: containsGo, old: "none |= 1 << i", new: "none |= 0"},
+	{what: "what is none of a set is not told from what is", file: containsGo, old: "none |= 1 << i", new: "none |= 0 << i"},
 	{what: "the members of a set count as none of it", file: containsGo, old: "answers[v] &^= 1 << i", new: "answers[v] |= 1 << i"},
 	{what: "in and not in share an answer", file: containsGo, old: "return (t.Op == image.AnyOut) == (e.Op == image.AnyOut) && slices.Equal(t.Set, e.Set)", new: "return slices.Equal(t.Set, e.Set)"},
 	{what: "what is absent is in no large set", file: containsGo, old: "e.Op == image.In && slices.Contains(e.Set, absent)", new: "e.Op == image.AnyOut && slices.Contains(e.Set, absent)"},

@@ -1,7 +1,7 @@
 // Mutate breaks the compiler and the filter, one way at a time, in a copy of
 // the tree, and runs the tests there: each must catch it.
 //
-//	go run ./internal/mutate [-run REGEXP] [-list] [-jobs N] [-table FILE]
+//	go run ./internal/mutate [-run REGEXP] [-list] [-from N] [-jobs N] [-table FILE]
 //
 // What a mutation is worth shows in who catches it: the tests named for each
 // exercise what the code does, on a kernel or against Cedar. Golden files of
@@ -45,6 +45,7 @@ type suite []struct{ pkg, run string }
 func main() {
 	only := flag.String("run", "", "only mutations whose description matches this `regexp`")
 	list := flag.Bool("list", false, "print the mutations and end")
+	from := flag.Int("from", 1, "begin with this one of them")
 	jobs := flag.Int("jobs", 2, "mutations that are tried at the same time, each in a copy of the tree")
 	table := flag.String("table", "", "write a table of which test caught which mutation, in Markdown, into this `file`")
 	flag.Parse()
@@ -58,6 +59,7 @@ func main() {
 			chosen = append(chosen, m)
 		}
 	}
+	chosen = chosen[min(max(*from-1, 0), len(chosen)):]
 	if *list {
 		for _, m := range chosen {
 			fmt.Printf("%-60s %s\n", m.what, m.file)
