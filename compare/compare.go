@@ -22,20 +22,21 @@ const Users = "user:*"
 
 // A Change is one line of a report.
 type Change struct {
-	Event     string         `json:"event"`  // start publish lookup connect call reply file address bounds setting
-	Change    string         `json:"change"` // allow deny open changed
-	NewAccess bool           `json:"new_access"`
-	From      string         `json:"from,omitempty"` // domain, or user:*; of a reply the server
-	To        string         `json:"to,omitempty"`
-	Interface string         `json:"interface,omitempty"`
-	Method    string         `json:"method,omitempty"` // pkg.Service/Method
-	Object    string         `json:"object,omitempty"` // a path, an address, message.field
-	Args      map[string]any `json:"args,omitempty"`   // what is left out may have any value; null: absent
-	User      string         `json:"user,omitempty"`   // for users outside: who
-	Groups    []string       `json:"groups,omitempty"`
-	Old       *Side          `json:"old,omitempty"`
-	New       *Side          `json:"new,omitempty"`
-	Detail    string         `json:"detail,omitempty"`
+	Event     string            `json:"event"`  // start publish lookup connect call reply file address bounds setting state
+	Change    string            `json:"change"` // allow deny open changed
+	NewAccess bool              `json:"new_access"`
+	From      string            `json:"from,omitempty"` // domain, or user:*; of a reply the server
+	To        string            `json:"to,omitempty"`
+	Interface string            `json:"interface,omitempty"`
+	Method    string            `json:"method,omitempty"` // pkg.Service/Method
+	Object    string            `json:"object,omitempty"` // a path, an address, message.field
+	Args      map[string]any    `json:"args,omitempty"`   // what is left out may have any value; null: absent
+	User      string            `json:"user,omitempty"`   // for users outside: who
+	Groups    []string          `json:"groups,omitempty"`
+	State     map[string]string `json:"state,omitempty"` // under which it flips: gate.NAME, DOMAIN.NAME, system.NAME
+	Old       *Side             `json:"old,omitempty"`
+	New       *Side             `json:"new,omitempty"`
+	Detail    string            `json:"detail,omitempty"`
 }
 
 // A Side is a verdict in one of the images.
@@ -69,6 +70,7 @@ func (r *Report) NewAccess() int {
 func Images(before, after *image.Image) *Report {
 	c := &comparer{old: newIndex(before), new: newIndex(after), report: new(Report), seen: map[[2]string]bool{}, budget: allSearches}
 	c.settings()
+	c.states()
 	for _, name := range union(c.old.domains, c.new.domains) {
 		c.domain(name)
 	}

@@ -23,16 +23,17 @@ func (c *comparer) decisions(p pair, x Change) {
 	if len(p.old.decision.Permit)+len(p.new.decision.Permit) == 0 {
 		return
 	}
-	if p.old.effects() != p.new.effects() {
-		x := x
-		x.Change, x.Detail = Open, "what an admitted message enters, or how many may be sent, is not the same: new access could not be excluded"
-		c.add(x)
-	}
+	c.effects(p, x)
 	if p.old.normal() == p.new.normal() {
 		c.report.Equal++
 		return
 	}
 	s, reason := newSearcher(p)
+	if reason != "" {
+		if reason = c.joined(p, x); reason == "" {
+			return
+		}
+	}
 	if reason == "" {
 		s.budget = max(min(oneSearch, c.budget), leastSearch)
 		c.budget -= s.budget

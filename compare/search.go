@@ -43,6 +43,7 @@ type flip struct {
 	args     map[string]any
 	user     string
 	groups   []string
+	state    map[string]string
 	old, new image.Verdict
 }
 

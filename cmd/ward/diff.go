@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -105,6 +107,9 @@ func subject(x *compare.Change) string {
 	}
 	if len(x.Groups) > 0 {
 		words = append(words, fmt.Sprintf("groups=%q", x.Groups))
+	}
+	for _, name := range slices.Sorted(maps.Keys(x.State)) {
+		words = append(words, name+"="+x.State[name])
 	}
 	if x.Args != nil && (x.Change == compare.Allowed || x.Change == compare.Denied) {
 		words = append(words, example(x.Args))
