@@ -38,7 +38,7 @@ var effectMutations = []mutation{
 	{what: "tokens are not given back after a lost race for state", file: effectsH, old: "\t\t\t\tif (K_RATES)\n\t\t\t\t\trefund(w, m->rate);\n", new: ""},
 	{what: "a token is taken by a plain store", file: effectsH, old: "|| __sync_val_compare_and_swap(b, old, full) != old)", new: "|| (*(volatile __u64 *)b = full, 0))"},
 	{what: "of several waits the last is told", file: effectsH, old: "if (full > r->depth && full - r->depth > *(volatile __u64 *)&w->e.wait) {", new: "if (full > r->depth) {"},
-	{what: "only the first bucket is charged", file: effectsGo, old: "1<<g.effects.rateOf[g.effects.rates]", new: "1<<g.effects.rateOf[0]"},
+	{what: "only the first bucket is charged", file: effectsGo, old: "g.chargeBucket(g.effects.rateOf[g.effects.rates])", new: "g.chargeBucket(g.effects.rateOf[0])"},
 	{what: "a bucket that is not full is forgotten", file: "kernel/fabric_bucket.go", old: "if binary.LittleEndian.Uint64(v) <= now {", new: "if binary.LittleEndian.Uint64(v) <= now || now > 0 {"},
 	{what: "all senders share a bucket", file: "kernel/fabric_bucket.go", old: `onceMark(p.Rates[i].Once)+whose+" "+`, new: `onceMark(p.Rates[i].Once)+" "+`},
 	{what: "all methods share a bucket", file: "filter/chain.go", old: `fmt.Sprintf("%q %s %d", img.Policies[r.Policy].ID, method, dir)`, new: `fmt.Sprintf("%q %d", img.Policies[r.Policy].ID, dir)`},
@@ -70,7 +70,7 @@ var effectMutations = []mutation{
 	{what: "principal and resource change places in @enter", file: "policy/effects.go", old: `map[string]int{"principal": principal, "resource": resource}[e.target]`, new: `map[string]int{"principal": resource, "resource": principal}[e.target]`},
 	{what: "a rate is rounded up, not down", file: "policy/effects.go", old: "(unit + n - 1) / n", new: "unit / n"},
 	{what: "a burst that is not written is one token", file: "policy/effects.go", old: "burst := max(1, min(eval.Units[\"s\"]/r.Every, image.MaxBurst))", new: "burst := min(1, max(eval.Units[\"s\"]/r.Every, image.MaxBurst))"},
-	{what: "a transition of a model admits by itself", file: "policy/transitions.go", old: "When: all(p.When, e), Enter", new: "When: e, Enter", tests: "models"},
+	{what: "a transition of a model admits by itself", file: "policy/transitions.go", old: "When: all(some(admits...), e), Enter", new: "When: e, Enter", tests: "models"},
 	{what: "roles do not include roles", file: "policy/models.go", old: "parents[r.Name.Value] = append(parents[r.Name.Value], role(i.Value))", new: "", tests: "models"},
 
 	// Trust.
