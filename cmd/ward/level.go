@@ -49,6 +49,9 @@ func unprivileged(cmd *cobra.Command, path string, img *image.Image) ([]byte, er
 	if list := img.Unprivileged(); len(list) > 0 {
 		return nil, refuseLevel(cmd, path, list)
 	}
+	if err := makeRunRoot(); err != nil {
+		return nil, failed("%w", err)
+	}
 	for i := range img.Domains {
 		d := &img.Domains[i]
 		for j := range d.Exports {
@@ -130,7 +133,8 @@ func asUser(cmd *exec.Cmd, system string) {
 		return
 	}
 	cmd.Args = append(cmd.Args, "--level="+libraryLevel, "--run-dir="+filepath.Join(runRoot, system))
-	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
+	// The network namespace, too: wardd can come back only to one that is its own.
+	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET
 	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 }
