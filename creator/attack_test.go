@@ -92,10 +92,10 @@ var attacks = []attack{
 func (a attack) try(t *testing.T, without kernel.Defence) (string, syscall.WaitStatus) {
 	t.Helper()
 	// A program of its own, which its user may write as far as the host is concerned.
-	dir := ownDir(t, testUIDs)
+	dir := ownDir(t, int(testUIDs))
 	program := filepath.Join(dir, "program")
 	copyFile(t, hostile, program, 0o777)
-	if err := os.Chown(program, testUIDs, testUIDs); err != nil {
+	if err := os.Chown(program, int(testUIDs), int(testUIDs)); err != nil {
 		t.Fatal(err)
 	}
 	d := image.Domain{Name: "attacker", Program: program, Args: append([]string{a.name}, a.args...)}
@@ -346,7 +346,7 @@ func TestAttackSetuidFile(t *testing.T) {
 // as it was told to.
 func TestAttackExhaust(t *testing.T) {
 	needRoot(t)
-	tmp := ownDir(t, testUIDs)
+	tmp := ownDir(t, int(testUIDs))
 	for _, c := range []struct {
 		name    string
 		args    []string

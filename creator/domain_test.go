@@ -21,8 +21,9 @@ import (
 	"ward/kernel"
 )
 
-// testUIDs is above what systems of Ward use.
-const testUIDs = 0x7ffd0000
+// testUIDs is above what systems of Ward use, and another for each process of
+// tests: processes are counted by user.
+var testUIDs = uint32(0x7f000000 + os.Getpid()%0x8000*0x100)
 
 var hostile string // path of the attacking program
 

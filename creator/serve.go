@@ -110,6 +110,10 @@ func (c *creator) loop() error {
 		if err != nil {
 			return err
 		}
+		// What a domain ran into is told before its end.
+		if err := c.report(ready.hits); err != nil {
+			return err
+		}
 		// Ends first: a request to start the domain again finds it ended.
 		for _, id := range ready.ended {
 			if r := c.running[id]; r != nil {
@@ -122,9 +126,6 @@ func (c *creator) loop() error {
 			if err := c.endOverdue(); err != nil {
 				return err
 			}
-		}
-		if err := c.report(ready.hits); err != nil {
-			return err
 		}
 		if !ready.request {
 			continue

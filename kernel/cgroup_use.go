@@ -74,6 +74,22 @@ func UseOf(pid int) (*CgroupUse, error) {
 			u.Limits.Memory = 0
 		}
 	}
+	switch dir := in("cpu", "cpu.weight"); dir {
+	case "":
+	case at[""]:
+		var quota, period uint64
+		if text, err := os.ReadFile(filepath.Join(dir, "cpu.max")); err == nil {
+			if n, _ := fmt.Sscan(string(text), &quota, &period); n == 2 && period > 0 { // "max 100000" is no limit
+				u.Limits.CPU = uint32(quota * 100 / period)
+			}
+		}
+		u.Limits.CPUWeight = uint32(value(dir, "cpu.weight"))
+	default:
+		if period := value(dir, "cpu.cfs_period_us"); period > 0 {
+			u.Limits.CPU = uint32(value(dir, "cpu.cfs_quota_us") * 100 / period) // -1, no limit, is no number
+		}
+		u.Limits.CPUWeight = uint32(value(dir, "cpu.shares") * 100 / 1024)
+	}
 	return u, nil
 }
 
