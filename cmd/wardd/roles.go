@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
@@ -38,6 +39,7 @@ func decodeImage(o *options, f *os.File) (*image.Image, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	debug.SetMemoryLimit(memory + memoryEach*int64(len(img.Domains)))
 	for i := range img.Domains {
 		if d := &img.Domains[i]; d.Names && d.Program == "" {
 			d.Program = o.names
