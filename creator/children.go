@@ -162,3 +162,22 @@ func bootTime() (uint64, error) {
 	}
 	return uint64(ts.Nano()), nil
 }
+
+// opEndChildren kills all children.
+const opEndChildren op = 9
+
+func init() { requests[opEndChildren] = request{do: (*creator).endChildren} }
+
+// EndChildren kills all children: who asked for them is gone, and nobody knows
+// any more what they may do. An Exit tells the end of each.
+func (c *Client) EndChildren(ctx context.Context) error {
+	_, err := c.ask(ctx, message{op: opEndChildren})
+	return err
+}
+
+func (c *creator) endChildren(m message, _ []*os.File) (bool, error) {
+	for _, k := range c.family.All() {
+		c.kill(k.ID)
+	}
+	return false, send(c.fd, message{op: opDone, seq: m.seq})
+}

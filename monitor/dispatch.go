@@ -18,13 +18,17 @@ const (
 	whileStopping      // the ordered stop has begun
 )
 
+// asked says when something may be asked, and who answers.
+type asked struct {
+	when   when
+	answer func(*Monitor, *domain, *abi.Control)
+}
+
 // dispatch is all that a domain can ask. A message that is not in the table,
 // or not a message, is a hostile act. One that comes at another time than
 // permitted is refused: the domain cannot know that the system is stopping.
-var dispatch = map[abi.ControlOp]struct {
-	when   when
-	answer func(*Monitor, *domain, *abi.Control)
-}{
+// What is asked about children and delegations comes beside it (spawn.go).
+var dispatch = map[abi.ControlOp]asked{
 	abi.OpOpen:    {whileRunning, (*Monitor).answerOpen},
 	abi.OpServe:   {whileRunning, (*Monitor).answerServe},
 	abi.OpUnserve: {whileRunning | whileStopping, (*Monitor).answerUnserve},
@@ -33,7 +37,7 @@ var dispatch = map[abi.ControlOp]struct {
 // listen reads the control channel of d until its end.
 func (m *Monitor) listen(d *domain) {
 	limit := newBucket(controlRate, controlBurst)
-	buf := make([]byte, 4<<10) // what domains ask is short
+	buf := make([]byte, abi.MaxAsk)
 	for {
 		n, _, err := d.control.Recv(buf, 0)
 		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {

@@ -22,7 +22,8 @@ const (
 	stateStarting
 	stateRunning
 	stateEnded
-	stateRefused // the policy forbids its start
+	stateRefused  // the policy forbids its start
+	stateTemplate // children are made of it
 )
 
 type domain struct {
@@ -47,12 +48,17 @@ type domain struct {
 	life                     // supervise.go
 	hits     admin.Hits      // limits that it ran into (quota.go)
 	kept     lifeFiles       // keep.go
+	kin      *kin            // of a child (spawn.go); nil: of the image
 	requests requests        // heard
 }
 
 func newDomain(img *image.Image, id abi.DomainID) *domain {
 	d := &domain{id: id, def: &img.Domains[id], serving: map[uint32]bool{}, served: map[uint32]bool{}, limit: int(img.Limits(id).Gates),
 		life: life{ringID: uint32(id), ready: make(chan struct{})}}
+	if d.def.Template {
+		d.state = stateTemplate
+		d.setReady() // nobody waits for it
+	}
 	return d
 }
 
@@ -145,6 +151,9 @@ func (m *Monitor) order() []*domain {
 }
 
 func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
+	if d.def.Template {
+		return nil
+	}
 	e := event.New(event.Started)
 	e.Domain, e.Policy, e.Ring, e.Allow = d.id, d.def.Start.Policy, d.def.Ring.Level, d.def.Start.Allow
 	if !d.def.Start.Allow {
@@ -273,11 +282,11 @@ func (m *Monitor) watchExits(ctx context.Context) {
 				return
 			}
 			m.mu.Lock()
-			if int(x.Domain) >= len(m.domains) {
+			d := m.find(x.Domain)
+			if d == nil {
 				m.mu.Unlock()
 				continue
 			}
-			d := m.domains[x.Domain]
 			if d.exit == nil {
 				d.exit = &x
 			}
@@ -310,7 +319,12 @@ func (m *Monitor) ended(d *domain) {
 		m.keepSystem()
 	}
 	m.keepLife(d)
+	m.endChildren(d)
+	if d.kin != nil {
+		m.childGone(d)
+	}
 	m.sweep()
+	m.retire(d)
 	m.retry()
 }
 
@@ -334,8 +348,9 @@ func (m *Monitor) retire(d *domain) {
 			return
 		}
 	}
+	m.closeChained(d)
 	for i, r := range m.loaded {
-		if m.domains[d.id] == d && (m.Image.Routes[i].Client == d.id || m.Image.Routes[i].Server == d.id) {
+		if m.find(d.id) == d && (m.Image.Routes[i].Client == d.id || m.Image.Routes[i].Server == d.id) {
 			m.closeRoute(r)
 			delete(m.loaded, i)
 		}
@@ -352,7 +367,7 @@ func (m *Monitor) closeEndpoint(e Endpoint, id uint32) Counters {
 	}
 	gone := event.New(event.RingGone)
 	gone.Endpoint, gone.Count = id, c.Records
-	m.Audit.Event(gone)
+	m.Audit.Event(gone, ringCopy(e)...) // a writer that has not read all of it may die
 	e.Close()
 	return c
 }

@@ -21,6 +21,7 @@ type gate struct {
 	user           *user
 	inodes         [2]uint64 // of the client's and the server's end
 	live           [2]bool
+	chained        bool // by policies of a chain: of a child, or of a delegation
 }
 
 // makeGate opens a gate on a loaded route.
@@ -31,7 +32,7 @@ func (m *Monitor) makeGate(o *opening, s *domain, route uint32, r Route) (*gate,
 	if err != nil {
 		return nil, err
 	}
-	g := &gate{Gate: made, route: route, loaded: r, client: o.client, server: s, user: o.user, live: [2]bool{true, true}}
+	g := &gate{Gate: made, route: route, loaded: r, client: o.client, server: s, user: o.user, live: [2]bool{true, true}, chained: o.chained() != nil}
 	client, server := made.Ends()
 	if err := m.initialGate(made); err != nil {
 		client.Close()

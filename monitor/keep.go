@@ -179,7 +179,7 @@ func key(name string, n uint32) string { return name + strconv.FormatUint(uint64
 // keepLife keeps a domain's process: before it starts, and again with all that
 // belongs to it before the domain is greeted.
 func (m *Monitor) keepLife(d *domain) {
-	if m.keeper == nil {
+	if m.keeper == nil || d.kin != nil { // children end with the monitor
 		return
 	}
 	r := lifeRecord{Domain: d.id, PID: d.process.PID, UID: d.process.UID, Cgroup: d.process.Cgroup, Refusal: d.refusalID,
@@ -212,7 +212,7 @@ func (m *Monitor) keepLife(d *domain) {
 
 // keepNow keeps what has changed of a domain.
 func (m *Monitor) keepNow(d *domain) {
-	if m.keeper == nil {
+	if m.keeper == nil || d.kin != nil {
 		return
 	}
 	r := nowRecord{State: d.state, Row: d.row, Reason: d.reason, Says: d.says, Ready: d.isReady, Again: d.again, Hostile: d.hostile,
@@ -232,6 +232,9 @@ func (m *Monitor) keepNow(d *domain) {
 // dropLife forgets a process that is not its domain's last one.
 func (m *Monitor) dropLife(d *domain) {
 	d.kept.close()
+	if d.kin != nil {
+		return
+	}
 	if m.domains[d.id] == d {
 		m.keepLife(d) // how it ended
 		return
@@ -273,7 +276,7 @@ func (m *Monitor) closeRoute(r Route) {
 
 // keepGate keeps a gate, before an end of it is handed over.
 func (m *Monitor) keepGate(g *gate) {
-	if m.keeper == nil {
+	if m.keeper == nil || g.chained {
 		return
 	}
 	state, _ := m.restorer.Describe(g.Gate)
@@ -328,6 +331,9 @@ func (m *Monitor) introduce() {
 		}
 	}
 	for _, d := range m.lives() {
+		if d.kin != nil {
+			m.tellChild(d)
+		}
 		if d.endpoint != nil {
 			m.sendRing(d.endpoint, d.ringID, d.id, 0, "")
 		}
@@ -356,6 +362,15 @@ func (m *Monitor) introduce() {
 	}
 }
 
+// ringCopy is a descriptor of an endpoint's ring.
+func ringCopy(e Endpoint) []*os.File {
+	f, err := dup(e.Ring())
+	if err != nil {
+		return nil
+	}
+	return []*os.File{f}
+}
+
 // sendOutput gives the audit writer the reading end of what a domain writes.
 func (m *Monitor) sendOutput(d *domain) {
 	if d.kept.output == nil {
@@ -378,7 +393,7 @@ func (m *Monitor) lives() []*domain {
 			all = append(all, d)
 		}
 	}
-	for _, d := range m.domains {
+	for _, d := range m.everyone() {
 		add(d)
 	}
 	for g := range m.gates {
@@ -423,6 +438,9 @@ func (m *Monitor) keepChange() {
 		m.keepRoute(r, i, m.domains[m.Image.Routes[i].Client], m.domains[m.Image.Routes[i].Server], nil, false)
 	}
 	for g := range m.gates {
+		if g.chained {
+			continue
+		}
 		stale := g.user == nil && m.loaded[g.route] != g.loaded
 		m.keepRoute(g.loaded, g.route, g.client, g.server, g.user, stale)
 		m.keepGate(g)

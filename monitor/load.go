@@ -17,12 +17,17 @@ type loading struct {
 type loadKey struct {
 	route uint32
 	user  *user
+	child *domain     // of a child: whose it is
+	lent  *delegation // of a delegation
 }
 
 // routeOf returns the loaded route of a request, or nil.
 func (m *Monitor) routeOf(o *opening, route uint32) Route {
 	if o.user != nil {
 		return o.user.route
+	}
+	if routes := o.chained(); routes != nil {
+		return routes[route]
 	}
 	return m.loaded[route]
 }
@@ -38,7 +43,7 @@ func (m *Monitor) awaitRoute(o *opening, s *domain, route uint32) {
 		}
 		o.client.pending++
 	}
-	key := loadKey{route, o.user}
+	key := o.loadKey(route)
 	if l := m.loads[key]; l != nil {
 		l.waiting = append(l.waiting, o)
 		return
@@ -72,6 +77,8 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 		atoms := NoAtoms
 		if o.user != nil {
 			atoms = o.user.atoms
+		} else if o.chained() != nil {
+			atoms.Chain, _ = m.chainFor(img, o, key.route)
 		}
 		m.mu.Unlock()
 		r, err = m.loadOne(img, key.route, atoms, client, server)
@@ -86,7 +93,7 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 		gone = gone || o.user.gone
 	} else {
 		o.client.loads--
-		gone = gone || o.client.state == stateEnded
+		gone = gone || o.client.state == stateEnded || o.lent != nil && m.lent[o.lent.id] != o.lent
 	}
 	switch {
 	case err != nil:
@@ -96,6 +103,8 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 	case o.user != nil:
 		o.user.route = r
 		m.keepRoute(r, key.route, nil, l.server, o.user, false)
+	case o.chained() != nil:
+		o.chained()[key.route] = r
 	default:
 		m.loaded[key.route] = r
 		m.keepRoute(r, key.route, o.client, l.server, nil, false)

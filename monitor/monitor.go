@@ -78,6 +78,7 @@ type Monitor struct {
 	sockets      map[string]*listener // of exports, by path
 	pending      []*opening
 	outside      outside
+	kindred      // spawn.go
 	operators    operators
 	started      bool // all domains are
 	stopping     bool
@@ -119,6 +120,7 @@ func New(cfg Config) (*Monitor, error) {
 	for i := range cfg.Image.Domains {
 		m.domains = append(m.domains, newDomain(cfg.Image, abi.DomainID(i)))
 	}
+	m.kindred.init(cfg.Image)
 	m.index()
 	var err error
 	m.users, err = resolveUsers(cfg.Image)

@@ -22,6 +22,7 @@ type opening struct {
 	iface  uint32
 	server string // "": any
 	until  time.Time
+	lent   *delegation // by which it is asked for; nil: by its own right
 }
 
 func (o *opening) id() abi.DomainID {
@@ -103,6 +104,10 @@ func (m *Monitor) try(o *opening, last bool) bool {
 	if !o.waits() {
 		return true
 	}
+	if o.lent != nil && m.lent[o.lent.id] != o.lent {
+		m.deny(o, event.None, abi.ReasonExpired, abi.NoPolicy, "the delegation has ended")
+		return true
+	}
 	var best *domain
 	wait := false
 	reason, policy, asked := abi.ReasonDefault, abi.NoPolicy, m.addressee(o)
@@ -110,7 +115,7 @@ func (m *Monitor) try(o *opening, last bool) bool {
 		if o.server != "" && o.server != s.def.Name {
 			continue
 		}
-		i, ok := m.routes[routeKey{o.id(), s.id, o.iface}]
+		i, ok := m.routeTo(o, s)
 		if !ok {
 			continue
 		}
@@ -173,6 +178,7 @@ func (m *Monitor) explain(o *opening, r abi.Reason, policy uint32) string {
 // identify tells the audit writer which user it is.
 func (o *opening) identify(e *event.Event) {
 	if o.user == nil {
+		o.identifyChain(e)
 		return
 	}
 	e.UID, e.PID, e.Text = o.user.peer.UID, o.user.peer.PID, o.user.peer.Name
@@ -211,7 +217,7 @@ func (m *Monitor) deny(o *opening, server abi.DomainID, r abi.Reason, policy uin
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) open(o *opening, s *domain) {
-	i := m.routes[routeKey{o.id(), s.id, o.iface}]
+	i, _ := m.routeTo(o, s)
 	if m.exceeds(o, s) != "" {
 		m.sweep()
 	}
@@ -248,7 +254,7 @@ func (m *Monitor) open(o *opening, s *domain) {
 		return
 	}
 	offer.Seq, offer.Block, offer.Peer, offer.Name = o.seq, clientBlock, s.peer(), s.def.Name
-	offer.Policies = m.told(i)
+	offer.Policies = m.told(m.routesOver(o, i)...)
 	if _, err := offer.AppendTo(nil); err != nil {
 		offer.Policies = nil // beside a long table of methods there is no room for them
 	}
@@ -264,6 +270,9 @@ func (m *Monitor) open(o *opening, s *domain) {
 func (m *Monitor) peerOf(o *opening) abi.Peer {
 	if o.user != nil {
 		return o.user.peer
+	}
+	if o.lent != nil {
+		return o.lent.peer()
 	}
 	return o.client.peer()
 }
@@ -289,11 +298,16 @@ const maxTold = 12 << 10
 // told are the names of the policies of a route, by their index, so that the
 // client's library can say which one denied a call. A list that would be too
 // long is left out: the audit log has the names anyway.
-func (m *Monitor) told(route uint32) []string {
+func (m *Monitor) told(routes ...uint32) []string {
 	var names []string
 	size := 0
-	for i := range m.Image.Routes[route].Methods {
-		p := &m.Image.Routes[route].Methods[i]
+	var methods []*image.MethodPolicy
+	for _, r := range routes {
+		for i := range m.Image.Routes[r].Methods {
+			methods = append(methods, &m.Image.Routes[r].Methods[i])
+		}
+	}
+	for _, p := range methods {
 		for _, rules := range [][]image.Rule{p.Request.Forbid, p.Request.Permit, p.Reply.Forbid, p.Reply.Permit} {
 			for _, rule := range rules {
 				policy := rule.Policy

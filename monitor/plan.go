@@ -82,7 +82,11 @@ func fateOf(before, after *image.Image, l loadedRoute) (fate, bool) {
 	case !sameShape(before, after, iface):
 		f.dies, f.reason = true, abi.ReasonNotRunning
 	default:
-		return f, !sameRoute(before, after, l.route)
+		same := sameRoute(before, after, l.route)
+		for _, level := range l.atoms.Chain.Levels {
+			same = same && sameRoute(before, after, level.Route)
+		}
+		return f, !same
 	}
 	return f, true
 }

@@ -61,6 +61,7 @@ type Swap interface {
 type Atoms struct {
 	User   int // -1: none that the policy names
 	Groups []int
+	Chain  image.Chain // of a child or a delegation
 }
 
 // NoAtoms are those of a domain.

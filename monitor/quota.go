@@ -40,8 +40,8 @@ func (m *Monitor) watchHits(ctx context.Context) {
 				return
 			}
 			m.mu.Lock()
-			if int(h.Domain) < len(m.domains) {
-				m.hit(m.domains[h.Domain], h)
+			if d := m.find(h.Domain); d != nil {
+				m.hit(d, h)
 			}
 			m.mu.Unlock()
 		}
@@ -52,7 +52,7 @@ func (m *Monitor) watchHits(ctx context.Context) {
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) hit(d *domain, h Hit) {
-	q := m.Image.Limits(d.id)
+	q := m.Image.LimitsOf(d.def)
 	e := event.New(event.Quota)
 	e.Domain, e.Count = d.id, h.Count
 	switch h.Limit {

@@ -298,6 +298,9 @@ func (m *Monitor) resume(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.introduce()
+	if s, ok := m.Creator.(Spawner); ok {
+		s.EndChildren(ctx) // what they may do, the monitor before knew; an error: the creator has ended, too
+	}
 	m.sweep() // gates whose ends went with the monitor before
 	for _, d := range m.domains {
 		switch {

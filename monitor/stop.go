@@ -63,7 +63,7 @@ func (m *Monitor) running() []*domain {
 	if m.orphaned {
 		return nil
 	}
-	for _, d := range m.domains {
+	for _, d := range m.everyone() {
 		if d.state == stateRunning || d.state == stateStarting && d.exit == nil {
 			left = append(left, d)
 		}

@@ -192,7 +192,7 @@ func (m *Monitor) restartDelay() time.Duration {
 // wanted reports whether a domain that has ended is to be started again.
 func (m *Monitor) wanted(d *domain) bool {
 	switch {
-	case m.stopping || m.orphaned || m.domains[d.id] != d || d.hostile || !d.def.Start.Allow:
+	case d.kin != nil || m.stopping || m.orphaned || m.domains[d.id] != d || d.hostile || !d.def.Start.Allow:
 		return false
 	case d.def.Names, d.def.Restart == image.RestartAlways:
 		return true

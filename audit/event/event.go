@@ -36,7 +36,15 @@ const (
 	Quota                    // Domain ran into a quota: Text, Count: how often since the last time
 )
 
-const last = Quota
+// Of children and delegations.
+const (
+	Child     Kind = 40 + iota // no line: Domain is a child, Text: its name, From: its parent, To: its template, List: by which policies its messages are judged (monitor/spawn.go)
+	Spawned                    // Domain, From, To, UID, PID, Ring, Text: its rights; Allow, Policy. Refused: From, To, Reason, Text
+	Lent                       // From, To, Count: number of the delegation, Text: entry point and limits; Allow, Policy, Reason
+	LentEnded                  // From, To, Count, Text: entry point and why
+)
+
+const last = LentEnded
 
 // None stands for "no domain", "no policy", "no interface", "no gate" in an Event.
 const None = 0xffffffff
@@ -47,7 +55,7 @@ const MaxText = 2048
 // MaxList is the longest list of an event; a longer one is cut.
 const MaxList = 256
 
-const fixed = 2 + 12*4 + 2*8 + 2
+const fixed = 2 + 12*4 + 3*8 + 2
 
 // MaxEvent is the longest message, in bytes.
 const MaxEvent = fixed + 4*MaxList + MaxText
@@ -68,6 +76,7 @@ type Event struct {
 	Status    int32
 	Time      uint64 // CLOCK_BOOTTIME, ns
 	Count     uint64
+	Number    uint64 // of the monitor's, in order, over all monitors; 0: of the holder
 	List      []uint32
 	Text      string
 }
@@ -102,6 +111,7 @@ func (e *Event) Encode() []byte {
 	}
 	b = le.AppendUint64(b, e.Time)
 	b = le.AppendUint64(b, e.Count)
+	b = le.AppendUint64(b, e.Number)
 	list := e.List[:min(len(e.List), MaxList)]
 	b = le.AppendUint16(b, uint16(len(list)))
 	for _, v := range list {
@@ -126,8 +136,8 @@ func Decode(b []byte) (Event, error) {
 	e.Allow, e.Domain, e.From, e.To = w(0) == 1, abi.DomainID(w(1)), abi.DomainID(w(2)), abi.DomainID(w(3))
 	e.Endpoint, e.Gate, e.Interface, e.Policy = w(4), w(5), w(6), w(7)
 	e.UID, e.PID, e.Ring, e.Status = w(8), w(9), int32(w(10)), int32(w(11))
-	e.Time, e.Count = le.Uint64(b[50:]), le.Uint64(b[58:])
-	n := int(le.Uint16(b[66:]))
+	e.Time, e.Count, e.Number = le.Uint64(b[50:]), le.Uint64(b[58:]), le.Uint64(b[66:])
+	n := int(le.Uint16(b[74:]))
 	rest := b[fixed:]
 	if n > MaxList || 4*n > len(rest) || len(rest)-4*n > MaxText {
 		return Event{}, errEvent

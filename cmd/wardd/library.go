@@ -67,7 +67,10 @@ func (p classicPort) SetState(uint32, uint64, uint64, ...uint64) error {
 	return fmt.Errorf("state: %w", errLibrary)
 }
 
-func (p classicPort) Load(img *image.Image, route uint32, _ monitor.Atoms, client, server monitor.Endpoint) (monitor.Route, error) {
+func (p classicPort) Load(img *image.Image, route uint32, atoms monitor.Atoms, client, server monitor.Endpoint) (monitor.Route, error) {
+	if len(atoms.Chain.Levels) > 0 {
+		return nil, errChain
+	}
 	c, okc := client.(classicEndpoint)
 	s, oks := server.(classicEndpoint)
 	if !okc || !oks {

@@ -64,7 +64,7 @@ func (p fabricPort) SetState(word uint32, mask, bits uint64, from ...uint64) err
 }
 
 func (p fabricPort) Load(img *image.Image, route uint32, atoms monitor.Atoms, client, server monitor.Endpoint) (monitor.Route, error) {
-	spec, err := filter.Build(img, route, filter.Atoms{User: atoms.User, Groups: atoms.Groups})
+	spec, err := filter.Build(img, route, filterAtoms(atoms))
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +78,16 @@ func (p fabricPort) Load(img *image.Image, route uint32, atoms monitor.Atoms, cl
 		return nil, err
 	}
 	return r, nil
+}
+
+func filterAtoms(a monitor.Atoms) filter.Atoms {
+	return filter.Atoms{User: a.User, Groups: a.Groups, Chain: filter.Chain(a.Chain)}
+}
+
+// Fits reports policies that no filter could hold together.
+func (p fabricPort) Fits(img *image.Image, route uint32, atoms monitor.Atoms) error {
+	_, err := filter.Build(img, route, filterAtoms(atoms))
+	return err
 }
 
 func (p fabricPort) Open(r monitor.Route) (monitor.Gate, error) {
@@ -104,7 +114,7 @@ func (p fabricPort) Prepare(img *image.Image, changes []monitor.Change) (monitor
 			continue
 		}
 		var err error
-		if list[i].Spec, err = filter.Build(img, c.Number, filter.Atoms{User: c.Atoms.User, Groups: c.Atoms.Groups}); err != nil {
+		if list[i].Spec, err = filter.Build(img, c.Number, filterAtoms(c.Atoms)); err != nil {
 			return nil, err
 		}
 	}

@@ -1,0 +1,212 @@
+package monitor
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"ward/abi"
+	"ward/audit/event"
+	"ward/image"
+)
+
+// Delegation: a domain lets one of its children, or another domain, call one
+// entry point in its name, for a time, and so many times. The filter of such a
+// gate is the lender's policy for that entry point and no other; it counts the
+// uses and knows the end of the time, and records each use. The server sees the
+// lender, as with a call of its own.
+
+// A delegation is one that has not ended.
+type delegation struct {
+	id       uint32
+	from, to *domain
+	entry    image.Entry
+	until    uint64 // CLOCK_BOOTTIME ns
+	uses     uint32 // 0: no limit
+	routes   map[uint32]Route
+	timer    *time.Timer
+}
+
+// Bounds of delegations.
+const (
+	maxLent     = 64 // that one domain has given and that have not ended
+	maxLifetime = uint64(24 * time.Hour)
+	maxUses     = 1000 // filter.MaxUses
+)
+
+// answerLend makes a delegation.
+func (m *Monitor) answerLend(d *domain, c *abi.Control) {
+	ask, err := abi.ParseLend(c.Text)
+	if err != nil {
+		m.hostile(d, "sent a malformed request for a delegation")
+		return
+	}
+	to := m.byName[ask.To]
+	for _, child := range m.children {
+		if child.def.Name == ask.To && child.kin.parent == d {
+			to = child
+		}
+	}
+	refuse := func(to abi.DomainID, r abi.Reason, policy uint32, text string) {
+		e := event.New(event.Lent)
+		e.From, e.To, e.Reason, e.Policy, e.Text = d.id, to, r, policy, ask.Entry
+		m.Audit.Event(e)
+		m.refuse(d, c.Seq, r, policy, text)
+	}
+	if to == nil || to == d || to.def.Template {
+		refuse(event.None, abi.ReasonNotRunning, abi.NoPolicy, fmt.Sprintf("there is no domain, and no child of this one, %q", ask.To))
+		return
+	}
+	e, ok := m.entryOf(ask.Entry)
+	switch {
+	case !ok:
+		refuse(to.id, abi.ReasonUnknownInterface, abi.NoPolicy, fmt.Sprintf("%q is no entry point of this system", ask.Entry))
+		return
+	case ask.Lifetime == 0 || ask.Lifetime > maxLifetime || ask.Uses > maxUses:
+		refuse(to.id, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("a delegation lasts at most %v, and must end, and is for at most %d uses", time.Duration(maxLifetime), maxUses))
+		return
+	case !m.has(d, e):
+		refuse(to.id, abi.ReasonDefault, abi.NoPolicy, fmt.Sprintf("%s has no right to call %s itself", d.def.Name, ask.Entry))
+		return
+	case to.state != stateRunning:
+		refuse(to.id, abi.ReasonNotRunning, abi.NoPolicy, to.def.Name+" does not run")
+		return
+	}
+	v := m.Image.Granting(d.base(), to.base(), e)
+	if !v.Allow {
+		if v.Policy != abi.NoPolicy {
+			refuse(to.id, abi.ReasonForbid, v.Policy, m.policyID(v.Policy))
+		} else {
+			refuse(to.id, abi.ReasonDefault, abi.NoPolicy, fmt.Sprintf("no policy lets %s lend %s to %s", d.def.Name, ask.Entry, to.def.Name))
+		}
+		return
+	}
+	if n := m.lentBy(d); n >= maxLent {
+		refuse(to.id, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("%d delegations of this domain have not ended, which is the limit", n))
+		return
+	}
+	m.lastLent++
+	l := &delegation{id: m.lastLent, from: d, to: to, entry: e, until: event.Now() + ask.Lifetime, uses: ask.Uses, routes: map[uint32]Route{}}
+	m.lent[l.id] = l
+	l.timer = time.AfterFunc(time.Duration(ask.Lifetime), func() { m.endLent(l.id, "its time is over") })
+	ev := event.New(event.Lent)
+	ev.From, ev.To, ev.Allow, ev.Policy, ev.Count = d.id, to.id, true, v.Policy, uint64(l.id)
+	ev.Text = ask.Entry + ", for " + time.Duration(ask.Lifetime).String()
+	if l.uses > 0 {
+		ev.Text += fmt.Sprintf(", %d times", l.uses)
+	}
+	m.Audit.Event(ev)
+	to.send(&abi.Control{Op: abi.OpLent, Block: l.id, Name: d.def.Name, Text: ask.Entry}) // who does not read its channel does not learn it
+	m.answer(d, &abi.Control{Op: abi.OpLent, Seq: c.Seq, Block: l.id})
+}
+
+// lentBy counts the delegations of a domain that have not ended.
+func (m *Monitor) lentBy(d *domain) (n int) {
+	for _, l := range m.lent {
+		if l.from == d {
+			n++
+		}
+	}
+	return n
+}
+
+// answerTakeBack ends a delegation. When it is answered no message passes by it any more.
+func (m *Monitor) answerTakeBack(d *domain, c *abi.Control) {
+	l := m.lent[c.Block]
+	if l == nil || l.from != d {
+		m.refuse(d, c.Seq, abi.ReasonNotRunning, abi.NoPolicy, "there is no such delegation (any more)")
+		return
+	}
+	id, seq := l.id, c.Seq
+	go func() {
+		m.endLent(id, "it was taken back")
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if d.state == stateRunning {
+			m.answer(d, &abi.Control{Op: abi.OpOK, Seq: seq})
+		}
+	}()
+}
+
+// answerBorrow opens a gate by a delegation.
+func (m *Monitor) answerBorrow(d *domain, c *abi.Control) {
+	l := m.lent[c.Block]
+	if l == nil || l.to != d {
+		m.refuse(d, c.Seq, abi.ReasonExpired, abi.NoPolicy, "there is no such delegation to this domain (any more)")
+		return
+	}
+	m.request(&opening{client: d, seq: c.Seq, iface: l.entry.Interface, server: c.Name, lent: l, until: time.Now().Add(openWait)})
+}
+
+// takeBackAll ends the delegations of and to a domain that has ended.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) takeBackAll(d *domain) {
+	for id, l := range m.lent {
+		if l.from == d || l.to == d {
+			go m.endLent(id, d.def.Name+" has ended")
+		}
+	}
+}
+
+// endLent ends a delegation: first in the kernel, for every gate at once, then
+// for those who are told.
+func (m *Monitor) endLent(id uint32, why string) {
+	m.loader.Lock() // nothing of it is being loaded
+	defer m.loader.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.lent[id]
+	if l == nil {
+		return
+	}
+	delete(m.lent, id)
+	l.timer.Stop()
+	var changes []Change
+	for i, r := range l.routes {
+		changes = append(changes, Change{Route: r, Number: i, Dies: true})
+	}
+	img := m.Image
+	if len(changes) > 0 {
+		m.mu.Unlock()
+		swap, err := m.Fabric.Prepare(img, changes)
+		if err == nil {
+			_, err = swap.Commit()
+		}
+		m.mu.Lock()
+		if err != nil {
+			m.notice(l.from.id, "delegation %d: its gates could not be revoked: %v", l.id, err)
+		}
+		f := &fate{reason: abi.ReasonExpired, policy: abi.NoPolicy, dies: true}
+		for _, r := range l.routes {
+			for g := range m.gates {
+				if g.loaded == r {
+					m.tellEnds(g, f, m.Image)
+				}
+			}
+			m.stale = append(m.stale, r)
+		}
+		m.closeStale()
+	}
+	for _, d := range []*domain{l.from, l.to} {
+		if d.state == stateRunning {
+			d.send(&abi.Control{Op: abi.OpLentEnded, Block: l.id, Text: why})
+		}
+	}
+	e := event.New(event.LentEnded)
+	e.From, e.To, e.Count, e.Text = l.from.id, l.to.id, uint64(l.id), entryName(m.Image, l.entry)+": "+why
+	m.Audit.Event(e)
+}
+
+// chainOf is what a gate by the delegation is held to.
+func (m *Monitor) chainOf(img *image.Image, l *delegation, route uint32) (image.Chain, bool) {
+	c, _ := m.chain(img, l.from, l.from.levelsOf(), route)
+	if len(c.Levels) != len(l.from.levelsOf()) || l.from.kin != nil && !slices.Contains(l.from.kin.rights, l.entry) {
+		return c, false
+	}
+	c.Client, c.Methods, c.Uses, c.Key, c.Audit = l.to.id, []uint32{l.entry.Method}, l.uses, l.id, true
+	if c.Until == 0 || l.until < c.Until {
+		c.Until = l.until
+	}
+	return c, true
+}

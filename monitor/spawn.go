@@ -1,0 +1,625 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"ward/abi"
+	"ward/audit/event"
+	"ward/holder/link"
+	"ward/image"
+)
+
+// Children: domains that a domain makes while the system runs. Who may be made
+// is decided by an image.Family, which the creator keeps, too. What a child may
+// call is its template's policy and its parent's and so on up the tree, and
+// what was asked for: the filters of its gates are made of all of them
+// (image.Chain). Children call; they serve nothing.
+
+// A Spawner is a Creator that makes children.
+type Spawner interface {
+	Spawn(ctx context.Context, o Order, control, output *os.File) (Process, error)
+	// EndChildren kills all children: those of a monitor that is gone.
+	EndChildren(ctx context.Context) error
+}
+
+// An Order says what child is to be made.
+type Order struct {
+	Child, Parent, Template abi.DomainID
+	Name                    string
+	Quota                   image.ChildQuota
+	Adopted                 bool
+	Until                   uint64 // CLOCK_BOOTTIME ns; 0: no end
+}
+
+func init() {
+	dispatch[abi.OpSpawn] = asked{whileRunning, (*Monitor).answerSpawn}
+	dispatch[abi.OpKill] = asked{whileRunning | whileStopping, (*Monitor).answerKill}
+	dispatch[abi.OpChildren] = asked{whileRunning | whileStopping, (*Monitor).answerChildren}
+	dispatch[abi.OpLend] = asked{whileRunning, (*Monitor).answerLend}
+	dispatch[abi.OpTakeBack] = asked{whileRunning | whileStopping, (*Monitor).answerTakeBack}
+	dispatch[abi.OpBorrow] = asked{whileRunning, (*Monitor).answerBorrow}
+}
+
+// kindred is what a monitor knows of children and delegations.
+type kindred struct {
+	family    *image.Family
+	children  map[abi.DomainID]*domain
+	lastChild abi.DomainID
+	named     map[abi.DomainID]uint32 // children made of each template
+	lent      map[uint32]*delegation
+	lastLent  uint32
+}
+
+func (k *kindred) init(img *image.Image) {
+	k.family, k.children, k.named, k.lent = image.NewFamily(img), map[abi.DomainID]*domain{}, map[abi.DomainID]uint32{}, map[uint32]*delegation{}
+}
+
+// A kin is what a child is beside a domain.
+type kin struct {
+	*image.Kin
+	parent *domain
+	levels []level       // the policies over it, its own first
+	rights []image.Entry // what it may call at most; sorted
+	until  uint64        // CLOCK_BOOTTIME ns; 0: no end
+	routes map[uint32]Route
+	asked  uint32 // Seq of the request for it
+}
+
+// A level is a policy over a child: that of a domain of the image, whose
+// messages are charged to sender.
+type level struct{ policy, sender abi.DomainID }
+
+// levelsOf are the policies over what a domain sends.
+func (d *domain) levelsOf() []level {
+	if d.kin != nil {
+		return d.kin.levels
+	}
+	return []level{{d.id, d.id}}
+}
+
+// base is the domain of the image by whose policy d is judged first.
+func (d *domain) base() abi.DomainID {
+	if d.kin != nil {
+		return d.kin.Template
+	}
+	return d.id
+}
+
+// find returns a domain or child, or nil.
+func (m *Monitor) find(id abi.DomainID) *domain {
+	if int(id) < len(m.domains) {
+		return m.domains[id]
+	}
+	return m.children[id]
+}
+
+// everyone is all domains and children.
+func (m *Monitor) everyone() []*domain {
+	all := slices.Clone(m.domains)
+	for _, k := range m.family.All() {
+		if d := m.children[k.ID]; d != nil {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// entryName is how people write an entry point.
+func entryName(img *image.Image, e image.Entry) string {
+	f := &img.Interfaces[e.Interface]
+	return f.Name + "/" + f.Methods[e.Method].Name
+}
+
+// entryOf finds an entry point by its name.
+func (m *Monitor) entryOf(name string) (image.Entry, bool) {
+	service, method, _ := strings.Cut(name, "/")
+	i, ok := m.ifaces[service]
+	if !ok {
+		return image.Entry{}, false
+	}
+	for j := range m.Image.Interfaces[i].Methods {
+		if m.Image.Interfaces[i].Methods[j].Name == method {
+			return image.Entry{Interface: i, Method: uint32(j)}, true
+		}
+	}
+	return image.Entry{}, false
+}
+
+// mayCall reports whether all of levels, and a list of rights if there is one,
+// may let an entry point be called at some server.
+func (m *Monitor) mayCall(levels []level, rights []image.Entry, limited bool, e image.Entry) bool {
+	if limited && !slices.Contains(rights, e) {
+		return false
+	}
+	for s := range m.domains {
+		all := true
+		for _, l := range levels {
+			i, ok := m.routes[routeKey{l.policy, abi.DomainID(s), e.Interface}]
+			all = all && ok && m.Image.Routes[i].Connect.Allow && len(m.Image.Routes[i].Methods[e.Method].Request.Permit) > 0
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}
+
+// has reports whether a domain may call an entry point at all.
+func (m *Monitor) has(d *domain, e image.Entry) bool {
+	if d.kin == nil {
+		return m.mayCall(d.levelsOf(), nil, false, e)
+	}
+	return m.mayCall(d.kin.levels, d.kin.rights, true, e)
+}
+
+// rightsOf are what a new child of parent gets: what was asked for, all of
+// which the parent must have, and what it inherits.
+func (m *Monitor) rightsOf(parent *domain, template abi.DomainID, asked []string) ([]image.Entry, error) {
+	var rights []image.Entry
+	own := append([]level{{template, template}}, parent.levelsOf()...)
+	for _, name := range asked {
+		e, ok := m.entryOf(name)
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("%q is no entry point of this system", name)
+		case !m.has(parent, e):
+			return nil, fmt.Errorf("%s may not be passed on: %s has no right to call it", name, parent.def.Name)
+		case !m.mayCall(own, nil, false, e):
+			return nil, fmt.Errorf("no policy lets children of %s call %s", m.Image.Domains[template].Name, name)
+		}
+		rights = append(rights, e)
+	}
+	c := &parent.def.Children
+	for i := range m.Image.Interfaces {
+		for j := range m.Image.Interfaces[i].Methods {
+			e := image.Entry{Interface: uint32(i), Method: uint32(j)}
+			inherits := c.Inherit == image.InheritAll || c.Inherit == image.InheritListed && slices.Contains(c.Passes, e) || m.isLookup(e)
+			if inherits && m.has(parent, e) && m.mayCall(own, nil, false, e) {
+				rights = append(rights, e)
+			}
+		}
+	}
+	slices.SortFunc(rights, image.CompareEntries)
+	return slices.Compact(rights), nil
+}
+
+// namesInterface is the name server's. That a child may look up what it may
+// call is no right of its own: a name confers none.
+const namesInterface = "ward.v1.Names"
+
+func (m *Monitor) isLookup(e image.Entry) bool {
+	f := &m.Image.Interfaces[e.Interface]
+	return f.Name == namesInterface && f.Methods[e.Method].Name == "Lookup"
+}
+
+// answerSpawn makes a child.
+func (m *Monitor) answerSpawn(d *domain, c *abi.Control) {
+	ask, err := abi.ParseSpawn(c.Text)
+	if err != nil {
+		m.hostile(d, "sent a malformed request for a child")
+		return
+	}
+	template := d.base()
+	if ask.Template != "" {
+		t := m.byName[ask.Template]
+		if t == nil {
+			m.refuseSpawn(d, c.Seq, event.None, abi.ReasonDefault, abi.NoPolicy, fmt.Sprintf("there is no template %q", ask.Template))
+			return
+		}
+		template = t.id
+	}
+	spawner, ok := m.Creator.(Spawner)
+	if !ok {
+		m.refuseSpawn(d, c.Seq, template, abi.ReasonNotRunning, abi.NoPolicy, "this system makes no children")
+		return
+	}
+	id, err := m.family.Free(m.lastChild)
+	if err != nil {
+		m.refuseSpawn(d, c.Seq, template, abi.ReasonQuota, abi.NoPolicy, err.Error())
+		return
+	}
+	quota := image.ChildQuota{Processes: ask.Processes, Memory: ask.Memory, CPUWeight: ask.CPUWeight, Files: ask.Files, Gates: ask.Gates}
+	name := fmt.Sprintf("%s#%d", m.Image.Domains[template].Name, m.named[template]+1)
+	k, verdict, err := m.family.Add(id, d.id, template, name, quota, ask.Adopted)
+	if err != nil {
+		reason, text := abi.ReasonQuota, err.Error()
+		if errors.Is(err, image.ErrChild) {
+			reason, text = abi.ReasonDefault, fmt.Sprintf("no policy lets %s make children of %s: %v", d.def.Name, m.Image.Domains[template].Name, err)
+			if verdict.Policy != abi.NoPolicy {
+				reason, text = abi.ReasonForbid, m.policyID(verdict.Policy)
+			}
+		}
+		m.refuseSpawn(d, c.Seq, template, reason, verdict.Policy, text)
+		return
+	}
+	rights, err := m.rightsOf(d, template, ask.Rights)
+	if err == nil && len(rights)+2*len(k.Lineage) > event.MaxList/2-8 {
+		err = fmt.Errorf("%d entry points: a child has at most %d", len(rights), event.MaxList/2-8-2*len(k.Lineage))
+	}
+	child := m.newChild(k, d, rights, ask.Lifetime)
+	if err == nil {
+		err = m.fits(child)
+	}
+	if err != nil {
+		m.family.Remove(id)
+		m.refuseSpawn(d, c.Seq, template, abi.ReasonDefault, abi.NoPolicy, err.Error())
+		return
+	}
+	m.lastChild = id
+	m.named[template]++
+	m.children[id] = child
+	child.kin.asked = c.Seq
+	child.state = stateStarting
+	go m.startChild(spawner, child, verdict, quota)
+}
+
+func (m *Monitor) newChild(k *image.Kin, parent *domain, rights []image.Entry, lifetime uint64) *domain {
+	d := &domain{id: k.ID, def: k.Def, serving: map[uint32]bool{}, served: map[uint32]bool{}, limit: int(m.Image.LimitsOf(k.Def).Gates),
+		life: life{ringID: m.nextRing(), ready: make(chan struct{})}}
+	d.kin = &kin{Kin: k, parent: parent, levels: append([]level{{k.Template, k.ID}}, parent.levelsOf()...), rights: rights, routes: map[uint32]Route{}}
+	if lifetime > 0 {
+		d.kin.until = event.Now() + lifetime
+	}
+	if p := parent.kin; p != nil && p.until > 0 && (d.kin.until == 0 || d.kin.until > p.until) && !k.Adopted {
+		d.kin.until = p.until
+	}
+	return d
+}
+
+// A Fitter is a Fabric that can say before a gate is made whether its policies fit a filter.
+type Fitter interface {
+	Fits(img *image.Image, route uint32, atoms Atoms) error
+}
+
+// fits reports policies over a child that no filter could hold together, so
+// that this is known before the child is made.
+func (m *Monitor) fits(d *domain) error {
+	f, ok := m.Fabric.(Fitter)
+	if !ok {
+		return nil
+	}
+	for i := range m.Image.Routes {
+		r := &m.Image.Routes[i]
+		if r.Client != d.kin.Template {
+			continue
+		}
+		if chain, ok := m.chain(m.Image, d, d.kin.levels, uint32(i)); ok {
+			if err := f.Fits(m.Image, uint32(i), Atoms{User: -1, Chain: chain}); err != nil {
+				return fmt.Errorf("the policies over it do not fit one filter: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// chain is what a child's gate on a route is held to, and whether it can have one.
+func (m *Monitor) chain(img *image.Image, d *domain, levels []level, route uint32) (image.Chain, bool) {
+	r := &img.Routes[route]
+	c := image.Chain{Client: d.id}
+	for _, l := range levels {
+		i, ok := m.routes[routeKey{l.policy, r.Server, r.Interface}]
+		if !ok {
+			return c, false
+		}
+		c.Levels = append(c.Levels, image.Level{Route: i, Sender: l.sender})
+	}
+	if d.kin != nil {
+		c.Until = d.kin.until
+		for _, e := range d.kin.rights {
+			if e.Interface == r.Interface {
+				c.Methods = append(c.Methods, e.Method)
+			}
+		}
+	}
+	return c, len(c.Methods) > 0
+}
+
+// startChild has a child made, and answers its parent.
+func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota image.ChildQuota) {
+	p, err := m.makeChild(spawner, d, quota)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		defer p.Pidfd.Close()
+		d.process = p
+		d.process.Pidfd, d.process.Ring, d.process.Notify = nil, nil, nil
+		m.tellChild(d)
+		err = m.equip(d)
+	}
+	if err != nil {
+		if p.Pidfd != nil {
+			go m.kill(d)
+		}
+		d.state, d.status = stateEnded, 127
+		m.childGone(d)
+		m.notice(d.kin.parent.id, "child %s cannot be started: %v", d.def.Name, err)
+		m.refuseSpawn(d.kin.parent, d.kin.asked, d.kin.Template, abi.ReasonNotRunning, abi.NoPolicy, "the child could not be started: "+err.Error())
+		return
+	}
+	e := event.New(event.Spawned)
+	e.Domain, e.From, e.To, e.Allow, e.Policy = d.id, d.kin.parent.id, d.kin.Template, true, v.Policy
+	e.UID, e.PID, e.Ring, e.Text = p.UID, uint32(p.PID), d.def.Ring.Level, m.describeRights(d)
+	m.Audit.Event(e)
+	m.arrived(d, p)
+	if parent := d.kin.parent; parent.state == stateRunning {
+		m.answer(parent, &abi.Control{Op: abi.OpChild, Seq: d.kin.asked, Block: uint32(d.id), Name: d.def.Name})
+	}
+	if d.exit != nil {
+		m.ended(d)
+		return
+	}
+	if d.kin.parent.state != stateRunning && !d.kin.Adopted || m.stopping {
+		go m.kill(d)
+	}
+	go m.listen(d)
+}
+
+// makeChild makes the process. Others are served meanwhile.
+func (m *Monitor) makeChild(spawner Spawner, d *domain, quota image.ChildQuota) (p Process, err error) {
+	control, theirs, err := link.Pair("control channel of " + d.def.Name)
+	if err != nil {
+		return p, err
+	}
+	defer theirs.Close()
+	read, write, err := os.Pipe()
+	if err != nil {
+		return p, err
+	}
+	defer write.Close()
+	m.mu.Lock()
+	m.tellChild(d)
+	d.control, d.kept.output = control, read
+	m.sendOutput(d)
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), spawnWait)
+	defer cancel()
+	p, err = spawner.Spawn(ctx, Order{d.id, d.kin.Parent, d.kin.Template, d.def.Name, quota, d.kin.Adopted, d.kin.until}, theirs, write)
+	if err != nil {
+		return p, err
+	}
+	return p, m.Holder.Guard(p.PID, p.Pidfd)
+}
+
+// spawnWait bounds how long the creator may take for a child.
+const spawnWait = 30 * time.Second
+
+// describeRights says in words what a child was given, for the audit log.
+func (m *Monitor) describeRights(d *domain) string {
+	var names []string
+	for _, e := range d.kin.rights {
+		if !m.isLookup(e) {
+			names = append(names, entryName(m.Image, e))
+		}
+	}
+	if len(names) == 0 {
+		return "no rights to call"
+	}
+	return "may call " + strings.Join(names, ", ")
+}
+
+// tellChild tells the audit writer who a child is, and by which policies its
+// messages are judged.
+func (m *Monitor) tellChild(d *domain) {
+	e := event.New(event.Child)
+	e.Domain, e.From, e.To, e.Text = d.id, d.kin.parent.id, d.kin.Template, d.def.Name
+	e.List = encodeLevels(d.kin.levels, d.kin.rights)
+	m.Audit.Event(e)
+}
+
+// encodeLevels is what the audit writer needs to read records of a chain: the
+// number of levels, their policies and senders, then interfaces and methods.
+func encodeLevels(levels []level, rights []image.Entry) []uint32 {
+	list := []uint32{uint32(len(levels))}
+	for _, l := range levels {
+		list = append(list, uint32(l.policy), uint32(l.sender))
+	}
+	for _, e := range rights {
+		list = append(list, e.Interface, e.Method)
+	}
+	return list
+}
+
+// refuseSpawn refuses a child, with a record.
+func (m *Monitor) refuseSpawn(d *domain, seq uint32, template abi.DomainID, r abi.Reason, policy uint32, text string) {
+	e := event.New(event.Spawned)
+	e.From, e.To, e.Reason, e.Policy, e.Text = d.id, template, r, policy, text
+	m.Audit.Event(e)
+	if d.state == stateRunning {
+		m.refuse(d, seq, r, policy, text)
+	}
+}
+
+// childGone forgets a child that has ended, and tells its parent. What is left
+// of it are gates that the other side has not closed.
+//
+// Preconditions: m.mu is held; d.state is stateEnded.
+func (m *Monitor) childGone(d *domain) {
+	if m.children[d.id] != d {
+		return
+	}
+	delete(m.children, d.id)
+	m.family.Remove(d.id)
+	m.takeBackAll(d)
+	if p := d.kin.parent; p.state == stateRunning && d.exit != nil {
+		p.send(&abi.Control{Op: abi.OpChildEnded, Block: uint32(d.id), Name: d.def.Name, Detail: uint32(d.status), Text: d.reason})
+	}
+}
+
+// endChildren ends what ends with a domain. The creator does the same by its
+// own count; this one covers a child that is being made.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) endChildren(d *domain) {
+	for _, k := range m.family.Doomed(d.id) {
+		if c := m.children[k.ID]; c != nil && c.state == stateRunning {
+			go m.kill(c)
+		}
+	}
+	m.takeBackAll(d)
+}
+
+// childOf finds a living child of d.
+func (m *Monitor) childOf(d *domain, id uint32) *domain {
+	c := m.children[abi.DomainID(id)]
+	if c == nil || c.kin.parent != d || c.state != stateRunning {
+		return nil
+	}
+	return c
+}
+
+func (m *Monitor) answerKill(d *domain, c *abi.Control) {
+	child := m.childOf(d, c.Block)
+	if child == nil {
+		m.refuse(d, c.Seq, abi.ReasonNotRunning, abi.NoPolicy, "there is no such child")
+		return
+	}
+	go m.kill(child)
+	m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq})
+}
+
+func (m *Monitor) answerChildren(d *domain, c *abi.Control) {
+	var list []abi.Child
+	for _, k := range m.family.Children(d.id) {
+		child := m.children[k.ID]
+		if child == nil || child.kin.parent != d {
+			continue
+		}
+		list = append(list, abi.Child{ID: uint32(k.ID), Name: k.Def.Name, Template: m.Image.Domains[k.Template].Name, PID: uint32(child.process.PID),
+			Running: child.state == stateRunning, Children: uint32(len(m.family.Descendants(k.ID)))})
+	}
+	m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq, Text: abi.EncodeChildren(list)})
+}
+
+// chained are the routes that are loaded for what o asks by, if it is a child
+// that asks or a delegation by which it does; nil for all others.
+func (o *opening) chained() map[uint32]Route {
+	switch {
+	case o.lent != nil:
+		return o.lent.routes
+	case o.client != nil && o.client.kin != nil:
+		return o.client.kin.routes
+	}
+	return nil
+}
+
+func (o *opening) loadKey(route uint32) loadKey {
+	k := loadKey{route: route, user: o.user, lent: o.lent}
+	if o.lent == nil && o.client != nil && o.client.kin != nil {
+		k.child = o.client
+	}
+	return k
+}
+
+// levels are the policies that what o asks for is held to.
+func (o *opening) levels() []level {
+	if o.lent != nil {
+		return o.lent.from.levelsOf()
+	}
+	return o.client.levelsOf()
+}
+
+// routeTo finds the route for o to a server: of a child that of its template.
+func (m *Monitor) routeTo(o *opening, s *domain) (uint32, bool) {
+	if o.chained() == nil {
+		i, ok := m.routes[routeKey{o.id(), s.id, o.iface}]
+		return i, ok
+	}
+	i, ok := m.routes[routeKey{o.levels()[0].policy, s.id, o.iface}]
+	if ok {
+		_, ok = m.chainFor(m.Image, o, i)
+	}
+	return i, ok
+}
+
+// chainFor is what a gate for o on a route is held to.
+func (m *Monitor) chainFor(img *image.Image, o *opening, route uint32) (image.Chain, bool) {
+	if o.lent != nil {
+		return m.chainOf(img, o.lent, route)
+	}
+	return m.chain(img, o.client, o.client.kin.levels, route)
+}
+
+// routesOver are the routes whose policies decide for o.
+func (m *Monitor) routesOver(o *opening, route uint32) []uint32 {
+	if o.chained() == nil {
+		return []uint32{route}
+	}
+	c, _ := m.chainFor(m.Image, o, route)
+	var routes []uint32
+	for _, l := range c.Levels {
+		routes = append(routes, l.Route)
+	}
+	return routes
+}
+
+// identifyChain tells the audit writer by which policies a gate is judged.
+func (o *opening) identifyChain(e *event.Event) {
+	if o.lent != nil {
+		e.List = encodeLevels(o.levels(), []image.Entry{o.lent.entry})
+		e.Text = fmt.Sprintf("in the name of %s, by delegation %d", o.lent.from.def.Name, o.lent.id)
+	} else if o.client != nil && o.client.kin != nil {
+		e.List = encodeLevels(o.levels(), o.client.kin.rights)
+	}
+}
+
+// closeChained unloads the routes of a child that has ended, and those of
+// children and delegations to a server that has. A delegation ends then: its
+// uses are counted where its routes are.
+//
+// Preconditions: m.mu is held; d has no gate.
+func (m *Monitor) closeChained(d *domain) {
+	unload := func(routes map[uint32]Route) (some bool) {
+		for i, r := range routes {
+			if m.Image.Routes[i].Server == d.id && d.kin == nil {
+				r.Close()
+				delete(routes, i)
+				some = true
+			}
+		}
+		return some
+	}
+	if d.kin != nil {
+		for i, r := range d.kin.routes {
+			r.Close()
+			delete(d.kin.routes, i)
+		}
+		return
+	}
+	for _, c := range m.children {
+		unload(c.kin.routes)
+	}
+	for id, l := range m.lent {
+		if unload(l.routes) {
+			go m.endLent(id, d.def.Name+", which served it, has ended")
+		}
+	}
+}
+
+// peer is who the server sees at a gate by the delegation: the lender. The
+// process is that of who really asks.
+func (l *delegation) peer() abi.Peer {
+	p := l.from.peer()
+	p.PID = uint32(l.to.process.PID)
+	return p
+}
+
+// borrowers are requests as all children and delegations would make them, by
+// which their routes are found.
+func (m *Monitor) borrowers() []*opening {
+	var all []*opening
+	for _, k := range m.family.All() {
+		if d := m.children[k.ID]; d != nil {
+			all = append(all, &opening{client: d})
+		}
+	}
+	for _, l := range m.lent {
+		all = append(all, &opening{client: l.to, lent: l})
+	}
+	return all
+}
