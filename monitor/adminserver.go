@@ -56,6 +56,12 @@ func (m *Monitor) answerAdmin(fd int) {
 		return // the mode of the socket says the same
 	}
 	conn.SetDeadline(time.Now().Add(adminTimeout))
+	m.answerRequest(conn, who.Uid, nil)
+}
+
+// answerRequest reads one question and answers it: of root, or of the user that
+// op is not nil for, who may ask what the policy lets it.
+func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 	var request [admin.MaxRequest]byte
 	n, file, err := recvAdmin(conn, request[:])
 	if file != nil {
@@ -65,6 +71,9 @@ func (m *Monitor) answerAdmin(fd int) {
 		return
 	}
 	out := json.NewEncoder(conn)
+	if op != nil && !op.may(request[:n], out) {
+		return
+	}
 	switch op := admin.Op(request[0]); {
 	case op == admin.OpPS && n == 1:
 		m.mu.Lock()
@@ -89,9 +98,9 @@ func (m *Monitor) answerAdmin(fd int) {
 	case op == admin.OpStates && n == 1:
 		m.sendStates(out)
 	case op == admin.OpSetState && n == admin.SetStateSize:
-		m.answerSetState(conn, request[:n], who.Uid)
+		m.answerSetState(conn, request[:n], uid)
 	case op == admin.OpChange && n >= admin.ChangeSize && file != nil:
-		m.answerChange(conn, request[:n], who.Uid, file)
+		m.answerChange(conn, request[:n], uid, file)
 	}
 }
 

@@ -33,8 +33,8 @@ func (c *compiler) operator(t tuple) (d image.Decision) {
 			c.add(&d, s, e, nil)
 		}
 	}
-	if always(d.Forbid) || len(d.Permit) == 0 {
-		return image.Decision{}
+	if always(d.Forbid) {
+		d.Permit = nil // who is told no is told why
 	}
 	return d
 }

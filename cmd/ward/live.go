@@ -30,8 +30,9 @@ import (
 
 // Files in the run directory, for root only.
 const (
-	sourceFile = "source.tar" // what the running policy was compiled from
-	liveFile   = "live.cedar" // what ward revoke and ward grant have added since
+	sourceFile = "source.tar"  // what the running policy was compiled from
+	liveFile   = "live.cedar"  // what ward revoke and ward grant have added since
+	hashFile   = "source.hash" // of the image that these gave
 )
 
 // liveName is the source of live policies in findings and audit lines.
@@ -159,8 +160,8 @@ func packed(dir string) ([]byte, error) {
 
 // keepSources writes down what the running policy was compiled from, for later
 // changes; an archive of nil: it is not known.
-func keepSources(runDir string, archive []byte, live string) error {
-	return errors.Join(replaceFile(filepath.Join(runDir, sourceFile), archive), replaceFile(filepath.Join(runDir, liveFile), []byte(live)))
+func keepSources(runDir string, archive []byte, live, hash string) error {
+	return errors.Join(replaceFile(filepath.Join(runDir, hashFile), []byte(hash)), replaceFile(filepath.Join(runDir, sourceFile), archive), replaceFile(filepath.Join(runDir, liveFile), []byte(live)))
 }
 
 // replaceFile writes a file for root only, whole or not at all; nothing: it is removed.
@@ -219,6 +220,9 @@ func runningTarget(ctx context.Context, from string) (*target, error) {
 	}
 	t := &target{dir: dir, img: img, hash: image.Hash(encoded)}
 	text, err := readIfThere(filepath.Join(dir, liveFile))
+	if errors.Is(err, fs.ErrPermission) {
+		return t, nil // a user whom the policy lets change the system: what root granted is root's to know
+	}
 	if err != nil {
 		return nil, failed("%w", err)
 	}

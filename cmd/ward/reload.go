@@ -47,12 +47,11 @@ process when it was made (program, files, ring, ...) cannot change while it runs
 then the reload is refused, with the list. Programs of running domains are not
 built again.
 
-What 'ward revoke' and 'ward grant' did since the last reload is undone.`,
+What 'ward revoke' and 'ward grant' did since the last reload is undone.
+
+Root may, and a user whom a policy permits ward::Action::"reload" on the system.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := needRoot("changing a running system"); err != nil {
-				return err
-			}
 			return reload(cmd, args[0], &o)
 		},
 	}
@@ -116,7 +115,9 @@ func reload(cmd *cobra.Command, path string, o *reloadFlags) error {
 		return failed("%w", err)
 	}
 	if !o.dry {
-		if err := keepSources(t.dir, archive, ""); err != nil {
+		if os.Geteuid() != 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "ward: what this was compiled from is not written down, as root's reload would: 'ward revoke' and 'ward grant' need one of those first\n")
+		} else if err := keepSources(t.dir, archive, "", changed.Hash); err != nil {
 			return failed("the new policy is in force, but cannot be written down for later changes: %w", err)
 		}
 	}

@@ -229,6 +229,13 @@ func changeRight(cmd *cobra.Command, t *target, r *right) error {
 	if err != nil {
 		return failed("%w", err)
 	}
+	hash, err := readIfThere(filepath.Join(t.dir, hashFile))
+	if err != nil {
+		return failed("%w", err)
+	}
+	if len(archive) > 0 && string(hash) != t.hash {
+		return failed("%s runs another policy than the one that was written down here, as a user reloaded it: 'ward reload DIR' with its directory first", nameOf(t.dir))
+	}
 	if len(archive) == 0 {
 		return failed("%s was started from an image, so nobody knows what its policy was written as: 'ward reload DIR' with its directory first", nameOf(t.dir))
 	}
@@ -269,7 +276,7 @@ func changeRight(cmd *cobra.Command, t *target, r *right) error {
 	if err != nil {
 		return failed("%w", err)
 	}
-	if err := keepSources(t.dir, archive, liveText(live)); err != nil {
+	if err := keepSources(t.dir, archive, liveText(live), changed.Hash); err != nil {
 		return failed("it is in force, but cannot be written down for later changes: %w", err)
 	}
 	if wantJSON(cmd) {

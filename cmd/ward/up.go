@@ -132,7 +132,7 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []b
 			case !ok:
 				ended = true
 			case r.Kind == holder.Ready:
-				if err := keepSources(filepath.Join(runRoot, img.Name), archive, ""); err != nil {
+				if err := keepSources(filepath.Join(runRoot, img.Name), archive, "", image.Hash(image.Encode(img))); err != nil {
 					fmt.Fprintf(cmd.ErrOrStderr(), "ward: 'ward revoke' and 'ward grant' will not work: %v\n", err)
 				}
 			case r.Kind == holder.Fatal:

@@ -20,8 +20,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is the name of the socket in a run directory; it has mode 0600.
-const Socket = "monitor.sock"
+// Sockets in a run directory.
+const (
+	Socket = "monitor.sock" // for root: mode 0600
+	// OperatorSocket is there for users whom the policy lets reload the system or set
+	// its state. Anybody may connect; who it is says the kernel, and what that user
+	// may ask the policy.
+	OperatorSocket = "operator.sock"
+)
 
 // Op is the first byte of a request.
 type Op byte
@@ -43,6 +49,11 @@ const (
 	Ended   = "ended"
 	Refused = "refused" // the policy forbids its start
 )
+
+// Failure is the answer to a user who may not ask what it asked.
+type Failure struct {
+	Error string `json:"error"`
+}
 
 // A Domain is what `ward ps` shows of a domain.
 type Domain struct {
@@ -179,11 +190,16 @@ func Down(ctx context.Context, runDir string) error {
 func dial(ctx context.Context, runDir string) (*os.File, error) {
 	path := filepath.Join(runDir, Socket)
 	conn, err := connect(path)
+	if errors.Is(err, fs.ErrPermission) {
+		if other, e := connect(filepath.Join(runDir, OperatorSocket)); e == nil {
+			conn, err = other, nil
+		}
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
 		return nil, fmt.Errorf("system in %s: %w", runDir, ErrNotRunning)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%s: only root may ask the monitor; run it through sudo", path)
+		return nil, fmt.Errorf("%s: only root may ask the monitor, and no policy lets a user: run it through sudo", path)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -222,6 +238,10 @@ func ask(ctx context.Context, runDir string, request []byte, each func([]byte) e
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
+		}
+		var f Failure
+		if request[0] != byte(OpSetState) && json.Unmarshal(line, &f) == nil && f.Error != "" {
+			return errors.New(f.Error)
 		}
 		if err := each(line); err != nil {
 			return err

@@ -69,7 +69,12 @@ func Image(ctx context.Context, runDir string) ([]byte, error) {
 	if _, err := conn.Write([]byte{byte(OpImage)}); err != nil {
 		return nil, err
 	}
-	return readAll(conn, image.MaxImage)
+	b, err := readAll(conn, image.MaxImage)
+	var f Failure
+	if err == nil && len(b) > 0 && b[0] == '{' && json.Unmarshal(b, &f) == nil && f.Error != "" {
+		err = errors.New(f.Error)
+	}
+	return b, err
 }
 
 // Ask asks for a change. The error of one that was refused is what the monitor says.
