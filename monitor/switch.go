@@ -143,6 +143,13 @@ func (c *switching) loaded() (loaded []loadedRoute, routes []Route) {
 	for _, i := range slices.Sorted(maps.Keys(m.loaded)) {
 		loaded, routes = append(loaded, loadedRoute{i, NoAtoms}), append(routes, m.loaded[i])
 	}
+	for _, o := range m.borrowers() {
+		for _, i := range slices.Sorted(maps.Keys(o.chained())) {
+			atoms := NoAtoms
+			atoms.Chain, _ = m.chainFor(m.Image, o, i)
+			loaded, routes = append(loaded, loadedRoute{i, atoms}), append(routes, o.chained()[i])
+		}
+	}
 	for g := range m.gates {
 		if u := g.user; u != nil && !slices.Contains(m.stale, g.loaded) {
 			loaded, routes = append(loaded, loadedRoute{g.route, c.users.atoms(&u.credentials)}), append(routes, g.loaded)
@@ -295,6 +302,7 @@ func (c *switching) install() {
 			}
 		}
 	}
+	m.family.Renew(m.Image)
 	m.index()
 	if err := m.initialNew(before); err != nil {
 		m.notice(event.None, "first values of new states: %v", err)
@@ -305,6 +313,11 @@ func (c *switching) install() {
 		if f.dies {
 			if m.loaded[f.route] == r {
 				delete(m.loaded, f.route)
+			}
+			for _, o := range m.borrowers() {
+				if o.chained()[f.route] == r {
+					delete(o.chained(), f.route)
+				}
 			}
 			if !c.ofUser(r) {
 				m.stale = append(m.stale, r)

@@ -110,6 +110,8 @@ func (m *Monitor) connect(route uint32, o *opening) image.Verdict {
 	atoms := NoAtoms
 	if o.user != nil {
 		atoms = o.user.atoms
+	} else if o.chained() != nil {
+		atoms.Chain, _ = m.chainFor(m.Image, o, route)
 	}
 	return connectVerdict(m.Image, route, atoms)
 }
@@ -118,6 +120,11 @@ func (m *Monitor) connect(route uint32, o *opening) image.Verdict {
 // atoms put in.
 func connectVerdict(img *image.Image, route uint32, atoms Atoms) image.Verdict {
 	r := &img.Routes[route]
+	for _, l := range atoms.Chain.Levels {
+		if v := img.Routes[l.Route].Connect; !v.Allow {
+			return v
+		}
+	}
 	d := &r.ConnectUser
 	if r.Client != abi.NoDomain || len(d.Forbid)+len(d.Permit) == 0 {
 		return r.Connect
