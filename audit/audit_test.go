@@ -99,6 +99,9 @@ func run(t *testing.T) *audited {
 	}
 	a := &audited{t: t, dir: t.TempDir(), conn: ours, rings: make(chan *fakeRing, 8), done: make(chan error, 1)}
 	go func() {
+		if err := conn.PeekAll(); err != nil {
+			t.Error(err)
+		}
 		a.done <- Run(Config{Image: system(), RunDir: a.dir, Events: conn, OpenRing: func(f *os.File) (Source, error) {
 			f.Close()
 			return <-a.rings, nil

@@ -20,14 +20,18 @@ const logRead = 4 << 10
 
 // A log is what one domain writes.
 type log struct {
-	path string
-	file *os.File
-	size int64
-	lost int64 // bytes that could not be written
+	path  string
+	file  *os.File
+	size  int64
+	lost  int64 // bytes that could not be written
+	again bool  // go on with the file that is there
 }
 
 // write appends to the log. An error of the disk loses the piece, not the log.
 func (l *log) write(b []byte) {
+	if l.again {
+		l.reopen()
+	}
 	if l.file == nil || l.size+int64(len(b)) > logSize {
 		l.rotate()
 	}
@@ -40,6 +44,19 @@ func (l *log) write(b []byte) {
 	if err != nil {
 		l.lost += int64(len(b) - n)
 	}
+}
+
+// reopen goes on with the file of a writer before this one.
+func (l *log) reopen() {
+	l.again = false
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return // there is none
+	}
+	if st, err := f.Stat(); err == nil {
+		l.size = st.Size()
+	}
+	l.file = f
 }
 
 func (l *log) rotate() {
@@ -59,15 +76,26 @@ func (l *log) rotate() {
 // logs copies the output of domains to files, one goroutine each, which costs
 // no thread while it waits.
 type logs struct {
-	dir  string
-	wait sync.WaitGroup
+	dir      string
+	wait     sync.WaitGroup
+	again    bool            // after a writer that died
+	followed map[uint32]bool // by the number of the domain's ring
 }
 
 // follow copies what domain writes to pipe until its end.
-func (l *logs) follow(domain string, pipe *os.File) {
+// The second time it is told of the same output it closes it.
+func (l *logs) follow(domain string, life uint32, pipe *os.File) {
+	if l.followed[life] {
+		pipe.Close()
+		return
+	}
+	if l.followed == nil {
+		l.followed = map[uint32]bool{}
+	}
+	l.followed[life] = true
 	l.wait.Go(func() {
 		defer pipe.Close()
-		out := log{path: filepath.Join(l.dir, domain)}
+		out := log{path: filepath.Join(l.dir, domain), again: l.again}
 		defer func() {
 			if out.file != nil {
 				out.file.Close()

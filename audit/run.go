@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ward/abi"
@@ -32,6 +32,7 @@ type Config struct {
 	RunDir   string
 	Events   *link.Conn // from the monitor, and from the holder
 	OpenRing func(*os.File) (Source, error)
+	Again    bool // a writer before this one has died: go on where it was
 }
 
 const (
@@ -57,6 +58,17 @@ type writer struct {
 	// gapped: numbers are missing whose records may come yet.
 	gapped bool
 	wait   sync.WaitGroup
+
+	book    *book
+	file    *os.File
+	length  uint64         // of the file
+	touched map[*ring]bool // of this batch
+	ended   []uint32       // rings that are over with this batch
+	taken   int            // events of this batch
+	head    header
+	before  header // of the writer before this one
+	gone    []item
+	next    []item // for the next batch
 }
 
 // An item is a record of a ring, an event, or the end of one of them.
@@ -66,8 +78,10 @@ type item struct {
 	record *abi.Record // nil and ring: the ring has ended
 	event  *event.Event
 	files  []*os.File
-	eof    bool // of the events
-	tries  int  // how often it was late
+	eof    bool   // of the events
+	tries  int    // how often it was late
+	at     uint64 // position in the ring after the record
+	urgent bool   // the ring is filling up
 }
 
 // maxTries bounds how long a record waits for the event that says who the user
@@ -76,15 +90,20 @@ const maxTries = 40
 
 // A ring is one sender.
 type ring struct {
-	source  Source
-	label   string // of the sender
-	user    bool
-	gaps    gaps
-	denials *budget
-	total   uint64 // records in all, once the sender has sent its last
-	ended   bool
-	counted bool // total is known
-	held    bool // its items wait for the next batch, in their order
+	source   Source
+	label    string // of the sender
+	user     bool
+	gaps     gaps
+	denials  *budget
+	total    uint64 // records in all, once the sender has sent its last
+	ended    bool
+	counted  bool // total is known
+	endpoint uint32
+	done     uint64        // written up to here
+	turned   chan struct{} // has an element after a batch with records of it
+	finished bool
+	draining atomic.Bool // whoever waits for records is to end
+	held     bool        // its items wait for the next batch, in their order
 }
 
 // Run is the audit writer's process: it writes until all that can send events
@@ -94,16 +113,14 @@ func Run(cfg Config) error {
 	if err := os.MkdirAll(filepath.Join(cfg.RunDir, LogDir), 0o750); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	path := filepath.Join(cfg.RunDir, File)
-	if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("audit: %w", err)
-	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o640)
+	file, book, err := openFiles(cfg)
 	if err != nil {
-		return fmt.Errorf("audit: %w", err)
+		return err
 	}
 	defer file.Close()
-	w := &writer{cfg: cfg, t: newTranslator(cfg.Image), lines: lineWriter{out: file, now: time.Now}, logs: logs{dir: filepath.Join(cfg.RunDir, LogDir)},
+	defer book.file.Close()
+	w := &writer{cfg: cfg, t: newTranslator(cfg.Image), lines: lineWriter{out: file, now: time.Now, seq: book.head.seq},
+		book: book, length: book.head.end, head: book.head, before: book.head, file: file, logs: logs{dir: filepath.Join(cfg.RunDir, LogDir), again: cfg.Again},
 		in: make(chan item, 256), rings: map[uint32]*ring{}, budgets: map[string]*budget{}}
 	go w.readEvents()
 	w.loop()
@@ -113,8 +130,9 @@ func Run(cfg Config) error {
 func (w *writer) readEvents() {
 	buf := make([]byte, event.MaxEvent)
 	for {
-		n, files, err := w.cfg.Events.Recv(buf, 1)
+		n, files, err := w.cfg.Events.Peek(buf, 1)
 		if errors.Is(err, link.ErrTruncated) {
+			w.in <- item{time: event.Now(), event: new(event.Event)} // of no kind: it is taken out in its turn
 			continue
 		}
 		if err != nil {
@@ -124,20 +142,10 @@ func (w *writer) readEvents() {
 		e, err := event.Decode(buf[:n])
 		if err != nil {
 			link.CloseAll(files)
-			continue
+			e = event.Event{Time: event.Now()}
+			files = nil
 		}
 		w.in <- item{time: e.Time, event: &e, files: files}
-	}
-}
-
-func (w *writer) readRing(r *ring) {
-	for {
-		k, err := r.source.Read()
-		if err != nil {
-			w.in <- item{ring: r, time: event.Now()}
-			return
-		}
-		w.in <- item{ring: r, time: k.Time, record: &k}
 	}
 }
 
@@ -147,8 +155,8 @@ func (w *writer) loop() {
 	var deadline <-chan time.Time // for the rings, after the events have ended
 	closed := false
 	for !closed || w.open > 0 {
-		batch := w.late
-		w.late = nil
+		batch := append(w.late, w.next...)
+		w.late, w.next = nil, nil
 		var flush <-chan time.Time
 		if len(batch) > 0 || w.gapped {
 			flush = time.After(batchTime)
@@ -171,6 +179,9 @@ func (w *writer) loop() {
 			select {
 			case i := <-w.in:
 				batch = append(batch, i)
+				if i.urgent {
+					flush = nil
+				}
 			case <-flush:
 				flush = nil
 			}
@@ -179,7 +190,7 @@ func (w *writer) loop() {
 			closed = true
 			deadline = time.After(drainTime)
 			for _, r := range w.rings {
-				r.source.Drain()
+				r.drain()
 			}
 		}
 	}
@@ -200,17 +211,22 @@ func (w *writer) write(batch []item) (eof bool) {
 		case it.eof:
 			eof = true
 		case it.event != nil:
-			w.event(it.event, it.files)
+			w.take(it)
 		case it.record != nil:
 			w.record(it.ring, it.record)
+			w.did(it)
 		default:
 			it.ring.ended = true
 			w.open--
 			w.settle(it.ring)
 		}
 	}
+	for i := range w.gone {
+		w.ringGone(w.gone[i].event, w.gone[i].files)
+	}
+	w.gone = nil
 	w.gapped = w.expire()
-	w.lines.flush()
+	w.commit()
 	for i := range w.late {
 		w.late[i].ring.held = false
 	}
@@ -232,17 +248,10 @@ func (w *writer) event(e *event.Event, files []*os.File) {
 	switch e.Kind {
 	case event.Ring:
 		w.addRing(e, files)
-	case event.RingGone:
-		if r := w.rings[e.Endpoint]; r != nil {
-			delete(w.rings, e.Endpoint)
-			r.total, r.counted = e.Count, true
-			r.source.Drain()
-			w.settle(r)
-		}
 	case event.Output:
 		if name := w.t.domain(e.Domain); name != "" && len(files) == 1 {
 			if pipe, err := pollable(files[0]); err == nil {
-				w.logs.follow(name, pipe)
+				w.logs.follow(name, e.Endpoint, pipe)
 				return
 			}
 		}
@@ -277,7 +286,9 @@ func (w *writer) addRing(e *event.Event, files []*os.File) {
 		w.lines.add(Record{Event: EventNotice, Time: w.t.time(e.Time), Detail: fmt.Sprintf("the records of %s cannot be read: %v", label, err)})
 		return
 	}
-	r := &ring{source: source, label: label, user: e.Domain == abi.NoDomain, gaps: gaps{next: 1}, denials: w.budget(label)}
+	r := &ring{source: source, label: label, user: e.Domain == abi.NoDomain, gaps: gaps{next: 1}, denials: w.budget(label),
+		endpoint: e.Endpoint, turned: make(chan struct{}, 1)}
+	w.resume(r)
 	w.rings[e.Endpoint] = r
 	w.open++
 	go w.readRing(r)
@@ -341,6 +352,8 @@ func (w *writer) expire() (more bool) {
 // settle counts what was lost at the end of a sender, when all is known.
 func (w *writer) settle(r *ring) {
 	if r.ended && r.counted {
+		r.finished = true
+		w.ended = append(w.ended, r.endpoint)
 		r.source.Close()
 		w.missing(r, r.gaps.finish(r.total))
 		w.withheld(r, r.denials.rest())
@@ -367,7 +380,7 @@ func (w *writer) finish() {
 			w.lines.add(r)
 		}
 	}
-	w.lines.flush()
+	w.commit()
 	if c, ok := w.lines.out.(io.Closer); ok {
 		c.Close()
 	}

@@ -127,6 +127,9 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 		r.Event, r.Status = EventEnded, &status
 	case event.Gate:
 		t.gate(&r, e)
+	case event.Known:
+		t.gate(&r, e)
+		return Record{}, false
 	case event.Notice:
 		r.Event, r.Detail = EventNotice, e.Text
 	case event.Quota:

@@ -51,6 +51,14 @@ func lineOf(r Record) ([]byte, error) {
 	return line.Bytes(), err
 }
 
+// pending is how many bytes flush is going to write.
+func (w *lineWriter) pending() int {
+	if w.torn && len(w.buf) > 0 {
+		return len(w.buf) + 1
+	}
+	return len(w.buf)
+}
+
 // flush writes the buffer with one call, so that a reader sees whole lines.
 func (w *lineWriter) flush() {
 	if len(w.buf) == 0 {

@@ -29,6 +29,8 @@ type Ring struct {
 	read     *uint64 // bytes consumed, ever
 	written  *uint64 // bytes produced, ever
 	closed   atomic.Bool
+	holds    bool          // what is read stays in the ring until Release
+	at       uint64        // … read up to here
 	reading  chan struct{} // a token: whoever touches the mappings holds it
 }
 
@@ -143,6 +145,9 @@ func (r *Ring) next() ([]byte, error) {
 	mask := uint64(len(r.data) - 1)
 	for {
 		at := atomic.LoadUint64(r.read)
+		if r.holds {
+			at = r.at
+		}
 		if at >= atomic.LoadUint64(r.written) {
 			return nil, nil
 		}
@@ -163,11 +168,63 @@ func (r *Ring) next() ([]byte, error) {
 		// Sequentially consistent, so that either the look at written above, in
 		// the next call, sees what a filter submits now, or it sees our position
 		// and wakes us.
-		atomic.StoreUint64(r.read, at+(ringHeader+n+7)&^7)
+		if r.at = at + (ringHeader+n+7)&^7; !r.holds {
+			atomic.StoreUint64(r.read, r.at)
+		}
 		if b != nil {
 			return b, nil
 		}
 	}
+}
+
+// Hold makes Read leave what it reads in the ring, from position at on, if the
+// ring is not beyond it: whoever opens the ring next finds it again, until
+// Release. While something is held the kernel wakes nobody; look with Next.
+// Call it before reading.
+func (r *Ring) Hold(at uint64) {
+	<-r.reading
+	defer func() { r.reading <- struct{}{} }()
+	r.holds = true
+	if r.at = atomic.LoadUint64(r.read); at > r.at && at <= atomic.LoadUint64(r.written) {
+		r.at = at
+		atomic.StoreUint64(r.read, at)
+	}
+}
+
+// At is the position after the record that was read last.
+func (r *Ring) At() uint64 {
+	<-r.reading
+	defer func() { r.reading <- struct{}{} }()
+	return r.at
+}
+
+// Release gives what was read up to a position back to the filters.
+func (r *Ring) Release(at uint64) {
+	<-r.reading
+	defer func() { r.reading <- struct{}{} }()
+	if !r.closed.Load() && at > atomic.LoadUint64(r.read) && at <= r.at {
+		atomic.StoreUint64(r.read, at)
+	}
+}
+
+// Held reports whether something was read that is not released.
+func (r *Ring) Held() bool {
+	<-r.reading
+	defer func() { r.reading <- struct{}{} }()
+	return r.holds && !r.closed.Load() && r.at > atomic.LoadUint64(r.read)
+}
+
+// Size is that of the ring, in bytes.
+func (r *Ring) Size() int { return len(r.data) }
+
+// Next returns the next record, if there is one now.
+func (r *Ring) Next() (k abi.Record, ok bool, err error) {
+	b, err := r.next()
+	if b == nil || err != nil {
+		return abi.Record{}, false, err
+	}
+	k, err = abi.ParseRecord(b)
+	return k, err == nil, err
 }
 
 // SetDeadline makes Read return at t, after what is there; a zero time means never.

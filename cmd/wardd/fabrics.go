@@ -24,6 +24,7 @@ const (
 	keptBucket      = "bucket "
 	keptImage       = "image"
 	keptNext        = "next image"
+	keptBacklog     = "backlog" // events wait for the audit writer
 )
 
 // takenOver is what an earlier monitor kept, sorted.
@@ -32,6 +33,7 @@ type takenOver struct {
 	incarnation uint32
 	buckets     []kernel.BucketState
 	image, next *os.File
+	backlog     bool
 	rest        []monitor.Kept
 }
 
@@ -42,6 +44,8 @@ func sortKept(kept []monitor.Kept) (t takenOver, err error) {
 		switch {
 		case k.Name == keptFabric:
 			t.fabric = k
+		case k.Name == keptBacklog:
+			t.backlog = true
 		case k.Name == keptIncarnation:
 			n, err := strconv.ParseUint(string(k.Value), 10, 32)
 			if err != nil {

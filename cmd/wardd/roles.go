@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/audit"
+	"ward/audit/event"
 	"ward/creator"
 	"ward/holder"
 	"ward/holder/link"
@@ -57,11 +58,14 @@ func runAudit(o *options) error {
 	if err != nil {
 		return err
 	}
+	if err := events.PeekAll(); err != nil {
+		return err
+	}
 	if err := protect("audit", o, img); err != nil {
 		return err
 	}
 	ignoreSignals()
-	return audit.Run(audit.Config{Image: img, RunDir: o.runDir, Events: events, OpenRing: ringOpener(o)})
+	return audit.Run(audit.Config{Image: img, RunDir: o.runDir, Events: events, OpenRing: ringOpener(o), Again: o.again > 0})
 }
 
 func runCreator(o *options) error {
@@ -136,8 +140,21 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 	if err := protect("monitor", o, img); err != nil {
 		return exitFailed, err
 	}
-	queue := monitor.NewAuditQueue(events)
+	queue := monitor.NumberedAuditQueue(events, o.again)
 	defer queue.Close()
+	queue.Backlog(func(waits bool) {
+		if waits {
+			toHolder.Put(keptBacklog, nil)
+		} else {
+			toHolder.Drop(keptBacklog)
+		}
+	})
+	if before.backlog {
+		e := event.New(event.Notice)
+		e.Text = "events of the monitor before this one are missing here: they waited for the audit writer when it died"
+		queue.Event(e)
+		toHolder.Drop(keptBacklog)
+	}
 	fabric, closeFabric, err := fabricOf(img, o, &before, toHolder)
 	if err != nil {
 		return exitFailed, err

@@ -176,3 +176,49 @@ func TestMonitorKilled(t *testing.T) {
 	}
 	r.ends()
 }
+
+// TestCreatorKilled: the domains go on; the creator that comes back knows them,
+// starts the name server again when that ends, and tells how a domain ended.
+func TestCreatorKilled(t *testing.T) {
+	r := up(t, pair+"  other: { program: PROBE, args: [idle] }\n")
+	r.report(holder.Ready)
+	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
+	before := r.domains()
+	creator := r.processes()["creator"]
+	at := time.Now()
+	r.kills(creator)
+	r.await(at, "an allowed call after the creator's end", isCall(audit.Allow, "hello"))
+	r.comesBack("creator", creator)
+	r.sameDomains(before)
+	// A domain that the old creator started ends: the holder, whose child it is, says how.
+	r.kills(before["other"].PID)
+	ended := r.await(at, "the end of a domain", func(rec *audit.Record) bool { return rec.Event == audit.EventEnded && rec.Domain == "other" })
+	if *ended.Status != 128+int(syscall.SIGKILL) {
+		t.Errorf("its status is %d", *ended.Status)
+	}
+	// One that is started again.
+	r.kills(before["names"].PID)
+	r.await(at, "the name server again", func(rec *audit.Record) bool { return rec.Event == audit.EventStarted && rec.Domain == "names" })
+	r.granted(time.Now())
+	r.sameDomains(map[string]admin.Domain{"server": before["server"], "client": before["client"]})
+	r.ends()
+}
+
+// TestNamesKilled: the name server is started again, and finds again what was
+// published; calls go on meanwhile.
+func TestNamesKilled(t *testing.T) {
+	r := up(t, pair+"  late: { program: PROBE, args: [greet] }\n")
+	r.report(holder.Ready)
+	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
+	before := r.domains()
+	for range 3 {
+		at := time.Now()
+		r.kills(r.domains()["names"].PID)
+		r.await(at, "the publication", func(rec *audit.Record) bool {
+			return rec.Event == audit.EventPublished && rec.From == "server" && rec.Interface == "test.v1.Echo"
+		})
+		r.await(at, "an allowed call", isCall(audit.Allow, "hello"))
+	}
+	r.sameDomains(before, "names")
+	r.ends()
+}

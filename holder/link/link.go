@@ -174,6 +174,10 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadlin
 // the caller must close. It returns io.EOF when the other end is closed; an
 // empty message counts as that.
 func (c *Conn) Recv(buf []byte, maxFiles int) (int, []*os.File, error) {
+	return c.recv(buf, maxFiles, 0)
+}
+
+func (c *Conn) recv(buf []byte, maxFiles, how int) (int, []*os.File, error) {
 	var oob []byte
 	if maxFiles > 0 {
 		oob = make([]byte, unix.CmsgSpace(4*maxFiles))
@@ -181,7 +185,7 @@ func (c *Conn) Recv(buf []byte, maxFiles int) (int, []*os.File, error) {
 	var n, oobn, flags int
 	var recvErr error
 	err := c.raw.Read(func(fd uintptr) bool {
-		n, oobn, flags, _, recvErr = unix.Recvmsg(int(fd), buf, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		n, oobn, flags, _, recvErr = unix.Recvmsg(int(fd), buf, oob, how|unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 		return recvErr != unix.EAGAIN && recvErr != unix.EINTR
 	})
 	if err == nil {
@@ -205,6 +209,40 @@ func (c *Conn) Recv(buf []byte, maxFiles int) (int, []*os.File, error) {
 		return 0, nil, err
 	}
 	return n, files, nil
+}
+
+// PeekAll makes Peek begin with the first message that was not received.
+func (c *Conn) PeekAll() error {
+	var err error
+	if ctlErr := c.raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEEK_OFF, 0) }); ctlErr != nil {
+		return ctlErr
+	}
+	return os.NewSyscallError("setsockopt SO_PEEK_OFF", err)
+}
+
+// Peek is Recv of a message that stays where it is: each call returns the next
+// one, and Recv takes the first. buf must have room for every message.
+func (c *Conn) Peek(buf []byte, maxFiles int) (int, []*os.File, error) {
+	return c.recv(buf, maxFiles, unix.MSG_PEEK)
+}
+
+// Skip takes the first message away, if there is one, and closes descriptors
+// that come along. It waits neither for one nor for a Peek that does.
+func (c *Conn) Skip() error {
+	buf, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4*MaxFiles))
+	var oobn int
+	var err error
+	ctlErr := c.raw.Control(func(fd uintptr) {
+		for err = unix.EINTR; err == unix.EINTR; {
+			_, oobn, _, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		}
+	})
+	if err := errors.Join(ctlErr, err); err != nil {
+		return err
+	}
+	files, err := received(oob[:oobn])
+	CloseAll(files)
+	return err
 }
 
 func received(oob []byte) ([]*os.File, error) {
