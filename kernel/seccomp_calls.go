@@ -154,9 +154,13 @@ var hostForms = []Call{
 var hostCalls = append(anyArgs(
 	unix.SYS_EXECVE, unix.SYS_WAIT4, unix.SYS_WAITID, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL,
 	unix.SYS_SETPGID, unix.SYS_SETSID, unix.SYS_GETPRIORITY, unix.SYS_SCHED_GETPARAM, unix.SYS_SCHED_GETSCHEDULER, unix.SYS_SCHED_GET_PRIORITY_MAX, unix.SYS_SCHED_GET_PRIORITY_MIN,
-	unix.SYS_MEMFD_CREATE, unix.SYS_MEMBARRIER, unix.SYS_MLOCK, unix.SYS_MLOCK2, unix.SYS_MUNLOCK, unix.SYS_MINCORE,
-	unix.SYS_INOTIFY_INIT1, unix.SYS_INOTIFY_ADD_WATCH, unix.SYS_INOTIFY_RM_WATCH,
+	unix.SYS_MEMBARRIER, unix.SYS_MLOCK, unix.SYS_MLOCK2, unix.SYS_MUNLOCK, unix.SYS_MINCORE,
 	unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_FGETXATTR, unix.SYS_LISTXATTR, unix.SYS_LLISTXATTR, unix.SYS_FLISTXATTR,
 	unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO, unix.SYS_READAHEAD, unix.SYS_SYNC_FILE_RANGE,
 	unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_FUTEX_WAITV,
-), Call{Nr: unix.SYS_SCHED_SETAFFINITY, When: oneOf(0, 0)})
+),
+	Call{Nr: unix.SYS_SCHED_SETAFFINITY, When: oneOf(0, 0)},
+	// Memory that can never be executed as a file (Linux 6.3): what is executed
+	// is on a mount that says so.
+	Call{Nr: unix.SYS_MEMFD_CREATE, When: []Match{{{Index: 1, Mask: unix.MFD_NOEXEC_SEAL, Value: unix.MFD_NOEXEC_SEAL}}}},
+)

@@ -19,5 +19,5 @@ var archCalls = append(anyArgs(
 var archAccept = anyArgs(unix.SYS_ACCEPT)
 
 var archHostCalls = append(anyArgs(
-	unix.SYS_FORK, unix.SYS_VFORK, unix.SYS_GETDENTS, unix.SYS_EPOLL_CREATE, unix.SYS_EVENTFD, unix.SYS_INOTIFY_INIT, unix.SYS_UTIME, unix.SYS_UTIMES, unix.SYS_FUTIMESAT, unix.SYS_CHOWN, unix.SYS_LCHOWN,
+	unix.SYS_FORK, unix.SYS_VFORK, unix.SYS_GETDENTS, unix.SYS_EPOLL_CREATE, unix.SYS_EVENTFD, unix.SYS_UTIME, unix.SYS_UTIMES, unix.SYS_FUTIMESAT, unix.SYS_CHOWN, unix.SYS_LCHOWN,
 ), Call{Nr: unix.SYS_CREAT, When: noSetID(1)})
