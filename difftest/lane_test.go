@@ -69,13 +69,13 @@ type side struct {
 	records uint64 // that must have been written
 }
 
-func newSide(f *kernel.Fabric, id abi.DomainID, name string) (*side, error) {
+func newSide(f *kernel.Fabric, id abi.DomainID, name string, ring int) (*side, error) {
 	var e *kernel.Endpoint
 	var err error
 	if id == abi.NoDomain {
-		e, err = f.AddUser(uint32(1000+slices.Index(users, name)), blocks, 64<<10)
+		e, err = f.AddUser(uint32(1000+slices.Index(users, name)), blocks, ring)
 	} else {
-		e, err = f.AddEndpoint(id, 0, blocks, 64<<10)
+		e, err = f.AddEndpoint(id, 0, blocks, ring)
 	}
 	if err != nil {
 		return nil, err

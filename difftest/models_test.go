@@ -241,3 +241,14 @@ func (a *author) carousel(n int) []string {
 	}
 	return all
 }
+
+// busy writes permits by which every call of the system moves a state of it on.
+func (a *author) busy() []string {
+	var all []string
+	d := statesOf[5]
+	for i, v := range d.values {
+		all = append(all, fmt.Sprintf(`@id("b%d") @enter("system.%s=%s") permit (principal, action in ward::Action::"call", resource) when { System::"zoo".state.%s == "%s" };`,
+			i, d.name, d.values[(i+1)%len(d.values)], d.name, v))
+	}
+	return all
+}

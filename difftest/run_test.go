@@ -129,6 +129,7 @@ type runner struct {
 	validator protovalidate.Validator
 	each      int  // messages for each loaded route
 	always    bool // ask the validator in every system, not in one of four
+	busy      bool // every call changes state
 	damage    damage
 }
 
@@ -178,6 +179,9 @@ func (x *runner) policies(g *generator, src *source, b *built, options ...policy
 		src.policies = append(src.policies, author.policy(i))
 	}
 	if len(g.states) > 0 {
+		if x.busy {
+			src.policies = append(src.policies, author.busy()...)
+		}
 		for i := range g.r.IntN(3) {
 			src.policies = append(src.policies, author.carousel(i)...)
 		}
@@ -203,6 +207,7 @@ type running struct {
 	fabric *kernel.Fabric
 	sides  map[string]*side // by name of the domain or user
 	lanes  []*lane
+	ring   int // bytes of the ring of a side
 }
 
 func (y *running) close() error {
@@ -219,7 +224,7 @@ func (y *running) close() error {
 // newRunning makes a fabric for a system, in the state that it begins with.
 func newRunning(b *built, cfg kernel.FabricConfig) (*running, error) {
 	cfg.Words, cfg.Buckets = b.img.Words, buckets
-	y := &running{sides: map[string]*side{}}
+	y := &running{sides: map[string]*side{}, ring: 64 << 10}
 	var err error
 	if y.fabric, err = kernel.NewFabric(cfg); err != nil {
 		return nil, err
@@ -243,7 +248,7 @@ func (y *running) open(l *lane) error {
 			name = l.b.img.Domains[id].Name
 		}
 		if y.sides[name] == nil {
-			s, err := newSide(y.fabric, id, name)
+			s, err := newSide(y.fabric, id, name, y.ring)
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,634 @@
+package difftest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"ward/abi"
+	"ward/image"
+	"ward/kernel"
+	"ward/policy/eval"
+)
+
+// Two senders at the same time, on gates of their own that share words of
+// domains and of the system. Afterwards there must be one order of all changes
+// of a word, that of its count, in which the plain model and Cedar come to the
+// same values and the same verdicts.
+
+// A sent is a message of one of the senders, with what became of it.
+type sent struct {
+	l          *lane
+	packet     packet
+	msg        *dynamicpb.Message
+	start, end uint64 // CLOCK_BOOTTIME ns, around the write
+	verdict    abi.VerdictWord
+	record     abi.Record
+	charged    []string // policies whose buckets gave a token, as Cedar has it
+}
+
+// rounds is the number of messages of each sender; less than the 65,536
+// changes after which the count of a word begins again.
+const rounds = 400
+
+// concurrentSystems is how many systems two senders are let loose on.
+const concurrentSystems = 24
+
+// TestConcurrent lets two senders race in random systems with state.
+func TestConcurrent(t *testing.T) {
+	needRoot(t)
+	seed := number64(t, envSeed, rand.Uint64())
+	t.Logf("%s=%d", envSeed, seed)
+	var c counts
+	for i, done := uint64(0), 0; done < concurrentSystems; i++ {
+		if i == 20*concurrentSystems {
+			t.Fatalf("only %d systems in which two senders share a word", done)
+		}
+		ran, err := concurrent(seed, i, nil, &c)
+		if err != nil {
+			t.Fatalf("%s=%d, system %d: %v", envSeed, seed, i, err)
+		}
+		if ran {
+			done++
+		}
+	}
+	t.Logf("%d messages in %d systems: %d changed a shared word, %d of them right after the other sender; %d denied for state, %d for a rate, %d lost races; %d verdicts by Cedar",
+		c.messages, concurrentSystems, c.changes, c.turns, c.states, c.rates, c.races, c.asked)
+	if c.changes < 200 || c.turns < 20 {
+		t.Error("the senders hardly ever meet")
+	}
+}
+
+// TestConcurrentCatches is the positive control: what the two senders leave
+// behind is not explained by a system with other moves.
+func TestConcurrentCatches(t *testing.T) {
+	needRoot(t)
+	anywhere := wrongs[slices.IndexFunc(wrongs, func(w struct {
+		name  string
+		form  bool
+		spoil func(*image.Image)
+	}) bool {
+		return w.name == "a state may go anywhere"
+	})].spoil
+	for i := range uint64(20 * concurrentSystems) {
+		if _, err := concurrent(1, i, anywhere, &counts{}); err != nil {
+			t.Log(err)
+			return
+		}
+	}
+	t.Error("not caught")
+}
+
+type counts struct{ messages, changes, turns, states, rates, races, asked int }
+
+// concurrent runs system i of a seed. It reports whether it has two lanes that
+// share a word which both change.
+func concurrent(seed, i uint64, spoil func(*image.Image), c *counts) (ran bool, err error) {
+	r := rand.New(rand.NewPCG(seed, i))
+	x := &runner{busy: r.IntN(2) == 0, damage: damage{filter: spoil}}
+	b, err := x.generate(&generator{r: r})
+	if err != nil || len(b.img.Cells) == 0 {
+		return false, err
+	}
+	pair := sharing(b, r)
+	if pair == nil {
+		return false, nil
+	}
+	y, err := newRunning(b, kernel.FabricConfig{Gates: 2, Programs: 4, AuditAll: true})
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, y.close()) }()
+	y.ring = 1 << 20 // room for all records of a sender
+	var lanes []*lane
+	for _, route := range pair {
+		l := &lane{b: b, index: route, auditAll: true, r: rand.New(rand.NewPCG(r.Uint64(), r.Uint64())), stats: &x.stats}
+		if b.img.Routes[route].Client == abi.NoDomain {
+			l.who = users[len(lanes)]
+		}
+		if err := y.open(l); err != nil {
+			return false, err
+		}
+		lanes = append(lanes, l)
+	}
+	initial := slices.Clone(y.words)
+	all := make([][]*sent, len(lanes))
+	errs := make([]error, len(lanes))
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for k, l := range lanes {
+		wg.Go(func() {
+			<-start
+			for len(all[k]) < rounds && errs[k] == nil {
+				errs[k] = l.race(&all[k])
+			}
+		})
+	}
+	close(start)
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return false, fmt.Errorf("%w\n%v", err, b.src)
+	}
+	if err := y.match(lanes, all); err != nil {
+		return false, err
+	}
+	e := &explanation{y: y, initial: initial, counts: c}
+	if err := e.explain(slices.Concat(all...)); err != nil {
+		return false, fmt.Errorf("%w\n%v", err, b.src)
+	}
+	return true, nil
+}
+
+// sharing picks two routes of which some message each changes the same word,
+// which is not that of a gate; nil if there are none. Of users one route is enough.
+func sharing(b *built, r *rand.Rand) []int {
+	of := map[uint32][]int{}
+	for i := range b.img.Routes {
+		route := &b.img.Routes[i]
+		if b.img.Domains[route.Server].Names {
+			continue
+		}
+		for _, m := range route.Methods {
+			for _, d := range []*image.Decision{&m.Request, &m.Reply} {
+				for _, p := range d.Permit {
+					for _, e := range p.Enter {
+						if w := b.img.Cells[e.Cell].Word; w != image.GateWord && !slices.Contains(of[w], i) {
+							of[w] = append(of[w], i)
+						}
+					}
+				}
+			}
+		}
+	}
+	var pairs [][]int
+	for w := range b.img.Words {
+		if n := len(of[w]); n > 1 {
+			k := r.IntN(n)
+			pairs = append(pairs, []int{of[w][k], of[w][(k+1)%n]})
+		} else if n == 1 {
+			pairs = append(pairs, []int{of[w][0], of[w][0]})
+		}
+	}
+	if len(pairs) == 0 {
+		return nil
+	}
+	return pick(r, pairs...)
+}
+
+// race makes one call and answers it, whatever becomes of it.
+func (l *lane) race(all *[]*sent) error {
+	method := l.r.IntN(len(l.iface().Methods))
+	m := &l.iface().Methods[method]
+	p := packet{kind: abi.KindCall, method: method, slot: 0, gen: uint16(len(*all))}
+	if !m.ClientStream {
+		p.body = l.body(m.Request)
+	}
+	ok, err := l.shoot(p, all)
+	if err != nil || !ok {
+		return err
+	}
+	if m.ClientStream {
+		p.kind = abi.KindStreamItem
+		for range 3 {
+			p.body = l.body(m.Request)
+			if _, err := l.shoot(p, all); err != nil {
+				return err
+			}
+		}
+	}
+	p.dir, p.kind = abi.Reply, abi.KindReply
+	if m.ServerStream {
+		p.kind = abi.KindStreamItem
+		for range 3 {
+			p.body = l.body(m.Reply)
+			if _, err := l.shoot(p, all); err != nil {
+				return err
+			}
+		}
+		p.kind, p.body = abi.KindStreamEnd, nil
+	} else {
+		p.body = l.body(m.Reply)
+	}
+	for { // a reply that lost a race may be sent again: its call is pending
+		if _, err = l.shoot(p, all); err != nil || (*all)[len(*all)-1].verdict.Reason() != abi.ReasonRace {
+			return err
+		}
+	}
+}
+
+// shoot sends a message and notes what the filter said.
+func (l *lane) shoot(p packet, all *[]*sent) (bool, error) {
+	s := &sent{l: l, packet: p, start: now()}
+	from, to := l.gate.Client, l.gate.Server
+	block := l.gate.ClientBlock
+	if p.dir == abi.Reply {
+		from, to, block = to, from, l.gate.ServerBlock
+	}
+	if _, err := unix.Write(int(from.Fd()), p.bytes()); err != nil {
+		return false, fmt.Errorf("write: %w", err)
+	}
+	s.end = now()
+	s.verdict = abi.VerdictWord(binary.LittleEndian.Uint64(l.sides[p.dir].page[(int(block)*abi.PageBlock+abi.PageSlots+int(p.slot))*8:]))
+	*all = append(*all, s)
+	if _, err := unix.Read(int(to.Fd()), l.buf); err != nil && !errors.Is(err, unix.EAGAIN) {
+		return false, fmt.Errorf("read: %w", err)
+	}
+	return s.verdict.Reason().Allowed(), nil
+}
+
+func now() uint64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic(err)
+	}
+	return uint64(ts.Nano())
+}
+
+// match reads the records, and gives each message its own.
+func (y *running) match(lanes []*lane, all [][]*sent) error {
+	next := map[*lane][2]int{}
+	for name, s := range y.sides {
+		if err := s.ring.Drain(); err != nil {
+			return err
+		}
+		for {
+			r, err := s.ring.Read()
+			if err != nil {
+				break
+			}
+			k := slices.IndexFunc(lanes, func(l *lane) bool { return l.gate.Index == r.Gate })
+			at := next[lanes[k]]
+			for at[r.Dir] < len(all[k]) && all[k][at[r.Dir]].packet.dir != r.Dir {
+				at[r.Dir]++
+			}
+			if at[r.Dir] == len(all[k]) {
+				return fmt.Errorf("%s: a record of a message that nobody sent: %+v", name, r)
+			}
+			x := all[k][at[r.Dir]]
+			at[r.Dir]++
+			next[lanes[k]] = at
+			x.record = r
+			if r.Reason != x.verdict.Reason() || r.Kind != x.packet.kind || r.Gen != x.packet.gen || r.Method != uint32(x.packet.method) {
+				return fmt.Errorf("%s: the record %+v is not of the message %+v", name, r, x.packet)
+			}
+		}
+	}
+	for _, list := range all {
+		for _, x := range list {
+			if x.record.Seq == 0 {
+				return fmt.Errorf("no record of %+v", x.packet)
+			}
+			if x.record.Reason >= abi.ReasonShort && x.record.Reason < abi.ReasonRate && x.record.Reason != abi.ReasonRace {
+				continue
+			}
+			m := x.l.iface().Methods[x.packet.method]
+			if x.record.Reason == abi.ReasonAdmit || x.packet.kind == abi.KindCall && m.ClientStream {
+				continue // no message
+			}
+			index := m.Request
+			if x.packet.dir == abi.Reply {
+				index = m.Reply
+			}
+			x.msg = dynamicpb.NewMessage(x.l.b.res.Set.MessageTypes[index])
+			if err := proto.Unmarshal(x.packet.body, x.msg); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// word is the word of state that a record tells, and ok whether it does.
+func (s *sent) word() (w uint32, ok bool) {
+	if s.record.Word == 0 {
+		return 0, false
+	}
+	return s.l.spec.Programs[s.packet.dir].Words[s.packet.method][s.record.Word-1], true
+}
+
+func count(word uint64) uint64 { return word >> image.StateBits }
+
+// A version is a value of a word, and who made it: one of the first messages
+// of each sender that tell it, until it is known which.
+type version struct {
+	word   uint64
+	makers []*sent
+}
+
+// begun reports whether the word may have had the value before a time; over,
+// of the next version, whether it certainly had that.
+func (v *version) begun(before uint64) bool {
+	return v.makers == nil || slices.ContainsFunc(v.makers, func(m *sent) bool { return m.start < before })
+}
+
+func (v *version) over(before uint64) bool {
+	return !slices.ContainsFunc(v.makers, func(m *sent) bool { return m.record.Time >= before })
+}
+
+// explanation finds the order of changes.
+type explanation struct {
+	y       *running
+	initial []uint64
+	counts  *counts
+	words   map[uint32][]version // of the system, by count from the first on
+	gates   map[*lane][]version
+	model   *plain
+	buckets map[string]int
+}
+
+func (e *explanation) explain(all []*sent) error {
+	c := e.counts
+	c.messages += len(all)
+	e.model = newPlain(e.y.plain.states)
+	e.buckets = map[string]int{}
+	e.words, e.gates = map[uint32][]version{}, map[*lane][]version{}
+	for i, w := range e.initial {
+		e.words[uint32(i)] = []version{{word: w}}
+	}
+	for _, l := range e.y.lanes {
+		e.gates[l] = []version{{word: l.word}}
+	}
+	// Each value that some record tells, by its count. Records of one count agree.
+	told := map[*lane]map[uint32]map[uint64][]*sent{nil: {}}
+	for _, s := range all {
+		w, ok := s.word()
+		if !ok || s.msg == nil {
+			continue
+		}
+		var l *lane
+		if w == image.GateWord {
+			l = s.l
+		}
+		if told[l] == nil {
+			told[l] = map[uint32]map[uint64][]*sent{}
+		}
+		if told[l][w] == nil {
+			told[l][w] = map[uint64][]*sent{}
+		}
+		told[l][w][count(s.record.State)] = append(told[l][w][count(s.record.State)], s)
+	}
+	for l, words := range told {
+		for w, by := range words {
+			if err := e.chain(l, w, by); err != nil {
+				return err
+			}
+		}
+	}
+	for w, v := range e.words {
+		if err := e.makers(w, v); err != nil {
+			return err
+		}
+		for i := range v[1:] {
+			c.changes++
+			if i > 0 && v[i].makers[0].l != v[i+1].makers[0].l {
+				c.turns++
+			}
+		}
+	}
+	for _, v := range e.gates {
+		if err := e.makers(image.GateWord, v); err != nil {
+			return err
+		}
+	}
+	for i := range e.initial {
+		got, err := e.y.fabric.State(uint32(i))
+		if v := e.words[uint32(i)]; err != nil || got != v[len(v)-1].word {
+			return fmt.Errorf("word %d is %x at the end, the last change that was recorded made %x: %w", i, got, v[len(v)-1].word, err)
+		}
+	}
+	for _, s := range all {
+		if s.msg == nil {
+			continue
+		}
+		if err := e.verdict(s); err != nil {
+			return err
+		}
+	}
+	return e.tokens(all)
+}
+
+// chain puts the values of one word in the order of their counts: every count
+// has its value, one message that made it, and only declared moves between.
+func (e *explanation) chain(l *lane, w uint32, by map[uint64][]*sent) error {
+	img := e.y.lanes[0].b.img
+	versions := e.words[w]
+	if l != nil {
+		versions = e.gates[l]
+	}
+	for n := count(versions[0].word) + 1; len(by[n]) > 0; n++ {
+		was, is := versions[len(versions)-1].word, by[n][0].record.State
+		var makers []*sent
+		for _, s := range by[n] {
+			if s.record.State != is {
+				return fmt.Errorf("word %d: two values after change %d: %x and %x", w, n, is, s.record.State)
+			}
+			if s.record.Reason == abi.ReasonPermit && !slices.ContainsFunc(makers, func(m *sent) bool { return m.l == s.l }) {
+				makers = append(makers, s) // of one sender the first: its others met the value
+			}
+		}
+		for i := range img.Cells {
+			cell := &img.Cells[i]
+			st := e.model.decl(img.States[cell.State].Name)
+			if from, to := cell.Value(was), cell.Value(is); cell.Word == w && (int(to) >= len(st.Values) || !declared(st, st.Values[from].Value, st.Values[to].Value)) {
+				return fmt.Errorf("word %d, change %d: %s goes from %d to %d, which no move does", w, n, st.Name.Value, from, to)
+			}
+		}
+		if len(makers) == 0 {
+			return fmt.Errorf("word %d, change %d from %x to %x: no admitted message makes it", w, n, was, is)
+		}
+		versions = append(versions, version{is, makers})
+	}
+	last := count(versions[len(versions)-1].word)
+	for n := range by {
+		if n > last || n < count(versions[0].word) {
+			return fmt.Errorf("word %d: a record tells change %d, the changes end with %d", w, n, last)
+		}
+	}
+	if l != nil {
+		e.gates[l] = versions
+	} else {
+		e.words[w] = versions
+	}
+	return nil
+}
+
+// makers finds out who made each version of a word, by the effects of the
+// permits that the image has.
+func (e *explanation) makers(w uint32, versions []version) error {
+	for n := 1; n < len(versions); n++ {
+		was, is := versions[n-1].word, versions[n].word
+		i := slices.IndexFunc(versions[n].makers, func(s *sent) bool { return e.makes(s, was, is) })
+		if i < 0 {
+			return fmt.Errorf("word %d, change from %x to %x: none of the messages that were admitted then makes it", w, was, is)
+		}
+		versions[n].makers = versions[n].makers[i : i+1]
+	}
+	return nil
+}
+
+// makes reports whether the effects of a message lead from one word to another.
+func (e *explanation) makes(s *sent, was, is uint64) bool {
+	d := &s.l.route().Methods[s.packet.method].Request
+	if s.packet.dir == abi.Reply {
+		d = &s.l.route().Methods[s.packet.method].Reply
+	}
+	w, _ := s.word()
+	ok := false
+	e.readings(s, map[uint32]uint64{w: was}, func(m *eval.Memory) bool {
+		o := eval.Judge(d, eval.Message(s.msg), s.l.client(), m)
+		next, _, reason := o.Move(m.Image, was)
+		ok = o.Verdict.Allow && o.Enters() && reason == abi.ReasonPermit && next == is
+		return ok
+	})
+	return ok
+}
+
+// readings calls try with the words that a message may have read, those of at
+// being known, until it returns true. Others it read at some moment of its
+// time, so each value that they had then is possible.
+func (e *explanation) readings(s *sent, at map[uint32]uint64, try func(*eval.Memory) bool) {
+	m := &eval.Memory{Image: s.l.b.img, Words: slices.Clone(e.initial)}
+	words := s.l.spec.Programs[s.packet.dir].Words[s.packet.method]
+	var each func(k int) bool
+	each = func(k int) bool {
+		if k == len(words) {
+			return try(m)
+		}
+		put := func(v uint64) bool {
+			if words[k] == image.GateWord {
+				m.Gate = v
+			} else {
+				m.Words[words[k]] = v
+			}
+			return each(k + 1)
+		}
+		if v, ok := at[words[k]]; ok {
+			return put(v)
+		}
+		versions := e.words[words[k]]
+		if words[k] == image.GateWord {
+			versions = e.gates[s.l]
+		}
+		for i, v := range versions {
+			if over := i+1 < len(versions) && versions[i+1].over(s.start); v.begun(s.end) && !over && put(v.word) {
+				return true
+			}
+		}
+		return false
+	}
+	each(0)
+}
+
+// verdict checks that Cedar and the plain model come to a message's verdict,
+// in the state that it met.
+func (e *explanation) verdict(s *sent) error {
+	r := s.record
+	if r.Reason == abi.ReasonRace {
+		e.counts.races++
+		return nil
+	}
+	at := map[uint32]uint64{}
+	if w, ok := s.word(); ok {
+		at[w] = r.State
+		versions := e.words[w]
+		if w == image.GateWord {
+			versions = e.gates[s.l]
+		}
+		k := int(count(r.State) - count(versions[0].word))
+		if k > 0 && versions[k].makers[0] == s {
+			at[w] = versions[k-1].word
+		}
+	}
+	got := decided{reason: r.Reason, detail: r.Detail}
+	if r.Reason != abi.ReasonDefault && int(r.Detail) < len(s.l.b.img.Policies) {
+		got.policy = s.l.b.img.Policies[r.Detail].ID
+	}
+	why := "no value that the words had"
+	ok := false
+	l := s.l
+	e.readings(s, at, func(m *eval.Memory) bool {
+		e.tell(l, m)
+		was := l.plain
+		l.plain = e.model
+		defer func() { l.plain = was }()
+		e.counts.asked++
+		var ruling ruling
+		why, ruling = l.b.oracle.agrees(l, s.packet.method, s.packet.dir == abi.Reply, s.msg, got)
+		if why == "the plain model of state and rates says otherwise" && got.reason == abi.ReasonRate && ruling.then == abi.ReasonPermit {
+			why = "" // tokens are counted in the end
+		}
+		if ok = why == ""; ok {
+			s.charged = ruling.reasons
+		} else {
+			why += ": " + ruling.String()
+		}
+		return ok
+	})
+	if !ok {
+		return fmt.Errorf("message %v of %s, %v in state %x: not explained: %s", s.msg, l.name(), got, at, why)
+	}
+	switch r.Reason {
+	case abi.ReasonState:
+		e.counts.states++
+	case abi.ReasonRate:
+		e.counts.rates++
+	}
+	return nil
+}
+
+// tell gives the plain model the values that words have.
+func (e *explanation) tell(l *lane, m *eval.Memory) {
+	for i := range m.Image.Cells {
+		c := &m.Image.Cells[i]
+		s := &m.Image.States[c.State]
+		if v := s.Values[m.Cell(uint32(i))]; e.model.get(owner(m.Image, c, l.name()), s.Name) != v {
+			e.model.set(owner(m.Image, c, l.name()), s.Name, v)
+		}
+	}
+	clear(e.model.buckets)
+}
+
+// tokens counts those that were taken: no bucket gave more than it had, and
+// none denied that had more than what the other sender might have in its hand.
+func (e *explanation) tokens(all []*sent) error {
+	img := e.y.lanes[0].b.img
+	taken, rates, denied := map[string]uint64{}, map[string]image.Rate{}, map[string]bool{}
+	for _, s := range all {
+		if s.msg == nil {
+			continue
+		}
+		d := &s.l.route().Methods[s.packet.method].Request
+		if s.packet.dir == abi.Reply {
+			d = &s.l.route().Methods[s.packet.method].Reply
+		}
+		for _, p := range d.Permit {
+			if p.Rate == (image.Rate{}) {
+				continue
+			}
+			name := s.l.bucket(&s.packet, p.Policy)
+			rates[name] = p.Rate
+			if s.record.Reason == abi.ReasonRate && s.record.Detail == p.Policy {
+				denied[name] = true
+			}
+			if s.record.Reason == abi.ReasonPermit && slices.Contains(s.charged, img.Policies[p.Policy].ID) {
+				taken[name]++
+			}
+		}
+	}
+	for name, r := range rates {
+		if n := taken[name]; n > uint64(r.Burst) {
+			return fmt.Errorf("bucket %s gave %d tokens of %d", name, n, r.Burst)
+		} else if denied[name] && n+1 < uint64(r.Burst) {
+			return fmt.Errorf("bucket %s denied, but gave only %d tokens of %d", name, n, r.Burst)
+		}
+	}
+	return nil
+}
