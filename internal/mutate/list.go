@@ -4,12 +4,12 @@ package main
 var suites = map[string]suite{
 	"filter": {
 		{"kernel", "^(TestBodyRules|TestHeaderRules|TestCallTable|TestPolicyDecides|TestDecideDifferential|TestDeniedAnswerWithoutBody|TestMetadataWithoutBody|TestUnknownField.*|TestFieldLimit|TestLargestMessage|TestCredits|TestStepLimit|TestAbsentMeansZero)$"},
-		{"kernel", "^(TestState.*|TestEffects.*|TestOneWordChanges|TestForbidLooksAtState|TestSetState|TestRate.*|TestBucketsAreBounded|TestRaceRefunds|TestLarge.*)$"},
+		{"kernel", "^(TestState.*|TestEffects.*|TestOneWordChanges|TestForbidLooksAtState|TestSetState|TestRate.*|TestBucket.*|TestLongestWait|TestRaceRefunds|TestLarge.*)$"},
 		{"difftest", "^(TestDifferential|TestConcurrent)$"},
 		{"kernel", "^(FuzzBody|FuzzHeader|TestDifferential)$"},
 	},
 	"kernel": {
-		{"kernel", "^(TestState.*|TestEffects.*|TestSetState|TestRate.*|TestBucketsAreBounded|TestRaceRefunds)$"},
+		{"kernel", "^(TestState.*|TestEffects.*|TestSetState|TestRate.*|TestBucket.*|TestLongestWait|TestRaceRefunds)$"},
 		{"difftest", "^(TestDifferential|TestConcurrent)$"},
 	},
 	"policy": {
