@@ -26,6 +26,7 @@ const tellLimit = 2 * time.Second
 
 func newUp() *cobra.Command {
 	var untilDone bool
+	var level string
 	cmd := &cobra.Command{
 		Use:   "up DIR|IMAGE",
 		Short: "Build, compile and start a system, and follow it until it stops",
@@ -33,10 +34,13 @@ func newUp() *cobra.Command {
 happens. An image made by 'ward compile -o' is started as it is. Ctrl-C or SIGTERM
 stops all domains; so does the end of ward itself, in whatever way.
 
-Needs root: domains get user IDs, namespaces and a policy in the kernel.`,
+Needs root: domains get user IDs, namespaces and a policy in the kernel. With
+--level library an ordinary user starts a system, in a user namespace: the kernel
+checks methods and sizes of messages, the receivers' libraries the parameters.
+docs/unprivileged.md says what that protects, and what not.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := needRoot("starting domains (user IDs, namespaces, filters in the kernel)"); err != nil {
+			if err := checkLevel(level); err != nil {
 				return err
 			}
 			archive, err := sourcesOf(args[0])
@@ -46,6 +50,11 @@ Needs root: domains get user IDs, namespaces and a policy in the kernel.`,
 			encoded, img, err := imageOf(cmd, args[0])
 			if err != nil {
 				return err
+			}
+			if level == libraryLevel {
+				if encoded, err = unprivileged(cmd, args[0], img); err != nil {
+					return err
+				}
 			}
 			if err := linkable(img); err != nil {
 				return badInput("%w", err)
@@ -58,6 +67,7 @@ Needs root: domains get user IDs, namespaces and a policy in the kernel.`,
 		},
 	}
 	cmd.Flags().BoolVar(&untilDone, "until-done", false, "stop when every domain with 'once: true' has ended; exit 1 if one failed")
+	levelFlag(cmd, &level)
 	return cmd
 }
 
@@ -245,6 +255,7 @@ func startWardd(encoded []byte, img *image.Image, slot int, untilDone bool) (*wa
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	// A process group of its own: Ctrl-C on the terminal is ward's to handle.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	asUser(cmd, img.Name)
 	if err := cmd.Start(); err != nil {
 		ours.Close()
 		return nil, failed("%w", err)
