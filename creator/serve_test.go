@@ -117,7 +117,7 @@ func TestHangup(t *testing.T) {
 func TestProtocol(t *testing.T) {
 	needRoot(t)
 	for name, b := range map[string][]byte{
-		"unknown operation":    (&message{op: 9, seq: 1}).encode(),
+		"unknown operation":    (&message{op: 15, seq: 1}).encode(),
 		"answer as a request":  (&message{op: opStarted, seq: 1}).encode(),
 		"start without files":  (&message{op: opStart, seq: 1}).encode(),
 		"signal out of range":  (&message{op: opSignal, seq: 1, domain: 0, arg: 65}).encode(),
