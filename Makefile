@@ -11,7 +11,7 @@ SUDO     := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH")
 PROGRAMS := ward wardd ward-names
 FUZZTIME ?= 30s
 
-.PHONY: build demo test bench lint difftest mutate fuzz vm-test generate clean help
+.PHONY: build demo test bench lint redteam difftest mutate fuzz vm-test generate clean help
 
 build: ## bin/ward, bin/wardd and bin/ward-names
 	@mkdir -p bin
@@ -35,6 +35,12 @@ lint: ## formatting and vet
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted; run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
+
+redteam: ## the escape suite: attacks from inside a domain, each with its control; writes docs/redteam.md (root, or through sudo)
+	@mkdir -p build
+	go test -c -o build/redteam.test ./redteam
+	cd redteam && $(SUDO) ../build/redteam.test -test.v -update -test.run "^TestAttackTable$$" | grep -E '^(---|    --- |        --- (FAIL|SKIP)|ok|PASS|FAIL|panic)|not shown'
+	go test ./redteam
 
 # Go minimizes what it finds interesting for up to a minute, which looks like a hang: once is enough.
 difftest: ## the kernel, Go and Cedar on WARD_DIFF_MESSAGES (200000) random messages (root, or through sudo)

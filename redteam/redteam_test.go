@@ -1,7 +1,6 @@
 package redteam
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -221,10 +220,10 @@ func inherits(how string, set func(*scene, *exec.Cmd), args ...string) control {
 }
 
 // missing says that a file, and with it what it stands for, is not there.
-func missing(name, what string) func() string {
+func missing(name string) func() string {
 	return func() string {
 		if _, err := os.Stat(name); err != nil {
-			return fmt.Sprintf("%s: this kernel has no %s", what, name)
+			return "this machine has no " + name
 		}
 		return ""
 	}

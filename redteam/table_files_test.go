@@ -145,11 +145,11 @@ var others = []attack{
 	{name: "core_pattern", class: "CVE-2022-0492 and the like", tries: "opens /proc/sys/kernel/core_pattern for writing", stops: "/proc with processes only; user ID; Landlock", order: []string{"openwrite", "/proc/sys/kernel/core_pattern"}, host: true,
 		layers: []layer{{without: seccomp | files}, userRootLayer, {without: seccomp | files, nsroot: true}}, control: asRoot},
 	{name: "sysrq-trigger", class: "/proc writes", tries: "opens /proc/sysrq-trigger for writing", stops: "/proc with processes only; user ID; Landlock", order: []string{"openwrite", "/proc/sysrq-trigger"}, host: true,
-		layers: []layer{{without: seccomp | files}, userRootLayer}, control: control{root: true, needs: missing("/proc/sysrq-trigger", "the control")}},
+		layers: []layer{{without: seccomp | files}, userRootLayer}, control: control{root: true, needs: missing("/proc/sysrq-trigger")}},
 	{name: "/proc/sys/vm", class: "/proc writes", tries: "opens /proc/sys/vm/overcommit_memory for writing", stops: "/proc with processes only; user ID; Landlock", order: []string{"openwrite", "/proc/sys/vm/overcommit_memory"}, host: true,
 		layers: []layer{{without: seccomp | files}, userRootLayer}, control: asRoot},
 	{name: "/sys writes", class: "/sys writes", tries: "opens /sys/kernel/mm/transparent_hugepage/enabled for writing", stops: "no /sys; user ID", order: []string{"openwrite", "/sys/kernel/mm/transparent_hugepage/enabled"}, host: true,
-		layers: []layer{{without: seccomp | files}, userRootLayer}, control: control{root: true, needs: missing("/sys/kernel/mm/transparent_hugepage/enabled", "the control")}},
+		layers: []layer{{without: seccomp | files}, userRootLayer}, control: control{root: true, needs: missing("/sys/kernel/mm/transparent_hugepage/enabled")}},
 	{name: "core file", class: "CWE-528", tries: "dies so that a core file, or the program of core_pattern, gets its memory", stops: "limits: RLIMIT_CORE of 1", order: []string{"core", "{rw}"}, killed: true,
 		effect: func(s *scene) bool {
 			found, _ := filepath.Glob(filepath.Join(s.words["rw"], "core*"))
@@ -161,7 +161,7 @@ var others = []attack{
 	{name: "make a device, as root of a namespace", class: "devices", tries: "the same as root of its user namespace", stops: "seccomp; Landlock; the kernel: no CAP_MKNOD outside", order: []string{"mknod", "/tmp/hostile-node2", "1", "11"}, host: true,
 		layers: []layer{userRootLayer, {without: seccomp | landlock, nsroot: true}}, control: asRoot},
 	{name: "/dev/kmsg", class: "devices", tries: "reads the kernel's log", stops: "a /dev of five devices", order: []string{"openread", "/dev/kmsg"}, layers: []layer{{without: seccomp | landlock}}, control: asRoot},
-	{name: "/dev/mem", class: "devices", tries: "reads the machine's memory", stops: "a /dev of five devices", order: []string{"openread", "/dev/mem"}, layers: []layer{{without: seccomp | landlock}}, control: control{root: true, needs: missing("/dev/mem", "the control")}},
+	{name: "/dev/mem", class: "devices", tries: "reads the machine's memory", stops: "a /dev of five devices", order: []string{"openread", "/dev/mem"}, layers: []layer{{without: seccomp | landlock}}, control: control{root: true, needs: missing("/dev/mem")}},
 	{name: "/dev/tty", class: "devices", tries: "opens the creator's terminal", stops: "a /dev of five devices; a session of its own", order: []string{"openwrite", "/dev/tty"}, layers: []layer{{without: seccomp | landlock}, {without: all}},
 		control: inherits("a child in the session of a terminal", func(s *scene, c *exec.Cmd) {
 			master, slave := s.terminal()
@@ -170,7 +170,7 @@ var others = []attack{
 			c.SysProcAttr.Setctty, c.SysProcAttr.Ctty = true, 4
 		}, "openwrite", "/dev/tty")},
 	{name: "/dev/shm", class: "shared memory", tries: "leaves a file for another domain in /dev/shm", stops: "a /dev of five devices", order: []string{"leave", "/dev/shm"},
-		layers: []layer{{without: seccomp | landlock}}, control: control{without: all, needs: missing("/dev/shm", "the control")}},
+		layers: []layer{{without: seccomp | landlock}}, control: control{without: all, needs: missing("/dev/shm")}},
 }
 
 // coreFiles says why no core file would come about here.

@@ -12,7 +12,7 @@ import (
 )
 
 // rooms whose tests run in the guest: those that touch the kernel.
-var rooms = []string{"kernel", "kernel/confine", "thread", "creator", "monitor", "audit", "names", "gate", "gate/grpcgate", "kernel/probe", "cmd/wardd"}
+var rooms = []string{"kernel", "kernel/confine", "thread", "creator", "monitor", "audit", "names", "gate", "gate/grpcgate", "kernel/probe", "redteam", "cmd/wardd"}
 
 // roomSeconds bounds the tests of a room. Natively the slowest takes half a
 // minute; emulated, making the programs of a large system for the kernel takes
@@ -22,6 +22,7 @@ const roomSeconds = 900
 // programsOf are what the tests of a room would build with Go, which the guest
 // does not have. They find them in the directory that WARD_TEST_PROGRAMS names.
 var programsOf = map[string][]string{
+	"redteam":   {"./redteam/testdata/hostile"},
 	"cmd/wardd": {"./cmd/wardd", "./cmd/ward-names", "./cmd/wardd/testdata/probe", "./cmd/wardd/testdata/hostile"},
 }
 
