@@ -44,7 +44,7 @@ func (t *translator) renewed(e *event.Event, files []*os.File) (*translator, err
 		return nil, fmt.Errorf("a new image with other numbers than the one before")
 	}
 	n := newTranslator(img)
-	n.gates = t.gates // one history: gates go on
+	n.gates, n.children = t.gates, t.children // one history: gates go on
 	n.before, n.since, n.until = t, e.Time, e.Time+swapTime
 	for i, old := 1, t; old != nil; i, old = i+1, old.before {
 		if i >= maxImages {
@@ -68,7 +68,7 @@ func (t *translator) ambiguous(k *abi.Record, params []filter.Param, atoms filte
 	if t.before == nil || k.Time > t.until || int(k.Route) >= len(t.before.img.Routes) {
 		return false
 	}
-	was := t.before.paramsOf(k, filter.Atoms{User: atoms.User, Groups: atoms.Groups})
+	was := t.before.paramsOf(k, atoms)
 	return !slices.EqualFunc(was, params, func(a, b filter.Param) bool {
 		return a.Name == b.Name && a.Count == b.Count && a.Text == b.Text && a.Type == b.Type
 	})

@@ -30,6 +30,8 @@ type translator struct {
 	gates  map[uint32][]guest // gates of users, by number, in order of time
 	params map[string]*looks
 
+	children children // children.go
+
 	before *translator // by the image before this one
 	since  uint64      // when this one came into force
 	until  uint64      // when no filter of the one before was running any more
@@ -41,10 +43,14 @@ type guest struct {
 	label string
 	uid   uint32
 	atoms filter.Atoms
+
+	lent     []uint32 // of a gate by a delegation: the chain of its policies (children.go)
+	borrower abi.DomainID
+	name     string // in whose name
 }
 
 func newTranslator(img *image.Image) *translator {
-	t := &translator{img: img, gates: map[uint32][]guest{}, params: map[string]*looks{}}
+	t := &translator{img: img, gates: map[uint32][]guest{}, params: map[string]*looks{}, children: children{}}
 	t.setClock()
 	return t
 }
@@ -58,7 +64,7 @@ func (t *translator) domain(id abi.DomainID) string {
 	if int(id) < len(t.img.Domains) {
 		return t.img.Domains[id].Name
 	}
-	return ""
+	return t.children.name(id)
 }
 
 func (t *translator) policy(i uint32) string {
@@ -130,6 +136,13 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 	case event.Known:
 		t.gate(&r, e)
 		return Record{}, false
+	case event.Child:
+		t.tell(e)
+		return Record{}, false
+	case event.Spawned:
+		t.spawned(&r, e)
+	case event.Lent, event.LentEnded:
+		t.lentBy(&r, e)
 	case event.Notice:
 		r.Event, r.Detail = EventNotice, e.Text
 	case event.Quota:
@@ -177,6 +190,7 @@ func (t *translator) gate(r *Record, e *event.Event) {
 		r.Interface = e.Text
 	}
 	if e.From != abi.NoDomain {
+		t.borrowed(r, e)
 		return
 	}
 	r.From, r.UID = userLabel(e.UID, e.Text), &e.UID
@@ -247,6 +261,12 @@ func (t *translator) record(k *abi.Record) Record {
 		} else {
 			r.To = label
 		}
+	}
+	if c, ok := t.chainOf(k); ok {
+		atoms.Chain = c
+	}
+	if g := t.guest(k.Gate, k.Time); g != nil && g.lent != nil {
+		r.Detail = g.name
 	}
 	if int(k.Route) >= len(t.img.Routes) {
 		return r

@@ -31,6 +31,7 @@ type Domain struct {
 	pending  map[uint32]chan answer
 	services map[string]*Service
 	clients  map[uint32]*Client // by block
+	kin      *kindred           // processes.go
 	asked    map[uint32][]byte  // what is pending
 	names    *Client
 	err      error
@@ -81,7 +82,7 @@ func NewDomain(fd int) (*Domain, error) {
 		return nil, fmt.Errorf("control channel: message %d with %d descriptors instead of a greeting", hello.Op, len(hello.fds))
 	}
 	d := &Domain{name: hello.Name, system: hello.System, page: -1, fd: fd,
-		pending: map[uint32]chan answer{}, services: map[string]*Service{}, clients: map[uint32]*Client{}}
+		pending: map[uint32]chan answer{}, services: map[string]*Service{}, clients: map[uint32]*Client{}, kin: newKindred()}
 	if len(hello.fds) > 0 { // without a page there are no filters: only tests do that
 		d.page = hello.fds[0]
 	}
@@ -150,6 +151,10 @@ func (d *Domain) listen() {
 			continue
 		}
 		if d.isRenewal(&a) {
+			continue
+		}
+		if d.about(&a.Control) {
+			a.close()
 			continue
 		}
 		if a.Op == abi.OpRevoked {

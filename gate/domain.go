@@ -48,6 +48,9 @@ func (d *Domain) Open(ctx context.Context, iface string, opts ...OpenOption) (*C
 		e.Message = "open " + iface + ": " + e.Message
 		return nil, &e
 	}
+	if len(servers) > 1 {
+		servers = []string{""} // the monitor knows which of them the policy lets this domain use
+	}
 	for _, s := range servers {
 		var c *Client
 		if c, err = d.open(ctx, iface, s); err == nil {
@@ -68,7 +71,12 @@ func (d *Domain) open(ctx context.Context, iface, server string) (*Client, error
 	if server != "" {
 		what += " at " + server
 	}
-	a, err := d.ask(ctx, abi.Control{Op: abi.OpOpen, Interface: iface, Name: server})
+	return d.openBy(ctx, what, abi.Control{Op: abi.OpOpen, Interface: iface, Name: server})
+}
+
+// openBy asks the monitor for a gate.
+func (d *Domain) openBy(ctx context.Context, what string, request abi.Control) (*Client, error) {
+	a, err := d.ask(ctx, request)
 	if err != nil {
 		e := *AsError(err)
 		e.Message = what + ": " + e.Message
