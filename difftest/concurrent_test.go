@@ -461,11 +461,13 @@ func (e *explanation) chain(l *lane, w uint32, by map[uint64][]*sent) error {
 }
 
 // makers finds out who made each version of a word, by the effects of the
-// permits that the image has.
+// permits that the image has; the others met it, and left it.
 func (e *explanation) makers(w uint32, versions []version) error {
 	for n := 1; n < len(versions); n++ {
 		was, is := versions[n-1].word, versions[n].word
-		i := slices.IndexFunc(versions[n].makers, func(s *sent) bool { return e.makes(s, was, is) })
+		i := slices.IndexFunc(versions[n].makers, func(s *sent) bool {
+			return e.leads(s, was, is) && !slices.ContainsFunc(versions[n].makers, func(o *sent) bool { return o != s && !e.leads(o, is, is) })
+		})
 		if i < 0 {
 			return fmt.Errorf("word %d, change from %x to %x: none of the messages that were admitted then makes it", w, was, is)
 		}
@@ -474,8 +476,9 @@ func (e *explanation) makers(w uint32, versions []version) error {
 	return nil
 }
 
-// makes reports whether the effects of a message lead from one word to another.
-func (e *explanation) makes(s *sent, was, is uint64) bool {
+// leads reports whether the effects of a message lead from one word to another,
+// or to the same, by the permit that the filter named.
+func (e *explanation) leads(s *sent, was, is uint64) bool {
 	d := &s.l.route().Methods[s.packet.method].Request
 	if s.packet.dir == abi.Reply {
 		d = &s.l.route().Methods[s.packet.method].Reply
@@ -484,8 +487,11 @@ func (e *explanation) makes(s *sent, was, is uint64) bool {
 	ok := false
 	e.readings(s, map[uint32]uint64{w: was}, func(m *eval.Memory) bool {
 		o := eval.Judge(d, eval.Message(s.msg), s.l.client(), m)
-		next, _, reason := o.Move(m.Image, was)
-		ok = o.Verdict.Allow && o.Enters() && reason == abi.ReasonPermit && next == is
+		next, reason := was, abi.ReasonPermit
+		if o.Enters() && o.Word(m.Image) == w {
+			next, _, reason = o.Move(m.Image, was)
+		}
+		ok = o.Verdict == image.Verdict{Allow: true, Policy: s.record.Detail} && reason == abi.ReasonPermit && next == is
 		return ok
 	})
 	return ok
