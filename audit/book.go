@@ -108,11 +108,11 @@ func words(b []byte) (v []uint64) {
 }
 
 func pack(size int, v ...uint64) []byte {
-	b := make([]byte, 0, size)
+	b := make([]byte, 0, size) // the rest is 0
 	for _, x := range v {
 		b = binary.LittleEndian.AppendUint64(b, x)
 	}
-	return sealed(b)
+	return sealed(b)[:size]
 }
 
 func (b *book) load(length uint64) error {
@@ -158,7 +158,15 @@ func (b *book) load(length uint64) error {
 			if raw == nil {
 				continue
 			}
-			if n := unpack(words(raw)); n.batch <= b.head.batch && (best == nil || n.batch > best.batch) {
+			n := unpack(words(raw))
+			if n.batch > b.head.batch {
+				// Of a batch that was not written: the next one has its number.
+				if _, err := b.file.WriteAt(make([]byte, noteSize), int64(at)); err != nil {
+					return err
+				}
+				continue
+			}
+			if best == nil || n.batch > best.batch {
 				best, half = &n, 1-h
 			}
 		}

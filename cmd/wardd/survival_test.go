@@ -222,3 +222,21 @@ func TestNamesKilled(t *testing.T) {
 	r.sameDomains(before, "names")
 	r.ends()
 }
+
+// TestAuditKilled: no record is lost, and none is written twice, though the
+// audit writer is killed again and again while records come.
+func TestAuditKilled(t *testing.T) {
+	r := up(t, pair)
+	r.report(holder.Ready)
+	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
+	before := r.domains()
+	for range 10 {
+		writer := r.processes()["audit"]
+		at := time.Now()
+		r.kills(writer)
+		r.comesBack("audit", writer)
+		r.await(at, "an allowed call", isCall(audit.Allow, "hello"))
+	}
+	r.sameDomains(before)
+	r.ends()
+}
