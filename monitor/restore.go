@@ -60,6 +60,13 @@ func (m *Monitor) restore(kept []Kept) error {
 	for i := range kept {
 		link.CloseAll(kept[i].Files)
 	}
+	// What was not kept, gates of children and of delegations, must not be left to be
+	// judged by what is loaded next.
+	if f, ok := m.Fabric.(interface{ Restored() error }); ok {
+		if err := f.Restored(); err != nil {
+			return err
+		}
+	}
 	m.restored = true
 	return nil
 }

@@ -1,0 +1,81 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// gateIncarnation is where a row of the map gates has the incarnation (gateBytes).
+const gateIncarnation = 32
+
+// Restored ends the restoring: what the other process made and this one did not
+// restore is taken away in the kernel, too. Its gates would else be judged by
+// whatever is put next into the slots that their rows name, and write their
+// verdicts into blocks that are handed out again. Nothing passes by them from
+// here on, and nobody revokes them any more.
+//
+// The caller makes nothing new before. An error says that a gate may be left
+// over which nobody knows: the fabric must not be used then.
+func (f *Fabric) Restored() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var errs []error
+	some := false
+	for i := range f.cfg.Gates {
+		if f.rows.taken(i) {
+			continue
+		}
+		row, err := f.gates.LookupBytes(i)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("row of gate %d: %w", i, err))
+			continue
+		}
+		if len(row) != gateRow || binary.LittleEndian.Uint32(row[gateIncarnation:]) == 0 {
+			continue
+		}
+		some = true
+		// As of a gate that is closed: the blocks stay, for filters that run now.
+		binary.LittleEndian.PutUint32(row, noProgram)
+		binary.LittleEndian.PutUint32(row[4:], noProgram)
+		binary.LittleEndian.PutUint32(row[gateIncarnation:], 0)
+		if err := f.gates.Put(i, row); err != nil {
+			errs = append(errs, fmt.Errorf("row of gate %d: %w", i, err))
+		}
+	}
+	for i := range f.cfg.Programs {
+		if f.slots.taken(i) {
+			continue
+		}
+		switch err := f.programs.Delete(i); {
+		case err == nil:
+			some = true
+		case !errors.Is(err, ebpf.ErrKeyNotExist):
+			errs = append(errs, fmt.Errorf("slot %d of the program array: %w", i, err))
+		}
+	}
+	if some {
+		errs = append(errs, graceperiod())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("fabric: what was not taken over stays in the kernel: %w", err)
+	}
+	return nil
+}
+
+// taken reports whether a number was handed out and not given back.
+func (p *pool) taken(n uint32) bool {
+	if n >= p.next {
+		return false
+	}
+	for _, free := range [][]uint32{p.free, p.dirty} {
+		for _, m := range free {
+			if m == n {
+				return false
+			}
+		}
+	}
+	return true
+}
