@@ -119,7 +119,7 @@ func (l *link) broken(err error) *Error {
 	case errors.As(err, &e):
 		return e
 	case l.isRevoked():
-		return revocation(l.Interface, nil)
+		return l.reason()
 	case err == io.EOF:
 		return &Error{Code: Unavailable, Message: "the other end of the gate for " + l.Interface + " is closed"}
 	}
@@ -202,7 +202,7 @@ func (c *Client) transmit(ctx context.Context, h *abi.Header, packet []byte) err
 	}
 	e := denied(c.link.method(h.Method), r, detail, c.link.Policies)
 	if r == abi.ReasonClosed {
-		e = revocation(c.link.Interface, nil)
+		e = c.link.reason()
 		c.mu.Lock()
 		c.fail(e)
 		if c.err.Reason == abi.ReasonClosed {

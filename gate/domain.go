@@ -94,11 +94,11 @@ func (d *Domain) openBy(ctx context.Context, what string, request abi.Control) (
 	if err != nil {
 		return nil, err
 	}
-	c, err := NewClient(e)
+	client, err := NewClient(e)
 	if err == nil {
-		d.remember(c)
+		d.remember(client)
 	}
-	return c, err
+	return client, err
 }
 
 // Lookup returns the names of the domains that serve an interface now. If there

@@ -40,6 +40,8 @@ type link struct {
 	sends    abi.Direction     // that of this end's messages
 	pending  pendingTable      // of a client's end with a Check
 	released sync.Once
+	told     chan struct{} // closed when the monitor has said why the gate was revoked: in why; nil: it says nothing here
+	why      *Error
 }
 
 // verdicts is a block of a verdict page.

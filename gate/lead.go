@@ -218,7 +218,7 @@ func (c *Client) dispatch(buf *buffer, n int, own *waiter) (kept bool) {
 		return false
 	}
 	if c.link.revoked() {
-		c.fail(revocation(c.link.Interface, nil))
+		c.fail(c.link.reason())
 		return false
 	}
 	s := &c.slots[m.Slot]

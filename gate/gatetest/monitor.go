@@ -2,6 +2,7 @@ package gatetest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -128,6 +129,12 @@ func (m *Monitor) open(name string, fd int, c *abi.Control) {
 	if err != nil {
 		m.t.Errorf("monitor: %v", err)
 		return
+	}
+	if c.Name == "" && c.Interface != gate.NamesInterface { // any that serves, as the policy lets all
+		for _, n := range slices.Sorted(maps.Keys(m.serving[c.Interface])) {
+			c.Name = n
+			break
+		}
 	}
 	g := abi.Control{Op: abi.OpGate, Interface: c.Interface, Methods: Methods, Metadata: Metadata}
 	client := g
