@@ -20,14 +20,36 @@ const iface = "bench.up.v1.Greeter"
 // Domain returns, unless this process is a domain of the measured system: then
 // it is the domain, and exits. A program that calls Run calls it first.
 func Domain() {
-	if len(os.Args) != 3 || os.Args[1] != argument {
+	if len(os.Args) < 3 || os.Args[1] != argument {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	run := call
-	if os.Args[2] == "server" {
+	switch what := os.Args[2]; what {
+	case "server":
 		run = serve
+	case "idle":
+		run = func(ctx context.Context) error { <-ctx.Done(); return nil }
+	case "spin":
+		spin()
+	case "eat":
+		eat()
+	case "open":
+		openAll()
+	case "bomb":
+		run = func(ctx context.Context) error { children(ctx, os.Args[3], atOnce[os.Args[3]]); return nil }
+	case "noisy", "bystander":
+		s, err := parseSchedule(os.Args[3:])
+		run = func(ctx context.Context) error {
+			switch {
+			case err != nil:
+				return err
+			case what == "noisy":
+				return noisy(ctx, s)
+			}
+			return bystander(ctx, s)
+		}
 	}
 	if err := run(ctx); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "upbench:", err)

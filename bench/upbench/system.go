@@ -30,17 +30,16 @@ message GreetResponse {
 }
 `
 
-const policyText = `@id("every domain may greet the server")
+const policyText = `@id("every domain may greet every server")
 permit (
   principal is Domain,
   action == bench::up::v1::Action::"Greeter.Greet",
-  resource == Domain::"server"
+  resource is Domain
 ) when { context.text == "good morning" };
 `
 
-// makeSystem compiles a system of n domains, the name server counted, which
-// all run program, in dir.
-func makeSystem(dir, name, program string, n int) (*image.Image, error) {
+// makeSystem compiles a system whose domains all run program, in dir.
+func makeSystem(dir, name, program string, o *Options) (*image.Image, error) {
 	f, err := elf.Open(program)
 	if err != nil {
 		return nil, fmt.Errorf("the program of the domains: %w", err)
@@ -51,13 +50,14 @@ func makeSystem(dir, name, program string, n int) (*image.Image, error) {
 			return nil, fmt.Errorf("%s needs a dynamic linker, which domains do not have; build it with CGO_ENABLED=0", program)
 		}
 	}
-	var yaml strings.Builder
-	fmt.Fprintf(&yaml, "ward: 1\nname: %s\ninterfaces: [greeter.proto]\npolicy: [policy.cedar]\naudit: all\ndomains:\n", name)
-	fmt.Fprintf(&yaml, "  server: { program: %q, args: [%s, server], exports: [{interface: %s}] }\n", program, argument, iface)
-	for i := range n - 2 {
-		fmt.Fprintf(&yaml, "  client-%d: { program: %q, args: [%s, client] }\n", i+1, program, argument)
+	recorded, domains := "audit: all\n", ""
+	if o.system != nil {
+		recorded, domains = "", o.system(program)
+	} else {
+		domains = clientsOf(program, o)
 	}
-	for file, text := range map[string]string{"system.yaml": yaml.String(), "greeter.proto": protoText, "policy.cedar": policyText} {
+	yaml := fmt.Sprintf("ward: 1\nname: %s\ninterfaces: [greeter.proto]\npolicy: [policy.cedar]\n%sdomains:\n%s", name, recorded, domains)
+	for file, text := range map[string]string{"system.yaml": yaml, "greeter.proto": protoText, "policy.cedar": policyText} {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
 			return nil, err
 		}
@@ -67,4 +67,18 @@ func makeSystem(dir, name, program string, n int) (*image.Image, error) {
 		return nil, fmt.Errorf("the system does not compile: %v", findings)
 	}
 	return r.Image, nil
+}
+
+// clientsOf describes a server and o.Domains-2 clients.
+func clientsOf(program string, o *Options) string {
+	client := "client"
+	if o.idle {
+		client = "idle"
+	}
+	var y strings.Builder
+	fmt.Fprintf(&y, "  server: { program: %q, args: [%s, server], exports: [{interface: %s}], quota: {gates: %d} }\n", program, argument, iface, o.Domains+64)
+	for i := range o.Domains - 2 {
+		fmt.Fprintf(&y, "  client-%d: { program: %q, args: [%s, %s] }\n", i+1, program, argument, client)
+	}
+	return y.String()
 }

@@ -24,6 +24,11 @@ type Options struct {
 	Wardd    string
 	Names    string // the name server's program
 	Progress func(text string)
+
+	idle   bool                                      // the clients call nobody
+	system func(program string) string               // the domains, instead; nil: a server and clients
+	during func(ctx context.Context, w *wardd) error // instead of waiting for the calls
+	limit  time.Duration                             // 0: limit
 }
 
 // Bounds of Options.Domains.
@@ -48,6 +53,8 @@ type Result struct {
 	RSS       int       `json:"rss_kib"` // of wardd's processes together, after the calls
 	PSS       int       `json:"pss_kib"`
 	Processes []Process `json:"processes"`
+
+	steps []int64 // from one start to the next
 }
 
 // Run starts the system, measures it and stops it. It needs root. ctx ends it
@@ -56,7 +63,10 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 	if o.Domains < MinDomains || o.Domains > MaxDomains {
 		return result, fmt.Errorf("upbench: %d domains; it can be %d to %d", o.Domains, MinDomains, MaxDomains)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("upbench: not all had started and called within %v", limit))
+	if o.limit == 0 {
+		o.limit = limit
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.limit, fmt.Errorf("upbench: not all had started and called within %v", o.limit))
 	defer cancel()
 	self, err := os.Executable()
 	if err != nil {
@@ -69,7 +79,7 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 	defer os.RemoveAll(dir)
 	o.Progress("compiling")
 	name := "upbench-" + strconv.Itoa(os.Getpid())
-	img, err := makeSystem(dir, name, self, o.Domains)
+	img, err := makeSystem(dir, name, self, &o)
 	if err != nil {
 		return result, err
 	}
@@ -92,8 +102,16 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		return result, context.Cause(ctx)
 	}
 	result.Started = time.Since(w.begin).Nanoseconds()
-	o.Progress("waiting for their calls")
-	if result.Calls, result.Answered, err = w.answers(ctx, o.Domains-2); err != nil {
+	if o.during != nil {
+		return result, o.during(ctx, w)
+	}
+	if o.idle {
+		result.steps, err = w.starts(ctx, o.Domains)
+	} else {
+		o.Progress("waiting for their calls")
+		result.Calls, result.Answered, err = w.answers(ctx, o.Domains-2)
+	}
+	if err != nil {
 		return result, err
 	}
 	if result.Processes, err = measure(w.cmd.Process.Pid); err != nil {

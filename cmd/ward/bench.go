@@ -23,7 +23,7 @@ this machine; compare the ratios, not the times of two runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchCall(), newBenchFilter(), newBenchSpawn(), newBenchUp(), newBenchReload(), newBenchNginx(), newBenchCompile())
+	cmd.AddCommand(newBenchCall(), newBenchFilter(), newBenchSpawn(), newBenchNeighbour(), newBenchUp(), newBenchReload(), newBenchNginx(), newBenchCompile())
 	return cmd
 }
 
@@ -85,7 +85,7 @@ func newBenchFilter() *cobra.Command {
 }
 
 func newBenchSpawn() *cobra.Command {
-	var n int
+	var n, domains int
 	cmd := &cobra.Command{
 		Use:   "spawn",
 		Short: "From a request to the end of a program: plain exec, a domain of Ward, bwrap",
@@ -96,6 +96,9 @@ func newBenchSpawn() *cobra.Command {
 			}
 			if n < 1 {
 				return badInput("--count %d: must be 1 at least", n)
+			}
+			if domains > 0 {
+				return benchScale(cmd, domains)
 			}
 			show := progressOn(cmd)
 			rows, err := spawnbench.Run(cmd.Context(), n, func(done int) { show("%d of %d", done, n) })
@@ -108,6 +111,7 @@ func newBenchSpawn() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVarP(&n, "count", "n", 200, "starts of each peer")
+	cmd.Flags().IntVar(&domains, "domains", 0, "instead, what one more domain costs in a system of so many: time of the last ones against that of the tenth, memory of wardd")
 	return cmd
 }
 

@@ -45,22 +45,11 @@ that has it, PSS shares it out.`,
 	return cmd
 }
 
-func benchUp(cmd *cobra.Command, domains int) (result upbench.Result, err error) {
-	o := upbench.Options{Domains: domains}
-	if o.Wardd, err = beside("wardd"); err != nil {
-		return result, err
-	}
-	if o.Names, err = beside("ward-names"); err != nil {
-		return result, err
-	}
-	slot, err := takeSlot()
+func benchUp(cmd *cobra.Command, domains int) (upbench.Result, error) {
+	o, release, err := upOptions(cmd, domains)
 	if err != nil {
-		return result, err
+		return upbench.Result{}, err
 	}
-	defer slot.release()
-	o.Slot = slot.number
-	show := progressOn(cmd)
-	defer show("")
-	o.Progress = func(text string) { show("%s", text) }
+	defer release()
 	return upbench.Run(cmd.Context(), o)
 }
