@@ -84,6 +84,20 @@ var gatePrctl = []uint32{unix.PR_SET_NAME, unix.PR_GET_NAME, unix.PR_SET_VMA, un
 	unix.PR_SET_NO_NEW_PRIVS, unix.PR_GET_NO_NEW_PRIVS, unix.PR_SET_PDEATHSIG, unix.PR_GET_PDEATHSIG, unix.PR_CAPBSET_READ,
 	unix.PR_SET_TIMERSLACK, unix.PR_GET_TIMERSLACK}
 
+// advices are all of madvise but MADV_MERGEABLE, by which a program finds out
+// whether another has the same page (the kernel merges them), and what tests
+// of memory errors use.
+var advices = []uint32{unix.MADV_NORMAL, unix.MADV_RANDOM, unix.MADV_SEQUENTIAL, unix.MADV_WILLNEED, unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_REMOVE,
+	unix.MADV_DONTFORK, unix.MADV_DOFORK, unix.MADV_UNMERGEABLE, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE, unix.MADV_DONTDUMP, unix.MADV_DODUMP,
+	unix.MADV_WIPEONFORK, unix.MADV_KEEPONFORK, unix.MADV_COLD, unix.MADV_PAGEOUT, unix.MADV_POPULATE_READ, unix.MADV_POPULATE_WRITE,
+	unix.MADV_DONTNEED_LOCKED, unix.MADV_COLLAPSE, madvGuardInstall, madvGuardRemove}
+
+// Linux 6.13, asm-generic/mman-common.h
+const (
+	madvGuardInstall = 102
+	madvGuardRemove  = 103
+)
+
 var fcntls = []uint32{unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL,
 	unix.F_GETLK, unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW, unix.F_GET_SEALS, unix.F_ADD_SEALS, unix.F_GETPIPE_SZ}
 
@@ -96,10 +110,10 @@ var gateCalls = func() []Call {
 		unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_SHUTDOWN, unix.SYS_GETSOCKOPT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME,
 		// Files: what is reachable is decided by the root and Landlock.
 		unix.SYS_FSTAT, fstatat, unix.SYS_STATX, unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2, unix.SYS_READLINKAT, unix.SYS_GETDENTS64, unix.SYS_GETCWD, unix.SYS_CHDIR, unix.SYS_FCHDIR,
-		unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_UTIMENSAT, unix.SYS_UMASK,
+		unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_UTIMENSAT, unix.SYS_UMASK,
 		unix.SYS_TRUNCATE, unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_FLOCK, unix.SYS_STATFS, unix.SYS_FSTATFS, unix.SYS_COPY_FILE_RANGE, unix.SYS_SENDFILE, unix.SYS_FADVISE64,
 		// Memory.
-		unix.SYS_MMAP, unix.SYS_MUNMAP, unix.SYS_MPROTECT, unix.SYS_MREMAP, unix.SYS_MADVISE, unix.SYS_BRK, unix.SYS_MSYNC,
+		unix.SYS_MUNMAP, unix.SYS_MPROTECT, unix.SYS_MREMAP, unix.SYS_BRK, unix.SYS_MSYNC,
 		// Threads, signals (its own PID namespace is all it can name), time.
 		unix.SYS_FUTEX, unix.SYS_SET_ROBUST_LIST, unix.SYS_GET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_SET_TID_ADDRESS, unix.SYS_SCHED_YIELD, unix.SYS_RESTART_SYSCALL,
 		unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_RT_SIGPENDING, unix.SYS_RT_SIGTIMEDWAIT, unix.SYS_RT_SIGSUSPEND, unix.SYS_SIGALTSTACK, unix.SYS_SIGNALFD4,
@@ -121,8 +135,13 @@ var gateCalls = func() []Call {
 		Call{Nr: unix.SYS_FCHMOD, When: noSetID(1)},
 		Call{Nr: unix.SYS_FCHMODAT, When: noSetID(2)},
 		Call{Nr: unix.SYS_OPENAT, When: createNoSetID(2, 3)},
+		// No huge pages of the host's pool, which are not charged to a domain's memory.
+		Call{Nr: unix.SYS_MMAP, When: []Match{{{Index: 3, Mask: unix.MAP_HUGETLB, Value: 0}}}},
+		Call{Nr: unix.SYS_MADVISE, When: oneOf(2, advices...)},
 		// Threads, not processes; no namespaces.
 		Call{Nr: unix.SYS_CLONE, When: []Match{{{Index: 0, Mask: cloneThread | cloneForbidden2, Value: cloneThread}}}},
+		// No whiteouts, which are devices, and which Landlock does not judge (seen on 6.18).
+		Call{Nr: unix.SYS_RENAMEAT2, When: []Match{{{Index: 4, Mask: unix.RENAME_WHITEOUT, Value: 0}}}},
 		// No address: only over what is connected already.
 		Call{Nr: unix.SYS_SENDTO, When: []Match{{{Index: 4, Value: 0, Wide: true}}}},
 		// Time-outs only: buffers stay as they were made.
@@ -161,6 +180,6 @@ var hostCalls = append(anyArgs(
 ),
 	Call{Nr: unix.SYS_SCHED_SETAFFINITY, When: oneOf(0, 0)},
 	// Memory that can never be executed as a file (Linux 6.3): what is executed
-	// is on a mount that says so.
-	Call{Nr: unix.SYS_MEMFD_CREATE, When: []Match{{{Index: 1, Mask: unix.MFD_NOEXEC_SEAL, Value: unix.MFD_NOEXEC_SEAL}}}},
+	// is on a mount that says so. Not of huge pages.
+	Call{Nr: unix.SYS_MEMFD_CREATE, When: []Match{{{Index: 1, Mask: unix.MFD_NOEXEC_SEAL | unix.MFD_HUGETLB, Value: unix.MFD_NOEXEC_SEAL}}}},
 )

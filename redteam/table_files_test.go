@@ -128,6 +128,7 @@ var others = []attack{
 	{name: "remove", class: "files", tries: "removes such a file", stops: "read-only mount; Landlock", order: []string{"unlink", "{ro}/file"}, layers: []layer{{without: landlock}}, control: noFiles},
 	{name: "hard link", class: "CWE-62", tries: "links such a file to where it may write", stops: "mounts of their own; Landlock: REFER", order: []string{"link", "{ro}/file", "{rw}/linked"}, layers: []layer{{without: landlock}}, control: noFiles},
 	{name: "move away", class: "Landlock REFER", tries: "moves such a file to where it may write", stops: "mounts of their own; Landlock: REFER", order: []string{"rename", "{ro}/file", "{rw}/moved"}, layers: []layer{{without: landlock}}, control: noFiles},
+	{name: "RENAME_WHITEOUT", class: "devices", tries: "renames a file so that a device is left in its place", stops: "seccomp: flags of renameat2", order: []string{"whiteout", "{rw}/file"}, control: noSeccomp},
 	{name: "inode flags", class: "ioctl", tries: "sets flags of its file (FS_IOC_SETFLAGS)", stops: "seccomp: list of ioctl commands", order: []string{"setflags", "{rw}/file"}, control: noSeccomp},
 	{name: "device ioctl", class: "ioctl", tries: "a driver's own command, on a device that it has", stops: "seccomp: list of ioctl commands; Landlock: IOCTL_DEV", order: []string{"deviceioctl"},
 		layers: []layer{{without: seccomp}, {without: landlock}}, control: control{without: seccomp | landlock}},

@@ -99,6 +99,7 @@ var exhaustion = []attack{
 	exhaust("locked memory", "locks 32 pages with the host's programs in view", "limits: RLIMIT_MEMLOCK", nil, control{without: limits | seccomp, needs: littleLocked}, "lockedpages", "32").inHost(),
 	exhaust("message queues", "makes 5 POSIX message queues", "seccomp; Landlock; limits: RLIMIT_MSGQUEUE", nil, control{without: seccomp | landlock | limits}, "queues", "5").withLayer(layer{without: seccomp | landlock}),
 	exhaust("shared memory", "makes 5 System V segments", "seccomp", nil, noSeccomp, "shms", "5"),
+	exhaust("huge pages", "takes a huge page of the host's pool, which is not charged to its memory (the control: of an empty pool)", "seccomp: flags of mmap", nil, control{without: seccomp, needs: missing("/proc/sys/vm/nr_hugepages")}, "hugepage"),
 	exhaust("keys", "keeps 5 keys in the kernel", "seccomp", nil, noSeccomp, "keys", "5"),
 }
 

@@ -129,6 +129,11 @@ func init() {
 			return os.Mkdir(filepath.Join(dir, strconv.Itoa(n)), 0o700)
 		}
 	})
+	order("hugepage", func([]string) (string, error) {
+		// ENOMEM: it came as far as the pool, and that is empty.
+		_, err := unix.Mmap(-1, 0, 2<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_HUGETLB)
+		return beyond(err, unix.ENOMEM)
+	})
 	order("filesize", func(a []string) (string, error) {
 		f, err := os.CreateTemp(a[0], "hostile")
 		if err != nil {

@@ -59,6 +59,13 @@ func init() {
 	})
 	order("link", func(a []string) (string, error) { return "", os.Link(a[0], a[1]) })
 	order("rename", func(a []string) (string, error) { return "", os.Rename(a[0], a[1]) })
+	order("whiteout", func(a []string) (string, error) {
+		// What is left behind is a device.
+		if err := unix.Renameat2(unix.AT_FDCWD, a[0], unix.AT_FDCWD, a[0]+".moved", unix.RENAME_WHITEOUT); err != nil {
+			return "", err
+		}
+		return "", os.Remove(a[0])
+	})
 	order("unlink", func(a []string) (string, error) { return "", os.Remove(a[0]) })
 	order("symlink", throughSymlink)
 	order("reopen", reopen)

@@ -207,6 +207,13 @@ func filterOf(answer uint32, flags uintptr) (string, error) {
 }
 
 func init() {
+	order("mergeable", func([]string) (string, error) {
+		b, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+		if err != nil {
+			return "", err
+		}
+		return "", unix.Madvise(b, unix.MADV_MERGEABLE)
+	})
 	order("prctlmm", func([]string) (string, error) {
 		// PR_SET_MM_BRK to 0: refused as an address once the rights are judged.
 		_, err := call(unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_BRK, 0, 0, 0)

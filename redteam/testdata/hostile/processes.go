@@ -60,6 +60,14 @@ func init() {
 		}
 		return "", unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0)
 	})
+	order("peerpidfd", func([]string) (string, error) {
+		// The process at the other end of its socket, which it cannot name otherwise.
+		fd, err := unix.GetsockoptInt(3, unix.SOL_SOCKET, 77) // SO_PEERPIDFD
+		if err != nil {
+			return "", fmt.Errorf("getsockopt: %w", err)
+		}
+		return "", unix.PidfdSendSignal(fd, 0, nil, 0)
+	})
 	order("madvise", func(a []string) (string, error) {
 		fd, err := unix.PidfdOpen(number(a[0]), 0)
 		if err != nil {
