@@ -11,7 +11,7 @@ SUDO     := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH")
 PROGRAMS := ward wardd ward-names
 FUZZTIME ?= 30s
 
-.PHONY: build demo test bench lint redteam difftest mutate fuzz vm-test generate clean help
+.PHONY: build demo test bench lint redteam difftest mutate kills fuzz vm-test generate clean help
 
 build: ## bin/ward, bin/wardd and bin/ward-names
 	@mkdir -p bin
@@ -50,6 +50,11 @@ difftest: ## the kernel, Go and Cedar on WARD_DIFF_MESSAGES (200000) random mess
 
 mutate: ## break the compiler and the filter in many ways: the tests must catch each (root, or through sudo; some minutes)
 	$(SUDO) go run ./internal/mutate
+
+kills: ## kill processes of a running system under load, WARD_KILLS (500) times (root, or through sudo)
+	@mkdir -p build
+	go test -c -o build/wardd.test ./cmd/wardd
+	cd cmd/wardd && $(SUDO) WARD_KILLS=$${WARD_KILLS:-500} ../../build/wardd.test -test.v -test.timeout 0 -test.run '^TestKills$$'
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	for package in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \

@@ -20,6 +20,7 @@ import (
 const (
 	restartDelay = 100 * time.Millisecond // before the first restart in a row; doubled each time
 	namesDelay   = time.Millisecond       // … of the name server, which all others need
+	namesSteady  = 200 * time.Millisecond // … after which its end is the first one in a row again
 	restartMax   = 30 * time.Second       // … up to this
 	restartLimit = 20                     // restarts in a row; then the domain stays ended
 	steadyTime   = time.Minute            // after which an end is the first one in a row again
@@ -160,7 +161,7 @@ func (m *Monitor) left(d *domain) (again bool) {
 		d.setReady()
 		return false
 	}
-	if time.Since(d.began) >= steadyTime {
+	if time.Since(d.began) >= steadyTime || d.def.Names && time.Since(d.began) >= namesSteady {
 		d.row = 0
 	}
 	if d.row >= restartLimit {
