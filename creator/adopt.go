@@ -8,12 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/abi"
+	"ward/image"
 	"ward/kernel"
 )
 
 // A creator that died is followed by another, which takes over the domains
 // that run: it signals them, and removes what belongs to them when they end.
 // How they end only the holder can see, whose children they have become.
+// Children of domains it does not take over but ends.
 
 const (
 	opAdopt op = 5 // domain, pid; descriptor: pidfd
@@ -40,12 +42,19 @@ func (c *Client) Undo(ctx context.Context, domain abi.DomainID) error {
 }
 
 func (c *creator) takeOver(m message, files []*os.File) (bool, error) {
-	if int64(m.domain) >= int64(len(c.img.Domains)) {
+	id := abi.DomainID(m.domain)
+	child := id >= image.FirstChild && int(id-image.FirstChild) < image.MaxChildren
+	if !child && int64(m.domain) >= int64(len(c.img.Domains)) {
 		return false, fmt.Errorf("creator: %w: no domain %d", errMessage, m.domain)
 	}
-	id := abi.DomainID(m.domain)
 	if c.running[id] != nil {
-		return false, c.fail(m, "adopt %s: it is running", c.img.Domains[id].Name)
+		return false, c.fail(m, "adopt %d: it is running", id)
+	}
+	if err := checkOwner(files[0], c.uid(id)); err != nil {
+		return false, c.fail(m, "adopt %d: %v", id, err)
+	}
+	if child {
+		return c.endUnknown(m, files[0])
 	}
 	fd, err := unix.FcntlInt(files[0].Fd(), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
@@ -65,6 +74,17 @@ func (c *creator) takeOver(m message, files []*os.File) (bool, error) {
 		return false, err
 	}
 	c.running[id] = r
+	return false, send(c.fd, message{op: opDone, seq: m.seq, domain: m.domain})
+}
+
+// endUnknown kills a child of the creator before this one, and waits for its
+// end: who its parent is, what it took of whose quota and when its time is over
+// only that one knew.
+func (c *creator) endUnknown(m message, pidfd *os.File) (bool, error) {
+	unix.PidfdSendSignal(int(pidfd.Fd()), unix.SIGKILL, nil, 0) // an error: it has just ended
+	if err := awaitEnd(pidfd); err != nil {
+		return false, fmt.Errorf("creator: wait for child %d: %w", m.domain, err)
+	}
 	return false, send(c.fd, message{op: opDone, seq: m.seq, domain: m.domain})
 }
 

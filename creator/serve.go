@@ -250,7 +250,7 @@ func (c *creator) stop(m message, _ []*os.File) (bool, error) {
 func (c *creator) reap(r *running) error {
 	var status unix.WaitStatus
 	if err := awaitEnd(r.process.Pidfd); err != nil {
-		return fmt.Errorf("creator: wait for %s: %w", c.img.Domains[r.domain].Name, err)
+		return fmt.Errorf("creator: wait for %s: %w", c.family.Def(r.domain).Name, err)
 	}
 	for !r.adopted { // one that is adopted is the holder's to wait for
 		_, err := unix.Wait4(r.process.PID, &status, 0, nil)

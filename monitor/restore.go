@@ -405,12 +405,12 @@ type Running struct {
 	Pidfd  *os.File // the receiver closes it
 }
 
-// Running lists what runs, and the image that is in force if it is not the one
+// Running lists what runs, children included, and the image that is in force if it is not the one
 // of the start (the receiver closes it).
 func (m *Monitor) Running() (all []Running, sealed *os.File, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, d := range m.domains {
+	for _, d := range m.everyone() {
 		if d.state != stateRunning || d.kept.pidfd == nil {
 			continue
 		}
@@ -429,7 +429,7 @@ func (m *Monitor) Running() (all []Running, sealed *os.File, err error) {
 // Orphan takes the end of a domain that no creator could tell.
 func (m *Monitor) Orphan(pid int, status syscall.WaitStatus) {
 	m.mu.Lock()
-	for _, d := range m.domains {
+	for _, d := range m.everyone() {
 		if d.process.PID != pid || d.exit != nil || d.state != stateRunning || !hasEnded(d.kept.pidfd) {
 			continue
 		}

@@ -326,7 +326,7 @@ func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {
-		defer p.Pidfd.Close()
+		d.kept.pidfd = p.Pidfd // for a creator after this one
 		d.process = p
 		d.process.Pidfd, d.process.Ring, d.process.Notify = nil, nil, nil
 		m.tellChild(d)

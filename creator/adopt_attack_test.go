@@ -1,0 +1,65 @@
+package creator
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A monitor that is taken over names a process of the host to a creator, which
+// would signal it with its own rights. The control: a process of the domain's
+// user is taken, and one of a child of an earlier creator is ended.
+func TestAttackAdopt(t *testing.T) {
+	w, before := familyWorld(t), familyWorld(t)
+	cat := exec.Command("cat")
+	in, err := cat.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cat.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cat.Wait()
+	defer in.Close()
+	fd, err := unix.PidfdOpen(cat.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := os.NewFile(uintptr(fd), "stranger")
+	defer stranger.Close()
+	ctx := context.Background()
+	if err := w.client.Adopt(ctx, 3, cat.Process.Pid, stranger); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
+		t.Errorf("a process of the host as a domain: %v", err)
+	}
+	if err := w.client.Adopt(ctx, c0, cat.Process.Pid, stranger); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
+		t.Errorf("a process of the host as a child: %v", err)
+	}
+	if null, err := os.Open(os.DevNull); err != nil {
+		t.Fatal(err)
+	} else {
+		if err := w.client.Adopt(ctx, c0, 1, null); err == nil || !strings.Contains(err.Error(), "not a process") {
+			t.Errorf("what is no process at all: %v", err)
+		}
+		null.Close()
+	}
+	if err := unix.PidfdSendSignal(fd, 0, nil, 0); err != nil {
+		t.Errorf("the process of the host has ended: %v", err)
+	}
+	broker, err := before.start(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker.ready(t)
+	child := before.mustSpawn(Order{Child: c0, Parent: 0, Template: 1})
+	if err := w.client.Adopt(ctx, c0+1, child.PID, child.Pidfd); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
+		t.Errorf("a child under another's number: %v", err)
+	}
+	if err := w.client.Adopt(ctx, c0, child.PID, child.Pidfd); err != nil {
+		t.Errorf("a child: %v", err)
+	}
+	before.awaitExits(c0)
+}

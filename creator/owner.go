@@ -1,0 +1,58 @@
+package creator
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"ward/kernel"
+)
+
+// errStranger: the process of a pidfd is not one of the domain that it is said to be.
+var errStranger = errors.New("the process is not the domain's")
+
+// checkOwner reports a pidfd whose process does not run as uid. What is adopted
+// will be signalled with the creator's rights, so a monitor that is taken over
+// must not name any process of the host. One that has ended is nobody's, and harmless.
+func checkOwner(pidfd *os.File, uid uint32) error {
+	if _, single := kernel.SingleUser(); single {
+		return nil // there is one user, and no right beyond its own
+	}
+	pid, err := procField(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd.Fd()), "Pid:")
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(pid, "-") {
+		return nil
+	}
+	of, err := procField("/proc/"+pid+"/status", "Uid:")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if of != strconv.FormatUint(uint64(uid), 10) {
+		return fmt.Errorf("%w: process %s has user ID %s instead of %d", errStranger, pid, of, uid)
+	}
+	return nil
+}
+
+// procField returns the first word after key in a file of proc.
+func procField(path, key string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	for in := bufio.NewScanner(f); in.Scan(); {
+		if words := strings.Fields(in.Text()); len(words) > 1 && words[0] == key {
+			return words[1], nil
+		}
+	}
+	return "", fmt.Errorf("%s has no %s: not a process", path, key)
+}
