@@ -14,6 +14,7 @@ var allowed = []string{
 	"ward/abi", "ward/audit", "ward/audit/event", "ward/cmd/wardd", "ward/creator", "ward/filter", "ward/holder", "ward/holder/link",
 	"ward/image", "ward/kernel", "ward/monitor", "ward/monitor/admin",
 	"github.com/cilium/ebpf", // loads maps and programs
+	"golang.org/x/net/bpf",   // classic filters: instructions, and their encoding
 	"golang.org/x/sys/unix",  // system calls
 }
 
