@@ -74,6 +74,16 @@ func (f *Family) Doomed(id abi.DomainID) []*Kin {
 	return f.list(func(k *Kin) bool { return k.Parent == id && !k.Adopted })
 }
 
+// charged are the children that count against a domain's number and quota: its
+// own, and those that were adopted of descendants of it that have ended. What
+// they have is still a part of what it had given.
+func (f *Family) charged(id abi.DomainID) []*Kin {
+	return f.list(func(k *Kin) bool {
+		i := slices.IndexFunc(k.Lineage, func(a abi.DomainID) bool { return a < FirstChild || f.kin[a] != nil })
+		return i >= 0 && k.Lineage[i] == id
+	})
+}
+
 // All are all that live.
 func (f *Family) All() []*Kin { return f.list(func(*Kin) bool { return true }) }
 
@@ -135,7 +145,7 @@ func (f *Family) Add(id, parent, template abi.DomainID, name string, ask ChildQu
 		return nil, s.Spawn, err
 	}
 	var taken Quota
-	for _, c := range f.Children(parent) {
+	for _, c := range f.charged(parent) {
 		taken.Take(&c.Def.Quota)
 	}
 	def, err := f.img.Child(p, template, name, ask, &taken)
@@ -149,7 +159,7 @@ func (f *Family) Add(id, parent, template abi.DomainID, name string, ask ChildQu
 
 // room reports a limit on numbers that a new child of parent would exceed.
 func (f *Family) room(p *Domain, parent abi.DomainID, lineage []abi.DomainID) error {
-	switch n := len(f.Children(parent)); {
+	switch n := len(f.charged(parent)); {
 	case p.Children.Number == 0:
 		return fmt.Errorf("%s may have no children: system.yaml states no number (`children`)", p.Name)
 	case p.Children.Depth == 0:
