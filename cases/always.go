@@ -207,7 +207,7 @@ func (m *messageRule) works(w *world, r *Result, from subject) {
 		e, answer := w.ask(c, m.given, func(v image.Verdict) bool { return v.Allow })
 		if answer == prove.Found {
 			w.saw(e.Verdict)
-			r.Notes = append(r.Notes, w.verdict(e.Verdict)+": "+c.name+strings.ReplaceAll(w.example(&e, m.target, m.reply), "\n\t", ", "))
+			r.Notes = append(r.Notes, w.verdict(e.Verdict)+": "+c.name+strings.NewReplacer(unreached, "", "\n\t", ", ").Replace(w.example(&e, m.target, m.reply)))
 			return
 		}
 		unknown = unknown || answer == prove.Unknown

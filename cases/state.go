@@ -193,6 +193,9 @@ func (w *world) values(cell uint32, values []uint32) string {
 	return "one of " + strings.Join(names, ", ")
 }
 
+// unreached says of a state in a counterexample how it was found.
+const unreached = "\n\t(moves lead there, each state by itself; that a sequence of messages does is not proven)"
+
 // inState shows the state that an example met.
 func (w *world) inState(e *prove.Example) string {
 	var parts []string
@@ -202,7 +205,7 @@ func (w *world) inState(e *prove.Example) string {
 	if len(parts) == 0 {
 		return ""
 	}
-	return "\n\tin the state " + strings.Join(parts, ", ")
+	return "\n\tin the state " + strings.Join(parts, ", ") + unreached
 }
 
 // timed reads what a step says about time and state before it.
