@@ -21,6 +21,13 @@ func (p *creatorPort) Spawn(ctx context.Context, o monitor.Order, control, outpu
 	return m, err
 }
 
+// EndChildren kills all children.
+func (p *creatorPort) EndChildren(ctx context.Context) error {
+	return p.ask(ctx, func(c *creator.Client) error { return c.EndChildren(ctx) })
+}
+
+var _ monitor.Spawner = (*creatorPort)(nil)
+
 // errChain: a library that checks for itself knows one policy for a client.
 var errChain = errors.New("children and delegations need filters in the kernel, which this level does not have")
 
