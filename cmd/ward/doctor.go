@@ -51,7 +51,7 @@ func doctorJSON(out io.Writer, results []probe.Result, level probe.Level) error 
 			return err
 		}
 	}
-	return e.Encode(map[string]any{"event": "level", "level": level.String(), "kernel": release()})
+	return e.Encode(map[string]any{"event": "level", "level": level.String(), "kernel": release(), "library": libraryPossible()})
 }
 
 func doctorText(out io.Writer, results []probe.Result, level probe.Level, missing []string) error {
@@ -78,7 +78,10 @@ func doctorText(out io.Writer, results []probe.Result, level probe.Level, missin
 	if len(missing) > 0 {
 		line += "; without: " + strings.Join(missing, ", ")
 	}
-	_, err := fmt.Fprintln(out, line)
+	if _, err := fmt.Fprintln(out, line); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(out, libraryLine())
 	return err
 }
 

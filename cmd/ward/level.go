@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -137,4 +138,36 @@ func asUser(cmd *exec.Cmd, system string) {
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET
 	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+}
+
+// libraryPossible reports whether ordinary users of this host can start a system:
+// it makes the namespaces that one is started in, and ends them at once.
+func libraryPossible() bool {
+	if os.Geteuid() == 0 {
+		return namespacesOpen()
+	}
+	cmd := exec.Command("/proc/self/exe", "version")
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	asUser(cmd, "")
+	cmd.Args = cmd.Args[:2]
+	return cmd.Run() == nil
+}
+
+// namespacesOpen reports whether the host's settings let ordinary users make user namespaces.
+func namespacesOpen() bool {
+	for name, closed := range map[string]string{"user/max_user_namespaces": "0", "kernel/unprivileged_userns_clone": "0", "kernel/apparmor_restrict_unprivileged_userns": "1"} {
+		b, err := os.ReadFile("/proc/sys/" + name)
+		if err == nil && strings.TrimSpace(string(b)) == closed {
+			return false
+		}
+	}
+	return true
+}
+
+// libraryLine says what ordinary users can have.
+func libraryLine() string {
+	if !libraryPossible() {
+		return "Ordinary users cannot start systems: there are no user namespaces for them (docs/unprivileged.md)"
+	}
+	return "Ordinary users can start systems at the level library (ward up --level library): the kernel checks methods and sizes of messages, the receivers' libraries the parameters"
 }
