@@ -1,7 +1,7 @@
 // Mutate breaks the compiler and the filter, one way at a time, in a copy of
 // the tree, and runs the tests there: each must catch it.
 //
-//	go run ./internal/mutate [-run REGEXP] [-list] [-from N] [-jobs N] [-table FILE]
+//	go run ./internal/mutate [-run REGEXP] [-list] [-from N] [-jobs N] [-sure] [-table FILE]
 //
 // What a mutation is worth shows in who catches it: the tests named for each
 // exercise what the code does, on a kernel or against Cedar. Golden files of
@@ -47,6 +47,7 @@ func main() {
 	list := flag.Bool("list", false, "print the mutations and end")
 	from := flag.Int("from", 1, "begin with this one of them")
 	jobs := flag.Int("jobs", 2, "mutations that are tried at the same time, each in a copy of the tree")
+	sure := flag.Bool("sure", false, "do not run the tests without any mutation first")
 	table := flag.String("table", "", "write a table of which test caught which mutation, in Markdown, into this `file`")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
@@ -68,7 +69,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	results, err := run(ctx, chosen, max(*jobs, 1))
+	results, err := run(ctx, chosen, max(*jobs, 1), *sure)
 	if err != nil {
 		exit(err)
 	}
@@ -102,7 +103,7 @@ type result struct {
 }
 
 // run tries the mutations in as many copies of the tree as there are jobs.
-func run(ctx context.Context, chosen []mutation, jobs int) ([]result, error) {
+func run(ctx context.Context, chosen []mutation, jobs int, sure bool) ([]result, error) {
 	top, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
 		return nil, err
@@ -115,8 +116,10 @@ func run(ctx context.Context, chosen []mutation, jobs int) ([]result, error) {
 			return nil, err
 		}
 	}
-	if err := baseline(ctx, dirs[0], chosen); err != nil {
-		return nil, err
+	if !sure {
+		if err := baseline(ctx, dirs[0], chosen); err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
