@@ -47,6 +47,7 @@ type holder struct {
 
 	kept   store
 	guards []guard  // of domains
+	crowd  int      // so many guards are there before those of ended domains are looked for
 	ends   []string // of domains that nobody else could wait for: PID and wait status
 	bound  []string // socket paths
 
@@ -66,6 +67,9 @@ type holder struct {
 }
 
 // A guard is the first process of a domain.
+// fewGuards are not worth a look.
+const fewGuards = 16
+
 type guard struct {
 	pid   int
 	pidfd *os.File
@@ -285,7 +289,10 @@ func (h *holder) note(m heard) (end bool) {
 		for _, f := range m.files {
 			h.guards = append(h.guards, guard{pid, f})
 		}
-		h.reap()
+		if len(h.guards) > h.crowd { // so that each start looks at a few, however many run
+			h.reap()
+			h.crowd = 2*len(h.guards) + fewGuards
+		}
 	case link.Bound:
 		if !slices.Contains(h.bound, m.text) {
 			h.bound = append(h.bound, m.text)
