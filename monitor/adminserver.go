@@ -74,6 +74,7 @@ func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 	if op != nil && !op.may(request[:n], out) {
 		return
 	}
+	root := op == nil
 	switch op := admin.Op(request[0]); {
 	case op == admin.OpPS && n == 1:
 		m.mu.Lock()
@@ -93,6 +94,10 @@ func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 		}
 	case op == admin.OpDown && n == 1:
 		m.Stop()
+	case op == admin.OpUpgrade && n == 1 && root:
+		if u, ok := m.Holder.(interface{ Upgrade() error }); ok {
+			u.Upgrade() // an error: the holder has died
+		}
 	case op == admin.OpImage && n == 1:
 		m.sendImage(conn)
 	case op == admin.OpStates && n == 1:

@@ -133,7 +133,7 @@ func (m *Monitor) try(o *opening, last bool) bool {
 		default:
 			// The policy allows this one, but it does not serve.
 			reason, policy, asked = abi.ReasonNotRunning, abi.NoPolicy, s.id
-			wait = wait || !m.stopping && s.state <= stateRunning && !s.served[o.iface]
+			wait = wait || !m.stopping && (s.state <= stateRunning && !s.served[o.iface] || s.again)
 		}
 	}
 	switch {

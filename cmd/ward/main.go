@@ -94,7 +94,7 @@ Exit status: 0 success; 1 a check failed or access was denied; 2 bad usage or ba
 	}
 	root.PersistentFlags().Bool("json", false, "print one JSON object a line")
 	root.AddCommand(
-		newUp(), newDown(), newReload(), newRevoke(), newGrant(), newState(), newPs(), newLogs(), newAudit(),
+		newUp(), newDown(), newUpgrade(), newReload(), newRevoke(), newGrant(), newState(), newPs(), newLogs(), newAudit(),
 		newCheck(), newExplain(), newTest(), newCompile(), newSchema(), newGraph(), newDiff(),
 		newDoctor(), newBench(), newVersion(), newConfined(), newConfinedTest(), newConfinedExplain(), newConfinedLive(),
 	)

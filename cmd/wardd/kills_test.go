@@ -109,7 +109,13 @@ func TestKills(t *testing.T) {
 	followed := make(chan error, 1)
 	go func() { followed <- s.follow(ctx, r) }()
 	defer cancel()
-	s.after(t, "gate", r.since)
+	calling := map[string]bool{}
+	r.await(r.since, "a call of every client", func(rec *audit.Record) bool {
+		if rec.Event == audit.EventCall && rec.To == "server" && rec.Verdict == audit.Allow {
+			calling[rec.From] = true
+		}
+		return len(calling) == 8
+	})
 	before := r.domains()
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -237,6 +238,45 @@ func TestAuditKilled(t *testing.T) {
 		r.comesBack("audit", writer)
 		r.await(at, "an allowed call", isCall(audit.Allow, "hello"))
 	}
+	r.sameDomains(before)
+	r.ends()
+}
+
+// TestUpgrade: the processes of wardd, but for the holder, are replaced by the
+// program that was installed meanwhile; domains and gates go on.
+func TestUpgrade(t *testing.T) {
+	r := up(t, pair)
+	r.report(holder.Ready)
+	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
+	before, was := r.domains(), r.processes()
+	path := filepath.Join(r.bin, "wardd")
+	program, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".new", program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	installed, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now()
+	if err := admin.Upgrade(context.Background(), r.dir); err != nil {
+		t.Fatal(err)
+	}
+	for role, pid := range was {
+		now := r.comesBack(role, pid)
+		runs, err := os.Stat("/proc/" + strconv.Itoa(now) + "/exe")
+		if err != nil || !os.SameFile(runs, installed) {
+			t.Errorf("the %s does not run what was installed: %v", role, err)
+		}
+	}
+	r.granted(at)
+	r.await(at, "a denied call", isCall(audit.Deny, "secret"))
 	r.sameDomains(before)
 	r.ends()
 }

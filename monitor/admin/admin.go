@@ -33,13 +33,14 @@ const (
 type Op byte
 
 const (
-	OpPS       Op = 1 // one Domain a line
-	OpDescribe Op = 2 // followed by a domain's index, uint32 little endian: one Domain with its Descriptor
-	OpDown     Op = 3 // ordered stop; the answer is end of file when it has begun
-	OpImage    Op = 4 // the answer is the encoded image that is in force
-	OpStates   Op = 6 // one State a line
-	OpSetState Op = 7 // see SetState; one State
-	OpChange   Op = 5 // see Change; descriptor: a sealed image. One Changed
+	OpPS       Op = 1  // one Domain a line
+	OpDescribe Op = 2  // followed by a domain's index, uint32 little endian: one Domain with its Descriptor
+	OpDown     Op = 3  // ordered stop; the answer is end of file when it has begun
+	OpImage    Op = 4  // the answer is the encoded image that is in force
+	OpStates   Op = 6  // one State a line
+	OpSetState Op = 7  // see SetState; one State
+	OpUpgrade  Op = 12 // start the processes of wardd again, of the program that stands where it was started from; root only; the answer is end of file
+	OpChange   Op = 5  // see Change; descriptor: a sealed image. One Changed
 )
 
 // States of a domain.
@@ -184,6 +185,13 @@ func Describe(ctx context.Context, runDir, name string) (Domain, error) {
 // socket vanishes when it is complete.
 func Down(ctx context.Context, runDir string) error {
 	return ask(ctx, runDir, []byte{byte(OpDown)}, func([]byte) error { return nil })
+}
+
+// Upgrade starts the processes of wardd, but for the holder, again: of the
+// program that stands now where the running one was started from. Domains and
+// gates go on.
+func Upgrade(ctx context.Context, runDir string) error {
+	return ask(ctx, runDir, []byte{byte(OpUpgrade)}, func([]byte) error { return nil })
 }
 
 // dial connects to the monitor, until the deadline of ctx, or for a while.
