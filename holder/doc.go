@@ -1,8 +1,9 @@
 // Package holder is the first process of wardd, the one that need not die.
 //
-// It keeps the descriptors on which gates depend, starts the audit writer, the
-// creator and the monitor, reaps what is orphaned, and at the end puts things
-// in order. It decides nothing, reads nothing that a domain wrote, and parses
+// It keeps the descriptors on which gates depend, and all else that the monitor
+// gives it for the next one; starts the audit writer, the creator and the
+// monitor, and again if they die; reaps what is orphaned, and at the end puts
+// things in order. It decides nothing, reads nothing that a domain wrote, and parses
 // nothing but the fixed messages of its own children.
 //
 // Invariants:
