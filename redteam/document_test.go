@@ -89,6 +89,7 @@ const tail = `
 - Who may read a file may lock it (flock, read locks of fcntl), and so make others wait that lock it too. There is no right to read without that
   in Linux. Leases and watches are refused.
 - A program with the host's programs in view may run an interpreter on whatever it reads or writes. What is not executed as a file is not covered by noexec.
+- sysinfo tells how much memory is free, how many processes there are and how busy the machine is.
 - Time and caches are shared with everything on the machine.
 `
 

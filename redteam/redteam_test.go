@@ -38,6 +38,7 @@ type attack struct {
 // A layer is a domain with less.
 type layer struct {
 	without kernel.Defence
+	abi     int  // of Landlock, from which on it holds
 	nsroot  bool // as root of its own user, mount, PID, network, IPC, UTS and cgroup namespace
 }
 
@@ -180,6 +181,10 @@ func (a *attack) test(t *testing.T) {
 	}
 	r := result{inside: short(a.refused(t, layer{}))}
 	for _, l := range a.layers {
+		if have, err := kernel.LandlockABI(); err != nil || have < l.abi {
+			r.layers = append(r.layers, "not on this kernel")
+			continue
+		}
 		r.layers = append(r.layers, short(a.refused(t, l)))
 	}
 	if a.control.needs != nil {

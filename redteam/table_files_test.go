@@ -7,6 +7,8 @@ import (
 	"slices"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"ward/image"
 )
 
@@ -131,8 +133,8 @@ var others = []attack{
 	{name: "RENAME_WHITEOUT", class: "devices", tries: "renames a file so that a device is left in its place", stops: "seccomp: flags of renameat2", order: []string{"whiteout", "{rw}/file"}, control: noSeccomp},
 	{name: "inode flags", class: "ioctl", tries: "sets flags of its file (FS_IOC_SETFLAGS)", stops: "seccomp: list of ioctl commands", order: []string{"setflags", "{rw}/file"}, control: noSeccomp},
 	{name: "device ioctl", class: "ioctl", tries: "a driver's own command, on a device that it has", stops: "seccomp: list of ioctl commands; Landlock: IOCTL_DEV", order: []string{"deviceioctl"},
-		layers: []layer{{without: seccomp}, {without: landlock}}, control: control{without: seccomp | landlock}},
-	{name: "extended attributes", class: "files", tries: "sets one on its own file", stops: "seccomp: no setxattr", order: []string{"xattr", "{rw}/file"}, control: noSeccomp},
+		layers: []layer{{without: seccomp, abi: 5}, {without: landlock}}, control: control{without: seccomp | landlock}},
+	{name: "extended attributes", class: "files", tries: "sets one on its own file", stops: "seccomp: no setxattr", order: []string{"xattr", "{rw}/file"}, control: control{without: seccomp, needs: noAttributes}},
 	{name: "name_to_handle_at", class: "CVE-2015-3627 (shocker)", tries: "gets a handle of a file", stops: "seccomp", order: []string{"handle", "/tmp"}, control: noSeccomp},
 	{name: "open_by_handle_at", class: "CVE-2015-3627 (shocker)", tries: "opens a file that was not granted by its handle, on the file system of one that was", stops: "seccomp; no CAP_DAC_READ_SEARCH", order: []string{"byhandle", "{ro}/file", "{handletype}", "{handle}"},
 		layers: []layer{{without: seccomp | landlock}}, control: asRoot},
@@ -172,6 +174,14 @@ var others = []attack{
 		}, "openwrite", "/dev/tty")},
 	{name: "/dev/shm", class: "shared memory", tries: "leaves a file for another domain in /dev/shm", stops: "a /dev of five devices", order: []string{"leave", "/dev/shm"},
 		layers: []layer{{without: seccomp | landlock}}, control: control{without: all, needs: missing("/dev/shm")}},
+}
+
+// noAttributes says that the file system of the tests has no extended attributes.
+func noAttributes() string {
+	if err := unix.Setxattr(base, "user.redteam", []byte("x"), 0); err != nil {
+		return "the file system of /var/tmp has no extended attributes"
+	}
+	return ""
 }
 
 // coreFiles says why no core file would come about here.

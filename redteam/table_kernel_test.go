@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -177,12 +179,12 @@ var calls = []attack{
 	call("io_uring", "CVE-2021-41073, CVE-2022-29582", "makes a ring, whose operations no seccomp filter sees", "iouring", noSeccomp),
 	call("bpf, map", "CVE-2021-3490 and the like", "makes a map", "bpfmap", asRoot),
 	call("bpf, program", "CVE-2021-3490 and the like", "loads a program", "bpfprogram", asRoot),
-	call("perf_event_open", "CVE-2013-2094", "measures itself", "perf", noSeccomp),
+	call("perf_event_open", "CVE-2013-2094", "measures itself", "perf", control{without: seccomp, needs: perfForRoot}),
 	call("userfaultfd", "exploit technique", "stops the kernel in the middle of a copy", "userfaultfd", noSeccomp),
 	{name: "/dev/userfaultfd", class: "exploit technique", tries: "the same by the device", stops: "a /dev of five devices; Landlock", order: []string{"openread", "/dev/userfaultfd"}, layers: []layer{{without: seccomp | landlock}},
 		control: control{root: true, needs: missing("/dev/userfaultfd")}},
 	call("personality", "exploit technique", "makes what is readable executable (READ_IMPLIES_EXEC)", "personality", noSeccomp),
-	call("modify_ldt", "CVE-2015-5157", "makes segments", "ldt", noSeccomp),
+	call("modify_ldt", "CVE-2015-5157", "makes segments", "ldt", control{without: seccomp, needs: noSegments}),
 	call("iopl", "hardware", "gets all I/O ports", "iopl", control{root: true, needs: noPorts}),
 	call("ioperm", "hardware", "gets one I/O port", "ioperm", control{root: true, needs: noPorts}),
 	call("reboot", "host settings", "restarts the machine (the control: without the magic numbers)", "reboot", asRoot),
@@ -218,6 +220,22 @@ func call(name, class, tries, order string, c control) attack {
 		a.layers = []layer{{without: seccomp}}
 	}
 	return a
+}
+
+func noSegments() string {
+	if runtime.GOARCH != "amd64" {
+		return "this architecture has no segments"
+	}
+	return ""
+}
+
+// perfForRoot: distributions have a level at which only root may measure.
+func perfForRoot() string {
+	b, err := os.ReadFile("/proc/sys/kernel/perf_event_paranoid")
+	if level, _ := strconv.Atoi(strings.TrimSpace(string(b))); err != nil || level > 2 {
+		return "perf_event_open is for root only on this machine"
+	}
+	return ""
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -10,7 +10,7 @@ var sockets = []attack{
 	socket("AF_UNIX", "names, descriptors", unix.AF_UNIX, unix.SOCK_STREAM, noSeccomp),
 	socket("AF_INET", "network", unix.AF_INET, unix.SOCK_STREAM, noSeccomp),
 	socket("netlink", "CVE-2017-7184 and the like", unix.AF_NETLINK, unix.SOCK_RAW, noSeccomp),
-	socket("vsock", "CVE-2021-26708; no namespace holds it", unix.AF_VSOCK, unix.SOCK_STREAM, noSeccomp),
+	socket("vsock", "CVE-2021-26708; no namespace holds it", unix.AF_VSOCK, unix.SOCK_STREAM, control{without: seccomp, needs: noFamily(unix.AF_VSOCK, unix.SOCK_STREAM, "vsock")}),
 	socket("AF_ALG", "CVE-2017-13215 and the like", unix.AF_ALG, unix.SOCK_SEQPACKET, control{without: seccomp, needs: noFamily(unix.AF_ALG, unix.SOCK_SEQPACKET, "AF_ALG")}),
 	socket("raw", "network", unix.AF_INET, unix.SOCK_RAW, asRoot),
 	socket("packet", "CVE-2016-8655, CVE-2017-7308", unix.AF_PACKET, unix.SOCK_RAW, asRoot),
@@ -65,7 +65,8 @@ func without(nr uintptr, what string, args ...uintptr) string {
 
 func noX32() string   { return without(unix.SYS_GETPID|0x40000000, "x32 calls") }
 func noKexec() string { return without(unix.SYS_KEXEC_LOAD, "kexec_load", 0, 1<<20) } // more segments than there may be
-func noPorts() string { return without(unix.SYS_IOPL, "I/O ports for programs") }
+// noPorts: iopl has the number 172 on amd64, and is nowhere else.
+func noPorts() string { return without(172, "I/O ports for programs") }
 func noSecretMemory() string {
 	return without(447, "memfd_secret, or it is not turned on", ^uintptr(0))
 }

@@ -75,12 +75,6 @@ func init() {
 	order("personality", func([]string) (string, error) {
 		return only(unix.SYS_PERSONALITY, 0x0400000) // READ_IMPLIES_EXEC
 	})
-	order("ldt", func([]string) (string, error) {
-		var entry [4]uint32
-		return only(unix.SYS_MODIFY_LDT, 0, at(&entry), unsafe.Sizeof(entry))
-	})
-	order("iopl", func([]string) (string, error) { return only(unix.SYS_IOPL, 3) })
-	order("ioperm", func([]string) (string, error) { return only(unix.SYS_IOPERM, 0x80, 1, 1) })
 	// These would change the whole machine: none is made so that it could.
 	order("reboot", func([]string) (string, error) {
 		_, err := call(unix.SYS_REBOOT, 0, 0, 0, 0) // no magic numbers
