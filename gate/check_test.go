@@ -252,9 +252,11 @@ func TestAttackHostileServerOfLibrary(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer c.Close()
 			defer unix.Close(g.ends[1].Socket)
+			answered := make(chan struct{})
+			defer func() { c.Close(); <-answered }()
 			go func() {
+				defer close(answered)
 				b := make([]byte, abi.MaxMessage)
 				n, err := unix.Read(g.ends[1].Socket, b)
 				if err != nil || n < abi.HeaderSize {
