@@ -1,6 +1,7 @@
 // Package gate is Ward's library for programs: clients call through a gate,
 // servers answer on theirs. It carries messages; what may pass is decided by
-// the kernel, where the sender learns it.
+// the kernel, where the sender learns it; for a system of an ordinary user the
+// receiver's library decides the rest (check.go).
 //
 // A program started by Ward gets its rights from Self; one outside Ward
 // connects with DialSocket. Package gate/grpcgate puts generated gRPC code on
@@ -23,7 +24,9 @@
 //   - sends for one slot do not overlap, so each finds its own verdict;
 //   - what arrives is dropped once the gate's status word says that the gate
 //     is revoked;
-//   - no unsafe code; of this module it imports abi and kernel/page only.
+//   - at the level `library` nobody sees a message that its Check does not admit;
+//   - no unsafe code; of this module it imports abi, image, policy/eval,
+//     kernel/packet and kernel/page only.
 //
 // Lock order: Client.mu and serverGate.mu are never held across a system call
 // or together; a stream's send lock is taken before them.

@@ -105,6 +105,7 @@ func (r *Reports) Read() (abi.Record, error) {
 			n, err = r.rest(b[:])
 		}
 		if err != nil {
+			r.page.unmap() // nothing is read after the end; an error: it is gone already
 			return abi.Record{}, err
 		}
 		k, err := abi.ParseRecord(b[:n])
