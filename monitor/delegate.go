@@ -188,14 +188,7 @@ func (m *Monitor) endLent(id uint32, why string) {
 		}
 		m.closeStale()
 	}
-	for _, d := range []*domain{l.from, l.to} {
-		if d.state == stateRunning {
-			d.send(&abi.Control{Op: abi.OpLentEnded, Block: l.id, Text: why})
-		}
-	}
-	e := event.New(event.LentEnded)
-	e.From, e.To, e.Count, e.Text = l.from.id, l.to.id, uint64(l.id), entryName(m.Image, l.entry)+": "+why
-	m.Audit.Event(e)
+	m.tellLentEnded(l, entryName(m.Image, l.entry), why)
 }
 
 // chainOf is what a gate by the delegation is held to.

@@ -63,12 +63,13 @@ func (k *kindred) init(img *image.Image) {
 // A kin is what a child is beside a domain.
 type kin struct {
 	*image.Kin
-	parent *domain
-	levels []level       // the policies over it, its own first
-	rights []image.Entry // what it may call at most; sorted
-	until  uint64        // CLOCK_BOOTTIME ns; 0: no end
-	routes map[uint32]Route
-	asked  uint32 // Seq of the request for it
+	parent    *domain
+	levels    []level       // the policies over it, its own first
+	rights    []image.Entry // what it may call at most; sorted
+	until     uint64        // CLOCK_BOOTTIME ns; 0: no end
+	routes    map[uint32]Route
+	asked     uint32 // Seq of the request for it
+	overtaken bool   // a change of the policy ends it
 }
 
 // A level is a policy over a child: that of a domain of the image, whose
@@ -354,7 +355,7 @@ func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota 
 		m.ended(d)
 		return
 	}
-	if d.kin.parent.state != stateRunning && !d.kin.Adopted || m.stopping {
+	if d.kin.parent.state != stateRunning && !d.kin.Adopted || m.stopping || d.kin.overtaken {
 		go m.kill(d)
 	}
 	go m.listen(d)

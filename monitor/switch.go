@@ -116,6 +116,8 @@ func (c *switching) plan() error {
 	m.sweep()
 	loaded, routes := c.loaded()
 	c.steps = makePlan(m.Image, c.img, loaded, m.processes())
+	over := m.overtakes(c.img)
+	over.dies(c.steps, loaded, routes)
 	if err := c.steps.refused(c.img); err != nil {
 		return err
 	}
@@ -276,6 +278,7 @@ func (c *switching) tell() {
 func (c *switching) install() {
 	m := c.m
 	before := m.Image
+	over := m.overtakes(c.img) // since the plan there may be more, of which nothing is loaded
 	m.Image, m.Hash, m.users = c.img, image.Hash(c.encoded), c.users
 	if kept, err := dup(c.request.sealed); err == nil {
 		m.Sealed.Close()
@@ -324,6 +327,7 @@ func (c *switching) install() {
 			}
 		}
 	}
+	over.end(m)
 	renew := func(o *opening) {
 		if o.user != nil {
 			o.user.atoms = m.users.atoms(&o.user.credentials)
