@@ -64,7 +64,7 @@ var effectMutations = []mutation{
 	{what: "effects that conflict are accepted", file: layoutGo, old: "if c.never(j, p.When, q.When) {\n\t\t\treturn", new: "if j != nil {\n\t\t\treturn"},
 	{what: "effects that cannot meet are refused", file: layoutGo, old: "if c.never(j, p.When, q.When) {\n\t\t\treturn", new: "if j == nil {\n\t\t\treturn"},
 	{what: "what changes together is in two words", file: layoutGo, old: "l.join(must, others[0], i)", new: "_ = i"},
-	{what: "a gate's state and other state at once", file: layoutGo, old: "if !has(p, gates) || !has(q, others) || i != k && l.never(j, p.When, q.When) {", new: "if j != nil {"},
+	{what: "a gate's state and other state at once", file: layoutGo, old: "if !has(p, gates) || !has(q, others) || i != k && l.never(j, p.When, q.When) {", new: "if j != nil || !has(p, gates) || !has(q, others) || i == k {"},
 	{what: "a reload gives state another place", file: layoutGo, old: "c.Word, c.Shift, c.Bits = k.Word, k.Shift, k.Bits", new: "c.Word, c.Shift, c.Bits = k.Word, k.Shift+1, k.Bits"},
 	{what: "a reload may reorder the values of a state", file: layoutGo, old: "|| !slices.Equal(s.Values[:len(o.Values)], o.Values)", new: ""},
 	{what: "principal and resource change places in @enter", file: "policy/effects.go", old: `map[string]int{"principal": principal, "resource": resource}[e.target]`, new: `map[string]int{"principal": resource, "resource": principal}[e.target]`},

@@ -121,8 +121,8 @@ func run(ctx context.Context, chosen []mutation, jobs int, sure bool) ([]result,
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	var mu sync.Mutex
+	var failed error
 	results := make([]result, len(chosen))
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -132,9 +132,13 @@ func run(ctx context.Context, chosen []mutation, jobs int, sure bool) ([]result,
 				m := &chosen[i]
 				begin := time.Now()
 				by, err := try(ctx, dir, m)
-				if err != nil {
-					cancel(fmt.Errorf("%s (%s): %w", m.what, m.file, err))
+				if ctx.Err() != nil {
 					return
+				}
+				if err != nil { // the others are still worth trying
+					mu.Lock()
+					failed = errors.Join(failed, fmt.Errorf("%s (%s): %w", m.what, m.file, err))
+					mu.Unlock()
 				}
 				results[i] = result{m, by}
 				outcome := "caught by " + by
@@ -146,7 +150,7 @@ func run(ctx context.Context, chosen []mutation, jobs int, sure bool) ([]result,
 		})
 	}
 	wg.Wait()
-	return results, context.Cause(ctx)
+	return results, errors.Join(failed, ctx.Err())
 }
 
 // tableOf is the results in Markdown.
