@@ -58,19 +58,25 @@ func (d *domain) setReady() {
 }
 
 // checkReady notes whether a running domain is ready: when it says so, if it is to; when
-// it serves what it may publish; else at once.
+// it serves the first of what it may publish; else at once. The others it may
+// publish when it likes: who opens a gate to one waits for it.
 //
 // Preconditions: m.mu is held.
 func (d *domain) checkReady() {
 	if d.state != stateRunning || d.def.Notify {
 		return
 	}
+	publishes := false
 	for _, e := range d.def.Exports {
-		if e.Publish.Allow && !d.served[e.Interface] {
+		if e.Publish.Allow && d.served[e.Interface] {
+			d.setReady()
 			return
 		}
+		publishes = publishes || e.Publish.Allow
 	}
-	d.setReady()
+	if !publishes {
+		d.setReady()
+	}
 }
 
 // awaitNeeds waits until what d needs is ready.
