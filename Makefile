@@ -48,8 +48,8 @@ difftest: ## the kernel, Go and Cedar on WARD_DIFF_MESSAGES (200000) random mess
 	go test -c -o build/difftest.test ./difftest
 	$(SUDO) WARD_DIFF_MESSAGES=$${WARD_DIFF_MESSAGES:-200000} WARD_DIFF_SEED=$${WARD_DIFF_SEED:-} build/difftest.test -test.v -test.timeout 0 -test.run "^TestDifferential$$"
 
-mutate: ## break the compiler and the filter in many ways: the tests must catch each (root, or through sudo; some minutes)
-	$(SUDO) go run ./internal/mutate
+mutate: ## break the compiler and the filter in many ways: the tests must catch each (root, or through sudo; half an hour)
+	$(SUDO) go run ./internal/mutate -table docs/mutations.md
 
 kills: ## kill processes of a running system under load, WARD_KILLS (500) times (root, or through sudo)
 	@mkdir -p build
