@@ -75,6 +75,23 @@ func (m *Monitor) sendImage(conn *os.File) {
 	io.Copy(conn, io.NewSectionReader(sealed, 0, image.MaxImage))
 }
 
+// awaitStart waits until all domains are started, so that a change can be asked
+// for as soon as the system answers. It returns at once if they are, or if the
+// system stops; the change says then why it cannot be.
+func (m *Monitor) awaitStart(ctx context.Context) {
+	m.mu.Lock()
+	started := m.started
+	m.mu.Unlock()
+	if started {
+		return
+	}
+	select {
+	case <-m.up:
+	case <-m.stop:
+	case <-ctx.Done():
+	}
+}
+
 var changeKinds = map[admin.Kind]event.Kind{admin.Reload: event.Reloaded, admin.Revoke: event.Revoked, admin.Grant: event.Granted}
 
 // answerChange puts another image into force.
@@ -86,6 +103,7 @@ func (m *Monitor) answerChange(conn *os.File, b []byte, uid uint32, file *os.Fil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), changeTimeout)
 	defer cancel()
+	m.awaitStart(ctx)
 	changed, err := m.change(ctx, r)
 	if err != nil {
 		changed = &admin.Changed{Error: err.Error()}

@@ -96,6 +96,7 @@ type Monitor struct {
 	failed       bool      // a `once` domain failed
 	orphaned     bool      // the creator has ended
 
+	up       chan struct{} // closed when all domains are started
 	stop     chan struct{} // closed when the ordered stop is to begin
 	stopOnce sync.Once
 	changed  chan struct{} // has an element after a domain has ended
@@ -110,7 +111,7 @@ type routeKey struct {
 // New makes a monitor; nothing is started.
 func New(cfg Config) (*Monitor, error) {
 	m := &Monitor{Config: cfg, byName: map[string]*domain{}, ifaces: map[string]uint32{}, routes: map[routeKey]uint32{},
-		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, sockets: map[string]*listener{}, routeKeys: map[Route]uint32{}, stop: make(chan struct{}), changed: make(chan struct{}, 1)}
+		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, sockets: map[string]*listener{}, routeKeys: map[Route]uint32{}, up: make(chan struct{}), stop: make(chan struct{}), changed: make(chan struct{}, 1)}
 	if m.Grace == 0 {
 		m.Grace = defaultGrace
 	}
@@ -202,6 +203,7 @@ func (m *Monitor) Run(ctx context.Context) (status int, err error) {
 		m.started = true
 		m.keepSystem()
 		m.mu.Unlock()
+		close(m.up)
 		if m.Next != nil {
 			m.redo(ctx)
 		}

@@ -29,12 +29,17 @@ func sealed(t *testing.T, img *image.Image) *os.File {
 
 // changing is a system that can be changed.
 func changing(t *testing.T) *system {
+	return changingWith(t, func(*Config) {})
+}
+
+func changingWith(t *testing.T, change func(*Config)) *system {
 	return startSystem(t, func(c *Config) {
 		f, err := holder.Seal(image.Encode(c.Image))
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.Sealed, c.Hash = f, image.Hash(image.Encode(c.Image))
+		change(c)
 	})
 }
 
