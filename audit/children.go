@@ -109,7 +109,7 @@ func (t *translator) borrowed(r *Record, e *event.Event) {
 		return
 	}
 	if e.Text == "" {
-		if len(t.gates[e.Gate]) == 0 {
+		if len(t.gates[e.Gate]) == 0 && len(e.List) == 0 {
 			return
 		}
 		t.remember(e.Gate, guest{since: e.Time})

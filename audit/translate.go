@@ -234,9 +234,10 @@ func (t *translator) guest(gate uint32, at uint64) *guest {
 	return nil
 }
 
-// stranger reports whether a record is of a gate to a user that is not known.
+// stranger reports whether a record is of a gate to a user, or of a child, that is not known.
 func (t *translator) stranger(k *abi.Record) bool {
-	return (k.From == abi.NoDomain || k.To == abi.NoDomain) && t.guest(k.Gate, k.Time) == nil
+	child := func(id abi.DomainID) bool { return id == abi.NoDomain || id >= image.FirstChild }
+	return (child(k.From) || child(k.To)) && t.guest(k.Gate, k.Time) == nil
 }
 
 // record translates what a filter says.

@@ -20,8 +20,8 @@ func familyWorld(t *testing.T) *world {
 	idle := []string{"idle"}
 	user := image.Ring{Level: 3, Name: "user"}
 	w := newWorld(t, 0,
-		image.Domain{Name: "broker", Program: hostile, Args: idle, Ring: user, Quota: image.Quota{Processes: 100}, Children: image.Children{Number: 3, Depth: 2, Tree: 4}},
-		image.Domain{Name: "worker", Program: hostile, Args: idle, Ring: user, Quota: image.Quota{Processes: 20}, Template: true, Children: image.Children{Number: 2, Depth: 2, Tree: 4}},
+		image.Domain{Name: "broker", Program: hostile, Args: idle, Ring: user, Quota: image.Quota{Processes: 1000}, Children: image.Children{Number: 3, Depth: 2, Tree: 4}},
+		image.Domain{Name: "worker", Program: hostile, Args: idle, Ring: user, Quota: image.Quota{Processes: 200}, Template: true, Children: image.Children{Number: 2, Depth: 2, Tree: 4}},
 		image.Domain{Name: "trusted", Program: hostile, Args: idle, Ring: image.Ring{Level: 1, Name: "service"}, Template: true},
 		image.Domain{Name: "other", Program: hostile, Args: idle, Ring: user},
 	)
@@ -103,7 +103,7 @@ func TestSpawnIsBounded(t *testing.T) {
 		}
 		l.ready(t)
 	}
-	small := image.ChildQuota{Processes: 10}
+	small := image.ChildQuota{Processes: 100}
 	first := w.mustSpawn(Order{Child: c0, Parent: 0, Template: 1, Quota: small})
 	if first.UID != testUIDs+uint32(c0) {
 		t.Errorf("the child has user ID %d", first.UID)
@@ -125,7 +125,7 @@ func TestSpawnIsBounded(t *testing.T) {
 		{"more trusted than its parent", Order{Child: c0 + 1, Parent: 0, Template: 2, Quota: small}, "more trusted"},
 		{"of another domain", Order{Child: c0 + 1, Parent: 3, Template: 1, Quota: small}, image.ErrChild.Error()},
 		{"adopted", Order{Child: c0 + 1, Parent: 0, Template: 1, Quota: small, Adopted: true}, image.ErrChild.Error()},
-		{"more than the template's quota", Order{Child: c0 + 1, Parent: 0, Template: 1, Quota: image.ChildQuota{Processes: 21}}, "template has 20"},
+		{"more than the template's quota", Order{Child: c0 + 1, Parent: 0, Template: 1, Quota: image.ChildQuota{Processes: 201}}, "template has 200"},
 		{"its time is over", Order{Child: c0 + 1, Parent: 0, Template: 1, Quota: small, Until: now}, "over"},
 	} {
 		if _, err := w.spawn(c.o); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -134,11 +134,11 @@ func TestSpawnIsBounded(t *testing.T) {
 	}
 	// Numbers, depth and tree.
 	w.mustSpawn(Order{Child: c0 + 1, Parent: 0, Template: 1, Quota: small})
-	w.mustSpawn(Order{Child: c0 + 2, Parent: c0, Template: 1, Quota: image.ChildQuota{Processes: 4}})
+	w.mustSpawn(Order{Child: c0 + 2, Parent: c0, Template: 1, Quota: image.ChildQuota{Processes: 40}})
 	if _, err := w.spawn(Order{Child: c0 + 3, Parent: c0 + 2, Template: 1, Quota: image.ChildQuota{Processes: 1}}); err == nil || !strings.Contains(err.Error(), "depth") {
 		t.Errorf("a third generation: %v", err)
 	}
-	w.mustSpawn(Order{Child: c0 + 3, Parent: c0, Template: 1, Quota: image.ChildQuota{Processes: 4}})
+	w.mustSpawn(Order{Child: c0 + 3, Parent: c0, Template: 1, Quota: image.ChildQuota{Processes: 40}})
 	if _, err := w.spawn(Order{Child: c0 + 4, Parent: 0, Template: 1, Quota: small}); err == nil || !strings.Contains(err.Error(), "tree") {
 		t.Errorf("a fifth descendant: %v", err)
 	}
@@ -154,8 +154,8 @@ func TestTreeEndsTogether(t *testing.T) {
 	}
 	broker.ready(t)
 	child := w.mustSpawn(Order{Child: c0, Parent: 0, Template: 1})
-	grandchild := w.mustSpawn(Order{Child: c0 + 1, Parent: c0, Template: 1, Quota: image.ChildQuota{Processes: 5}})
-	adopted := w.mustSpawn(Order{Child: c0 + 2, Parent: c0, Template: 1, Adopted: true, Quota: image.ChildQuota{Processes: 5}})
+	grandchild := w.mustSpawn(Order{Child: c0 + 1, Parent: c0, Template: 1, Quota: image.ChildQuota{Processes: 50}})
+	adopted := w.mustSpawn(Order{Child: c0 + 2, Parent: c0, Template: 1, Adopted: true, Quota: image.ChildQuota{Processes: 50}})
 	for _, l := range []*live{child, grandchild, adopted} {
 		if err := unix.PidfdSendSignal(int(l.Pidfd.Fd()), 0, nil, 0); err != nil {
 			t.Fatalf("a child does not live: %v", err)

@@ -114,6 +114,11 @@ func broker(ctx context.Context, d *gate.Domain) {
 	// Numbers: two children, three in the tree.
 	tree, err := d.Spawn(ctx, "tree", gate.SpawnOptions{})
 	check("a child that has a child", err == nil, err)
+	for grown := false; !grown && ctx.Err() == nil; {
+		list, err := d.Children(ctx)
+		check("the list of children", err == nil, err)
+		grown = len(list) == 1 && list[0].Children == 1
+	}
 	other, err := d.Spawn(ctx, "idle", gate.SpawnOptions{})
 	check("another child", err == nil, err)
 	refused("a third child", spawn("idle", gate.SpawnOptions{}), "which is the limit")
