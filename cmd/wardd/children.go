@@ -23,7 +23,7 @@ func (p *creatorPort) Spawn(ctx context.Context, o monitor.Order, control, outpu
 
 // EndChildren kills all children.
 func (p *creatorPort) EndChildren(ctx context.Context) error {
-	return p.ask(ctx, func(c *creator.Client) error { return c.EndChildren(ctx) })
+	return p.askNow(func(c *creator.Client) error { return c.EndChildren(ctx) })
 }
 
 var _ monitor.Spawner = (*creatorPort)(nil)

@@ -86,7 +86,7 @@ func (p *creatorPort) Renew(ctx context.Context, sealed *os.File) error {
 
 // Undo takes back a start of which nobody was told.
 func (p *creatorPort) Undo(ctx context.Context, domain abi.DomainID) error {
-	return p.ask(ctx, func(c *creator.Client) error { return c.Undo(ctx, domain) })
+	return p.askNow(func(c *creator.Client) error { return c.Undo(ctx, domain) })
 }
 
 func (p *creatorPort) Exits() <-chan monitor.Exit { return p.exits }

@@ -174,6 +174,9 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 	if err != nil {
 		return exitFailed, err
 	}
+	if before.fabric != nil {
+		creators.adopt(context.Background(), m)
+	}
 	for _, e := range ends {
 		m.Orphan(e.PID, e.Status)
 	}
