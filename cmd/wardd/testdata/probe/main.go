@@ -50,6 +50,8 @@ func main() {
 		err = hang(ctx)
 	case "dial":
 		err = dial(ctx, os.Args[2], os.Args[3])
+	case "stay":
+		err = stay(ctx, os.Args[2])
 	case "hold":
 		err = hold(ctx, os.Args[2])
 	}
@@ -158,6 +160,21 @@ func dial(ctx context.Context, path, text string) error {
 		return err
 	}
 	fmt.Println("said", text)
+	return nil
+}
+
+// stay makes a call that the server answers when the gate ends, says how it
+// failed, and how the next attempt to connect does.
+func stay(ctx context.Context, path string) error {
+	c, err := gate.DialSocket(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fmt.Println("pending:", say(ctx, c, "wait"))
+	fmt.Println("next:", say(ctx, c, "wait"))
+	_, err = gate.DialSocket(ctx, path)
+	fmt.Println("open:", err)
 	return nil
 }
 
