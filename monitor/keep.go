@@ -347,6 +347,9 @@ func (m *Monitor) introduce() {
 		m.sendOutput(d)
 	}
 	for g := range m.gates {
+		if g.chained {
+			m.tellChained(g)
+		}
 		if g.user == nil {
 			continue
 		}

@@ -624,3 +624,19 @@ func (m *Monitor) borrowers() []*opening {
 	}
 	return all
 }
+
+// tellChained tells a new audit writer by which policies a gate is judged.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) tellChained(g *gate) {
+	o := &opening{client: g.client}
+	for _, l := range m.lent {
+		if l.routes[g.route] == g.loaded {
+			o.lent = l
+		}
+	}
+	e := gateEvent(g.client.id, g.server.id, m.Image.Routes[g.route].Interface)
+	e.Kind, e.Allow, e.Gate = event.Known, true, g.Index()
+	o.identifyChain(&e)
+	m.Audit.Event(e)
+}
