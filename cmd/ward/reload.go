@@ -40,6 +40,7 @@ against the running system, ask, and put it into force: every gate gets its new
 filter. A message is judged by the old policy or by the new. A gate that the new
 policy does not allow is closed, and its pending calls fail. It is done when the
 last filter of the old policy has ended. A reload that fails changes nothing.
+Asked for while the system starts, it waits until all domains are started.
 
 Policies, bounds of parameters, rates, state and exports change live. Domains that
 are new start, domains that are gone are stopped. What was put into a domain's

@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"ward": main})
 }
 
+// sessions counts them, also where the tests are repeated.
+var sessions atomic.Int32
+
 // TestSessions runs testdata/*.txtar, each a session at a terminal. Scripts
 // have Ward's other programs on PATH, the condition [root], and the command
 // "until COMMAND", which repeats COMMAND until it succeeds.
@@ -36,7 +39,6 @@ func TestSessions(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	var sessions atomic.Int32
 	testscript.Run(t, testscript.Params{
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"until": until},
 		Dir:                 "testdata",
@@ -77,7 +79,7 @@ func until(ts *testscript.TestScript, negated bool, args []string) {
 	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		err := ts.Exec(args[0], args[1:]...)
 		if err == nil {
