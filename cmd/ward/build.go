@@ -122,7 +122,7 @@ func goBuild(ctx context.Context, dir, pkg, output string) error {
 	}
 	for _, args := range [][]string{
 		{"mkdir", "-p", filepath.Dir(output)},
-		{goCommand, "build", "-trimpath", "-o", output, "./" + strings.TrimPrefix(pkg, "./")},
+		{goCommand, "build", "-trimpath", "-buildvcs=false", "-o", output, "./" + strings.TrimPrefix(pkg, "./")},
 	} {
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		cmd.Dir = dir

@@ -60,7 +60,7 @@ that it depends, with an example of both.
 	ward explain DIR keystore keys.v1.KeyStore/Rotate --reply --to certd
 	ward explain --last                     the newest denial of the running system
 	ward explain --record 17                a record of its audit file
-	ward audit --json | tail -1 | ward explain DIR --record -
+	ward audit --json --verdict deny | tail -1 | ward explain DIR --record -
 
 Exit status: 0 allowed, for all that was not given; 1 denied, or it depends; 2 bad input.`,
 		Args:              cobra.ArbitraryArgs,

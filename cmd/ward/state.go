@@ -27,7 +27,8 @@ A state of a domain is named DOMAIN.NAME, one of a gate GATE.NAME with the gate'
 number, one of the system NAME; NAME alone shows all its instances.
 
 NAME=VALUE sets one, along a declared move, or with --force to any declared value.
-It is recorded. Who may reach the monitor's socket may do it: root.`,
+It is recorded. Root may, and a user whom a policy permits ward::Action::"set" on the
+system; --force is root's.`,
 		Args: cobra.MaximumNArgs(2),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			dir, err := systemDir(from)

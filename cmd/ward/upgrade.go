@@ -17,13 +17,13 @@ func newUpgrade() *cobra.Command {
 	var from string
 	cmd := &cobra.Command{
 		Use:   "upgrade [SYSTEM]",
-		Short: "Replace the running wardd by the program that is installed now",
-		Long: `Starts the reference monitor, the creator and the audit writer of a running
-system again, of the wardd that stands now at the path where the running one
-was started from. Install the new one there first.
+		Short: "Replace the wardd of a running system by the program that is installed now",
+		Long: `Start the monitor, the creator and the audit writer of a running system again, from
+the wardd that stands now where the running one was started from: install the new one
+there first. Only root may.
 
-Domains go on, and so do their gates, calls, states and rights. The holder, the
-first process, is replaced by ward down and ward up only.`,
+Domains go on, and so do their gates, calls, states and rights. The holder, the first
+process, is replaced by 'ward down' and 'ward up' only.`,
 		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -47,10 +47,10 @@ first process, is replaced by ward down and ward up only.`,
 			if err := admin.Upgrade(ctx, dir); err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "the processes of wardd are being started again; `ward audit` tells how it goes")
+			fmt.Fprintln(cmd.OutOrStdout(), "the processes of wardd are being started again; 'ward audit' tells how it goes")
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&from, "system", "", "the system, by name or run directory")
+	systemFlag(cmd, &from)
 	return cmd
 }
