@@ -1,0 +1,153 @@
+package monitor
+
+import (
+	"fmt"
+
+	"ward/abi"
+	"ward/audit/event"
+	"ward/image"
+)
+
+// chained are the routes that are loaded for what o asks by, if it is a child
+// that asks or a delegation by which it does; nil for all others.
+func (o *opening) chained() map[uint32]Route {
+	switch {
+	case o.lent != nil:
+		return o.lent.routes
+	case o.client != nil && o.client.kin != nil:
+		return o.client.kin.routes
+	}
+	return nil
+}
+
+func (o *opening) loadKey(route uint32) loadKey {
+	k := loadKey{route: route, user: o.user, lent: o.lent}
+	if o.lent == nil && o.client != nil && o.client.kin != nil {
+		k.child = o.client
+	}
+	return k
+}
+
+// levels are the policies that what o asks for is held to.
+func (o *opening) levels() []level {
+	if o.lent != nil {
+		return o.lent.from.levelsOf()
+	}
+	return o.client.levelsOf()
+}
+
+// routeTo finds the route for o to a server: of a child that of its template.
+func (m *Monitor) routeTo(o *opening, s *domain) (uint32, bool) {
+	if o.chained() == nil {
+		i, ok := m.routes[routeKey{o.id(), s.id, o.iface}]
+		return i, ok
+	}
+	i, ok := m.routes[routeKey{o.levels()[0].policy, s.id, o.iface}]
+	if ok {
+		_, ok = m.chainFor(m.Image, o, i)
+	}
+	return i, ok
+}
+
+// chainFor is what a gate for o on a route is held to.
+func (m *Monitor) chainFor(img *image.Image, o *opening, route uint32) (image.Chain, bool) {
+	if o.lent != nil {
+		return m.chainOf(img, o.lent, route)
+	}
+	return m.chain(img, o.client, o.client.kin.levels, route)
+}
+
+// routesOver are the routes whose policies decide for o.
+func (m *Monitor) routesOver(o *opening, route uint32) []uint32 {
+	if o.chained() == nil {
+		return []uint32{route}
+	}
+	c, _ := m.chainFor(m.Image, o, route)
+	var routes []uint32
+	for _, l := range c.Levels {
+		routes = append(routes, l.Route)
+	}
+	return routes
+}
+
+// identifyChain tells the audit writer by which policies a gate is judged.
+func (o *opening) identifyChain(e *event.Event) {
+	if o.lent != nil {
+		e.List = encodeLevels(o.levels(), []image.Entry{o.lent.entry})
+		e.Text = fmt.Sprintf("in the name of %s, by delegation %d", o.lent.from.def.Name, o.lent.id)
+	} else if o.client != nil && o.client.kin != nil {
+		e.List = encodeLevels(o.levels(), o.client.kin.rights)
+	}
+}
+
+// closeChained unloads the routes of a child that has ended, and those of
+// children and delegations to a server that has. A delegation ends then: its
+// uses are counted where its routes are.
+//
+// Preconditions: m.mu is held; d has no gate.
+func (m *Monitor) closeChained(d *domain) {
+	unload := func(routes map[uint32]Route) (some bool) {
+		for i, r := range routes {
+			if m.Image.Routes[i].Server == d.id && d.kin == nil {
+				r.Close()
+				delete(routes, i)
+				some = true
+			}
+		}
+		return some
+	}
+	if d.kin != nil {
+		for i, r := range d.kin.routes {
+			r.Close()
+			delete(d.kin.routes, i)
+		}
+		return
+	}
+	for _, c := range m.children {
+		unload(c.kin.routes)
+	}
+	for id, l := range m.lent {
+		if unload(l.routes) {
+			go m.endLent(id, d.def.Name+", which served it, has ended")
+		}
+	}
+}
+
+// peer is who the server sees at a gate by the delegation: the lender. The
+// process is that of who really asks.
+func (l *delegation) peer() abi.Peer {
+	p := l.from.peer()
+	p.PID = uint32(l.to.process.PID)
+	return p
+}
+
+// borrowers are requests as all children and delegations would make them, by
+// which their routes are found.
+func (m *Monitor) borrowers() []*opening {
+	var all []*opening
+	for _, k := range m.family.All() {
+		if d := m.children[k.ID]; d != nil {
+			all = append(all, &opening{client: d})
+		}
+	}
+	for _, l := range m.lent {
+		all = append(all, &opening{client: l.to, lent: l})
+	}
+	return all
+}
+
+// tellChained tells a new audit writer by which policies a gate is judged.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) tellChained(g *gate) {
+	o := &opening{client: g.client}
+	for _, l := range m.lent {
+		if l.routes[g.route] == g.loaded {
+			o.lent = l
+		}
+	}
+	e := gateEvent(g.client.id, g.server.id, m.Image.Routes[g.route].Interface)
+	e.Kind, e.Allow, e.Gate = event.Known, true, g.Index()
+	o.identifyChain(&e)
+	m.Audit.Event(e)
+}
