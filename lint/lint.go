@@ -206,7 +206,7 @@ func (f *finder) interfaces() {
 		exported := slices.ContainsFunc(f.Image.Domains, func(d image.Domain) bool {
 			return slices.ContainsFunc(d.Exports, func(e image.Export) bool { return e.Interface == uint32(i) })
 		})
-		if pos := f.Set.Pos[protoreflect.FullName(iface.Name)]; !exported && pos.Line > 0 {
+		if pos := f.Set.Pos[protoreflect.FullName(iface.Name)]; !exported && pos.Line > 0 && iface.Name != system.NamesInterface {
 			f.out.Notef(pos, "export it in system.yaml, or leave its file out", "no domain exports %s", iface.Name)
 			f.out.Tag(NotExported, iface.Name)
 		}
