@@ -105,15 +105,25 @@ func TestReloadClosesGatesOfUsers(t *testing.T) {
 
 const twoServers = `  alpha: {program: PROBE, args: [server], exports: [test.v1.Echo]}
   omega: {program: PROBE, args: [server], exports: [test.v1.Echo]}
-  first: {program: PROBE, args: [greet], needs: [alpha, omega]}
-  second: {program: PROBE, args: [greet], needs: [alpha, omega]}
+`
+
+const theirClients = `  first: {program: PROBE, args: [greet]}
+  second: {program: PROBE, args: [greet]}
 `
 
 // Of several servers of an interface, a client that names none gets the one
-// that the policy lets it call.
+// that the policy lets it call. The clients come when both servers are published.
 func TestOpenChoosesPermittedServer(t *testing.T) {
-	r := upOf(t, live("own"), twoServers)
+	r := upOf(t, live("none"), twoServers)
 	r.report(holder.Ready)
+	for _, server := range []string{"alpha", "omega"} {
+		r.await(r.since, "that "+server+" is published", func(k *audit.Record) bool {
+			return k.Event == audit.EventReply && k.To == server && k.Method == "ward.v1.Names/Publish"
+		})
+	}
+	if _, err := r.reload(live("own"), twoServers+theirClients); err != nil {
+		t.Fatal(err)
+	}
 	for client, server := range map[string]string{"first": "alpha", "second": "omega"} {
 		k := r.await(r.since, "a call of "+client, func(k *audit.Record) bool {
 			return k.Event == audit.EventCall && k.From == client && k.Method == "test.v1.Echo/Say"
