@@ -244,6 +244,9 @@ func ask(ctx context.Context, runDir string, request []byte, each func([]byte) e
 		if errors.Is(err, io.EOF) && len(line) == 0 {
 			return nil
 		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("%s: the monitor does not answer: it is busy, or coming back; ask again, and see 'ward audit'", path)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
