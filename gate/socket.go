@@ -25,7 +25,7 @@ const (
 // io.EOF if the other end is closed, others for packets that must not be.
 func (l *link) recv(b []byte, flags int) (int, error) {
 	for {
-		n, got, err := packet.Recv(l.Socket, b, flags)
+		n, err := packet.Recv(l.Socket, b, flags)
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
@@ -33,10 +33,8 @@ func (l *link) recv(b []byte, flags int) (int, error) {
 		case err == unix.ECONNRESET:
 			return 0, io.EOF
 		case err != nil:
-			return 0, fmt.Errorf("recvmsg: %w", err)
-		case got&unix.MSG_CTRUNC != 0:
-			return 0, errors.New("a message with descriptors, which gates do not carry")
-		case got&unix.MSG_TRUNC != 0:
+			return 0, fmt.Errorf("recvfrom: %w", err)
+		case n > len(b):
 			return 0, fmt.Errorf("a message longer than %d bytes", len(b))
 		case n == 0:
 			return 0, l.empty()

@@ -7,22 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Recv receives one packet with recvmsg(2), without address and ancillary
-// data: descriptors that come along are closed by the kernel, and MSG_CTRUNC is
-// set in got. Recv blocks in the system call, on the thread of the caller.
+// Recv receives one packet with recvfrom(2), and blocks in the system call, on
+// the thread of the caller. n is the length of the packet, which is more than
+// len(b) if b was too short. Descriptors that come along have no place to go
+// to: the kernel closes them. recvmsg(2) would say that there were some, for
+// about 70 ns a message.
 //
 // Preconditions: len(b) > 0.
-func Recv(fd int, b []byte, flags int) (n, got int, err error) {
-	iov := unix.Iovec{Base: &b[0]}
-	iov.SetLen(len(b))
-	var msg unix.Msghdr
-	msg.Iov = &iov
-	msg.SetIovlen(1)
-	r, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), uintptr(flags))
+func Recv(fd int, b []byte, flags int) (n int, err error) {
+	r, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(flags|unix.MSG_TRUNC), 0, 0)
 	if errno != 0 {
-		return 0, 0, errno
+		return 0, errno
 	}
-	return int(r), int(msg.Flags), nil
+	return int(r), nil
 }
 
 // plain is the size from which Send tells the Go scheduler that it is in a
