@@ -15,27 +15,30 @@ import (
 // user is taken, and one of a child of an earlier creator is ended.
 func TestAttackAdopt(t *testing.T) {
 	w, before := familyWorld(t), familyWorld(t)
-	cat := exec.Command("cat")
-	in, err := cat.StdinPipe()
+	// A process of the host, which waits until its input ends.
+	in, out, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cat.Start(); err != nil {
+	defer in.Close()
+	host := exec.Command(hostile, "idle")
+	host.ExtraFiles = []*os.File{in}
+	if err := host.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cat.Wait()
-	defer in.Close()
-	fd, err := unix.PidfdOpen(cat.Process.Pid, 0)
+	defer host.Wait()
+	defer out.Close()
+	fd, err := unix.PidfdOpen(host.Process.Pid, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	stranger := os.NewFile(uintptr(fd), "stranger")
 	defer stranger.Close()
 	ctx := context.Background()
-	if err := w.client.Adopt(ctx, 3, cat.Process.Pid, stranger); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
+	if err := w.client.Adopt(ctx, 3, host.Process.Pid, stranger); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
 		t.Errorf("a process of the host as a domain: %v", err)
 	}
-	if err := w.client.Adopt(ctx, c0, cat.Process.Pid, stranger); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
+	if err := w.client.Adopt(ctx, c0, host.Process.Pid, stranger); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
 		t.Errorf("a process of the host as a child: %v", err)
 	}
 	if null, err := os.Open(os.DevNull); err != nil {
