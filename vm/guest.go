@@ -67,9 +67,9 @@ func moduleFiles(dir string) ([]file, error) {
 }
 
 // boot runs the guest until it powers off. Every line of its console is
-// passed to line. The processor is emulated: KVM inside a virtual machine is
+// passed to line; progress is called every now and then. The processor is emulated: KVM inside a virtual machine is
 // not reliable enough for a test (seen: "KVM internal error" on cmpxchg16b).
-func boot(kernel, disk string, limit time.Duration, line func(string)) error {
+func boot(kernel, disk string, limit time.Duration, line func(string), progress func()) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
@@ -84,7 +84,7 @@ func boot(kernel, disk string, limit time.Duration, line func(string)) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%w (install qemu-system-x86)", err)
 	}
-	eachLine(console, line)
+	eachLine(console, line, progress)
 	err = cmd.Wait()
 	if ctx.Err() != nil {
 		return fmt.Errorf("the guest did not end within %v", limit)

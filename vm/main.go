@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -20,8 +19,9 @@ import (
 func main() {
 	image := flag.String("kernel", "", "kernel image to boot (default: fetch Debian's 6.1 cloud kernel)")
 	verbose := flag.Bool("v", false, "print the whole console")
-	limit := flag.Duration("timeout", 40*time.Minute, "end the guest after this long")
+	limit := flag.Duration("timeout", 90*time.Minute, "end the guest after this long")
 	only := flag.String("rooms", strings.Join(rooms, ","), "rooms whose tests run")
+	flag.StringVar(&pattern, "run", "", "of these, only tests whose name matches this `pattern` (as of go test)")
 	flag.Parse()
 	rooms = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	if err := test(*image, *limit, *verbose); err != nil {
@@ -71,12 +71,13 @@ func test(image string, limit time.Duration, verbose bool) error {
 		return err
 	}
 	defer log.Close()
-	fmt.Printf("booting %s with %d files, %d steps; console in build/vm/console.log\n", filepath.Base(image), len(files), len(steps))
-	r := results{verbose: verbose}
-	if err := boot(image, disk, limit, func(s string) { fmt.Fprintln(log, s); r.line(s) }); err != nil {
-		return err
+	fmt.Printf("booting %s with %d files, %d steps; all that the guest says: %s\n", filepath.Base(image), len(files), len(steps), log.Name())
+	r := results{to: os.Stdout, verbose: verbose}
+	err = boot(image, disk, limit, func(s string) { fmt.Fprintln(log, s); r.line(s) }, r.progress)
+	if err = errors.Join(r.close(), err); err != nil {
+		return fmt.Errorf("%w (the whole console: %s)", err, log.Name())
 	}
-	return r.close()
+	return nil
 }
 
 func writeDisk(path string, files []file) error {
@@ -92,88 +93,32 @@ func writeDisk(path string, files []file) error {
 	return errors.Join(writeArchive(z, files), z.Close())
 }
 
-func eachLine(r io.Reader, line func(string)) {
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, 1<<20)
-	for s.Scan() {
-		line(strings.TrimRight(s.Text(), "\r"))
-	}
-}
+// tellEvery is how often the progress of the guest is told.
+const tellEvery = 30 * time.Second
 
-// results reads the console: it prints what a person wants to see of it, and
-// knows at the end whether all went well.
-type results struct {
-	verbose bool
-	step    string
-	current []string // output of the step
-	passed  int      // tests
-	skipped []string
-	failed  []string
-	done    bool
-}
-
-var (
-	testLine = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+)`)
-	reason   = regexp.MustCompile(`^\s+\S+_test\.go:\d+: (.*)`)
-)
-
-func (r *results) line(s string) {
-	if r.verbose {
-		fmt.Println(s)
-	}
-	// The firmware leaves control characters on the first line.
-	_, event, own := strings.Cut(s, plan.Mark)
-	switch {
-	case !own:
-		r.output(s)
-	case strings.HasPrefix(event, "begin "):
-		r.step, r.current = strings.TrimPrefix(event, "begin "), nil
-	case strings.HasPrefix(event, "end "):
-		how := strings.TrimPrefix(event, "end "+r.step+" ")
-		fmt.Printf("%-28s %s\n", r.step, how)
-		if strings.HasPrefix(how, "ok") {
-			break
+// eachLine calls line for every line of r until it ends, and progress now and
+// then, both from this goroutine.
+func eachLine(r io.Reader, line func(string), progress func()) {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		s := bufio.NewScanner(r)
+		s.Buffer(nil, 1<<20)
+		for s.Scan() {
+			lines <- strings.TrimRight(s.Text(), "\r")
 		}
-		r.failed = append(r.failed, r.step)
-		if !r.verbose {
-			fmt.Println(strings.Join(r.current[max(0, len(r.current)-80):], "\n"))
-		}
-	case strings.HasPrefix(event, "done"):
-		r.done = true
-	}
-}
-
-func (r *results) output(s string) {
-	r.current = append(r.current, s)
-	if !strings.HasPrefix(r.step, "tests of ") && r.step != "" && !r.verbose {
-		fmt.Println("  " + s)
-	}
-	m := testLine.FindStringSubmatch(s)
-	switch {
-	case m == nil:
-	case m[1] == "PASS":
-		r.passed++
-	case m[1] == "SKIP":
-		why := "no reason given"
-		if n := len(r.current); n > 1 {
-			if p := reason.FindStringSubmatch(r.current[n-2]); p != nil {
-				why = p[1]
+	}()
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case s, more := <-lines:
+			if !more {
+				return
 			}
+			line(s)
+		case <-tick.C:
+			progress()
 		}
-		r.skipped = append(r.skipped, m[2]+": "+why)
 	}
-}
-
-func (r *results) close() error {
-	for _, s := range r.skipped {
-		fmt.Println("skipped in the guest:", s)
-	}
-	switch {
-	case !r.done:
-		return errors.New("the guest ended before its plan did; see build/vm/console.log")
-	case len(r.failed) > 0:
-		return fmt.Errorf("failed in the guest: %s", strings.Join(r.failed, ", "))
-	}
-	fmt.Printf("vm: the demo and %d tests passed on 6.1, %d skipped\n", r.passed, len(r.skipped))
-	return nil
 }

@@ -14,6 +14,9 @@ import (
 // rooms whose tests run in the guest: those that touch the kernel.
 var rooms = []string{"kernel", "kernel/confine", "thread", "creator", "monitor", "audit", "names", "gate", "gate/grpcgate", "kernel/probe", "redteam", "cmd/wardd"}
 
+// pattern is which of their tests run; all if it is empty.
+var pattern string
+
 // roomSeconds bounds the tests of a room. Natively the slowest takes half a
 // minute; emulated, making the programs of a large system for the kernel takes
 // twenty times as long. It ends what hangs, and must not end what is slow.
@@ -23,7 +26,7 @@ const roomSeconds = 900
 // does not have. They find them in the directory that WARD_TEST_PROGRAMS names.
 var programsOf = map[string][]string{
 	"redteam":   {"./redteam/testdata/hostile"},
-	"cmd/wardd": {"./cmd/wardd", "./cmd/ward-names", "./cmd/wardd/testdata/probe", "./cmd/wardd/testdata/hostile"},
+	"cmd/wardd": {"./cmd/wardd", "./cmd/ward-names", "./cmd/wardd/testdata/probe", "./cmd/wardd/testdata/hostile", "./cmd/wardd/testdata/family"},
 }
 
 // system is the example that runs in the guest.
@@ -90,8 +93,11 @@ func build(top, out string) ([]file, []plan.Step, error) {
 		}
 		files = append(files, data...)
 		step := plan.Step{
-			Name: "tests of " + room, Dir: dir, Seconds: roomSeconds,
+			Name: plan.Tests + room, Dir: dir, Seconds: roomSeconds,
 			Args: []string{"/tests/" + name, "-test.v", fmt.Sprintf("-test.timeout=%ds", roomSeconds-10)},
+		}
+		if pattern != "" {
+			step.Args = append(step.Args, "-test.run="+pattern)
 		}
 		if programs := programsOf[room]; len(programs) > 0 {
 			path := filepath.Join("/tests/programs", room)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -32,11 +31,6 @@ func TestFamily(t *testing.T) {
 		t.Fatal(err)
 	}
 	family := filepath.Join(bin, "family")
-	cmd := exec.Command("go", "build", "-o", family, "ward/cmd/wardd/testdata/family")
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	r := upOf(t, []string{"testdata/system/echo.proto", "testdata/system/other.proto", "testdata/system/family.cedar"},
 		strings.ReplaceAll(familySystem, "FAMILY", family), "--until-done")
 	r.report(holder.Ready)

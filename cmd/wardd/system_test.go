@@ -41,7 +41,7 @@ func needsRoot(t *testing.T) {
 // builtEnv names a directory with these programs, where there is no Go to build them (vm/plan.go).
 const builtEnv = "WARD_TEST_PROGRAMS"
 
-// programs builds wardd, the name server and the probe, once, statically.
+// programs builds wardd, the name server and what runs in domains here, once, statically.
 var programs = sync.OnceValues(func() (string, error) {
 	if dir := os.Getenv(builtEnv); dir != "" {
 		return dir, nil
@@ -53,7 +53,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-o", dir, "ward/cmd/wardd", "ward/cmd/ward-names", "ward/cmd/wardd/testdata/probe", "ward/cmd/wardd/testdata/hostile")
+	cmd := exec.Command("go", "build", "-o", dir, "ward/cmd/wardd", "ward/cmd/ward-names", "ward/cmd/wardd/testdata/probe", "ward/cmd/wardd/testdata/hostile", "ward/cmd/wardd/testdata/family")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

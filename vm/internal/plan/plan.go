@@ -15,6 +15,9 @@ const Modules = "/modules"
 //	ward-vm: done N failed
 const Mark = "ward-vm: "
 
+// Tests is how the names of steps begin that run the tests of a room.
+const Tests = "tests of "
+
 // A Step is one program to run in the guest.
 type Step struct {
 	Name    string
