@@ -144,10 +144,7 @@ func (f *Family) Add(id, parent, template abi.DomainID, name string, ask ChildQu
 	if err := f.room(p, parent, lineage); err != nil {
 		return nil, s.Spawn, err
 	}
-	var taken Quota
-	for _, c := range f.charged(parent) {
-		taken.Take(&c.Def.Quota)
-	}
+	taken := f.Given(parent)
 	def, err := f.img.Child(p, template, name, ask, &taken)
 	if err != nil {
 		return nil, s.Spawn, err

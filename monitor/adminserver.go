@@ -77,20 +77,14 @@ func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 	root := op == nil
 	switch op := admin.Op(request[0]); {
 	case op == admin.OpPS && n == 1:
-		m.mu.Lock()
-		domains := len(m.domains)
-		m.mu.Unlock()
-		for i := range domains {
-			if out.Encode(m.describe(abi.DomainID(i), false)) != nil {
+		for _, id := range m.everyID() {
+			if a, ok := m.describe(id, false); ok && out.Encode(a) != nil {
 				return
 			}
 		}
 	case op == admin.OpDescribe && n == 5:
-		m.mu.Lock()
-		domains := len(m.domains)
-		m.mu.Unlock()
-		if i := binary.LittleEndian.Uint32(request[1:]); int(i) < domains {
-			out.Encode(m.describe(abi.DomainID(i), true))
+		if a, ok := m.describe(abi.DomainID(binary.LittleEndian.Uint32(request[1:])), true); ok {
+			out.Encode(a)
 		}
 	case op == admin.OpDown && n == 1:
 		m.Stop()
@@ -110,15 +104,19 @@ func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 }
 
 var stateNames = map[state]string{stateWaiting: admin.Waiting, stateStarting: admin.Waiting, stateRunning: admin.Running,
-	stateEnded: admin.Ended, stateRefused: admin.Refused}
+	stateEnded: admin.Ended, stateRefused: admin.Refused, stateTemplate: admin.Template}
 
-func (m *Monitor) describe(id abi.DomainID, whole bool) admin.Domain {
+// describe says what a domain or child is, unless it has gone.
+func (m *Monitor) describe(id abi.DomainID, whole bool) (a admin.Domain, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sweep()
-	d := m.domains[id]
-	a := admin.Domain{Index: uint32(id), Name: d.def.Name, State: stateNames[d.state], PID: d.process.PID, UID: d.process.UID,
-		Cgroup: d.process.Cgroup, Ring: d.def.Ring.Level, RingName: d.def.Ring.Name, Gates: d.ends}
+	d := m.find(id)
+	if d == nil {
+		return a, false
+	}
+	a = admin.Domain{Index: uint32(id), Name: d.def.Name, State: stateNames[d.state], PID: d.process.PID, UID: d.process.UID,
+		Cgroup: d.process.Cgroup, Ring: d.def.Ring.Level, RingName: d.def.Ring.Name, Gates: d.ends, Level: m.Level.String(), Child: m.childhood(d)}
 	if d.state == stateEnded {
 		a.Status = &d.status
 	}
@@ -138,15 +136,19 @@ func (m *Monitor) describe(id abi.DomainID, whole bool) admin.Domain {
 	if whole {
 		a.Descriptor = full
 	}
-	return a
+	return a, true
 }
 
 // descriptor collects all that a domain may do.
 func (m *Monitor) descriptor(d *domain) *admin.Descriptor {
 	full := &admin.Descriptor{Program: d.def.Program, Digest: hex.EncodeToString(d.def.Digest), Connect: d.def.Connect,
-		Quota: limitsOf(m.Image, d), Hits: d.hits}
+		Quota: limitsOf(m.Image, d), Hits: d.hits, Children: m.offspring(d), Loans: m.loansOf(d)}
 	for i := range m.Image.Routes {
-		if r := &m.Image.Routes[i]; r.Client == d.id && r.Connect.Allow {
+		switch r := &m.Image.Routes[i]; {
+		case r.Client != d.base() || !r.Connect.Allow:
+		case d.kin != nil:
+			full.Calls = append(full.Calls, m.childCalls(d, uint32(i))...)
+		default:
 			full.Calls = append(full.Calls, m.calls(r)...)
 		}
 	}

@@ -70,7 +70,7 @@ func (m *Monitor) hit(d *domain, h Hit) {
 
 // limitsOf are the bounds of a domain as they are in force.
 func limitsOf(img *image.Image, d *domain) admin.Quota {
-	q := img.Limits(d.id)
+	q := img.LimitsOf(d.def)
 	tmp := d.def.Tmp
 	if tmp == 0 {
 		tmp = image.DefaultTmp

@@ -19,8 +19,11 @@ func newPs() *cobra.Command {
 		Use:   "ps [DOMAIN]",
 		Short: "Show the domains of a running system, or one whole",
 		Long: `Show the domains of a running system: state, process, user ID, ring, gates, and
-how many messages were allowed and denied. With a name: all that this domain may
-do, and the policy that says so, and of each quota what it uses and how much it has.`,
+how many messages were allowed and denied. Children stand under the domain that
+made them, with their template, what is left of their life time, and what they may
+call at most. The last line says who checks messages: the level. With a name: all
+that this domain may do, and the policies that say so; of each quota what it uses
+and how much it has; its children, and what of its quotas it gave to them.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: domainNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -78,16 +81,6 @@ do, and the policy that says so, and of each quota what it uses and how much it 
 	return cmd
 }
 
-func listDomains(out io.Writer, domains []admin.Domain) error {
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "DOMAIN\tSTATE\tPID\tUID\tRING\tGATES\tALLOWED\tDENIED\tLOST")
-	for _, d := range domains {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\n", d.Name, state(d), number(d.PID), number(int(d.UID)),
-			ring(d), d.Gates, d.Allowed, d.Denied, d.Lost)
-	}
-	return w.Flush()
-}
-
 func state(d admin.Domain) string {
 	if d.State == admin.Ended && d.Status != nil {
 		return fmt.Sprintf("%s %d", d.State, *d.Status)
@@ -128,17 +121,18 @@ func describe(out io.Writer, d described) error {
 	}
 	row("process", fmt.Sprintf("pid %s, uid %s", number(d.PID), number(int(d.UID))))
 	row("ring", ring(d.Domain))
+	if d.Child != nil {
+		of, ends := childRows(d.Child)
+		row("child of", of)
+		row("ends", ends)
+	}
 	if p := d.Descriptor; p != nil {
 		row("program", p.Program)
 		if p.Digest != "" {
 			row("digest", "sha256:"+p.Digest)
 		}
 		for i, c := range p.Calls {
-			line := fmt.Sprintf("%s to %s, if %s", c.Method, c.To, quoted(c.Policies))
-			if len(c.Forbids) > 0 {
-				line += ", unless " + quoted(c.Forbids)
-			}
-			row(heading(i, "may call"), line)
+			row(heading(i, "may call"), fmt.Sprintf("%s to %s, if %s", c.Method, c.To, condition(&c)))
 		}
 		for i, f := range p.Files {
 			as := ""
@@ -157,6 +151,8 @@ func describe(out io.Writer, d described) error {
 			row(heading(i, "exports"), line+map[bool]string{true: ", served now", false: ", not served"}[e.Serving])
 		}
 		row("quota", quotaRows(d)...)
+		row("children", offspringRows(p.Children, &p.Quota)...)
+		row("delegations", loanRows(d.Name, p.Loans)...)
 		for i, g := range p.Held {
 			row(heading(i, "gates"), fmt.Sprintf("%s: %s → %s", g.Interface, g.From, g.To))
 		}
@@ -164,6 +160,9 @@ func describe(out io.Writer, d described) error {
 	row("messages", fmt.Sprintf("%d allowed, %d denied", d.Allowed, d.Denied))
 	if d.Lost > 0 {
 		row("lost", fmt.Sprintf("%d audit records", d.Lost))
+	}
+	if d.Level != "" {
+		row("level", levelMeans(d.Level))
 	}
 	return w.Flush()
 }

@@ -49,6 +49,8 @@ const (
 	Running = "running"
 	Ended   = "ended"
 	Refused = "refused" // the policy forbids its start
+	// Children are made of it; it is not started itself.
+	Template = "template"
 )
 
 // Failure is the answer to a user who may not ask what it asked.
@@ -77,7 +79,9 @@ type Domain struct {
 	Exports    int         `json:"exports"`
 	Denied     uint64      `json:"denied"` // messages
 	Allowed    uint64      `json:"allowed"`
-	Lost       uint64      `json:"lost"` // audit records
+	Lost       uint64      `json:"lost"`  // audit records
+	Level      string      `json:"level"` // who checks the parameters of messages: kernel or library
+	*Child                 // of what a domain has made; nil: of the system
 	Descriptor *Descriptor `json:"descriptor,omitempty"`
 }
 
@@ -93,6 +97,9 @@ type Descriptor struct {
 	Quota   Quota    `json:"quota"`
 	Hits    Hits     `json:"hits"`
 	Held    []Gate   `json:"held"`
+
+	Children *Offspring `json:"children,omitempty"` // nil: it may have none
+	Loans    []Loan     `json:"loans,omitempty"`
 }
 
 // A Call is an entry point that some policy permits, perhaps under conditions.
@@ -101,6 +108,7 @@ type Call struct {
 	To       string   `json:"to"`
 	Policies []string `json:"policies"` // permits that can match
 	Forbids  []string `json:"forbids,omitempty"`
+	Under    []Level  `json:"under,omitempty"` // policies that must permit it, too: of a child its ancestors'
 }
 
 // A File is a granted file.

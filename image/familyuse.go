@@ -1,0 +1,18 @@
+package image
+
+import "ward/abi"
+
+// Given is what of a domain's quota its children have. Of an adopted child
+// whose parent has ended, the nearest ancestor that lives has given it.
+func (f *Family) Given(id abi.DomainID) (q Quota) {
+	for _, k := range f.charged(id) {
+		q.Take(&k.Def.Quota)
+	}
+	return q
+}
+
+// Counted is how many children count against a domain's number, and how many
+// descendants against its tree.
+func (f *Family) Counted(id abi.DomainID) (children, descendants int) {
+	return len(f.charged(id)), len(f.Descendants(id))
+}
