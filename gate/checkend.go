@@ -65,9 +65,10 @@ func (g *serverGate) examine(m *message, payload []byte) (done bool, err error) 
 	g.mu.Lock()
 	c := g.calls[m.Slot]
 	if c != nil && c.h.Gen == m.Gen && m.Kind != abi.KindCall {
-		if c.h.Method != m.Method || m.Kind == abi.KindStreamItem && c.ended {
+		stray := c.flow == nil && m.Kind != abi.KindCancel || c.flow != nil && c.ended && m.Kind == abi.KindStreamItem
+		if c.h.Method != m.Method || stray {
 			err = fmt.Errorf("a message of kind %d for method %d in a call of method %d", m.Kind, m.Method, c.h.Method)
-		} else if !j.reason.Allowed() {
+		} else if c.flow != nil && !j.reason.Allowed() {
 			c.refused = g.denied(&m.Header, &j)
 			notify(&c.arrival)
 		}

@@ -169,7 +169,10 @@ func (g *serverGate) open(m *message, buf *buffer) (*ServerCall, error) {
 	if int64(m.Method) >= int64(len(g.link.Methods)) {
 		return nil, fmt.Errorf("a call of method %d, the interface has %d", m.Method, len(g.link.Methods))
 	}
-	c := &ServerCall{gate: g, h: m.Header, method: &g.link.Methods[m.Method], credit: abi.StreamWindow}
+	c := &ServerCall{gate: g, h: m.Header, method: &g.link.Methods[m.Method]}
+	if c.method.ClientStream || c.method.ServerStream {
+		c.flow = &flow{credit: abi.StreamWindow}
+	}
 	c.ctx.parent, c.ctx.peer = g.base, &g.link.Peer
 	if m.Deadline != 0 {
 		c.ctx.deadline = time.Now().Add(time.Duration(int64(m.Deadline) - bootNow()))
@@ -204,6 +207,9 @@ func (g *serverGate) forget(c *ServerCall) {
 		return
 	}
 	g.calls[c.h.Slot] = nil
+	if c.flow == nil {
+		return
+	}
 	for i := range c.items {
 		c.items[i].free()
 	}

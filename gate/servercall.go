@@ -28,7 +28,11 @@ type ServerCall struct {
 
 	sending sync.Mutex // held around a send and the reading of its verdict
 
-	// Guarded by gate.mu.
+	*flow // nil if neither side streams: most calls are short, and pay for no more than they need
+}
+
+// flow is what a call that streams has besides. Guarded by serverGate.mu.
+type flow struct {
 	items   []message // arrived, not taken; at most abi.StreamWindow
 	ended   bool      // the client sends no more
 	granted int       // items taken since the last credit was given
@@ -270,6 +274,8 @@ func (c *ServerCall) deliver(m *message, buf *buffer) (kept bool) {
 	switch {
 	case m.Kind == abi.KindCancel:
 		c.ctx.cancel(context.Canceled)
+	case c.flow == nil:
+		c.ctx.cancel(context.Canceled) // no filter lets this through
 	case m.Kind == abi.KindStreamEnd:
 		c.ended = true
 		notify(&c.arrival)
@@ -290,6 +296,9 @@ func (c *ServerCall) deliver(m *message, buf *buffer) (kept bool) {
 
 // wakeAll wakes who waits in the call, to look at its context.
 func (c *ServerCall) wakeAll() {
+	if c.flow == nil {
+		return
+	}
 	c.gate.mu.Lock()
 	defer c.gate.mu.Unlock()
 	notify(&c.arrival)
