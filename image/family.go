@@ -26,6 +26,7 @@ type Kin struct {
 	Lineage  []abi.DomainID // its parent, its parent's parent, and so on; the last is of the image
 	Adopted  bool           // it may outlive its parent
 	Def      *Domain
+	Line     []Birth // its own, its parent's, and so on (familyagain.go)
 }
 
 // ErrChild is what errors.Is finds in a refusal by a policy.
@@ -137,9 +138,9 @@ func (f *Family) Add(id, parent, template abi.DomainID, name string, ask ChildQu
 	case !t.Start.Allow:
 		return nil, t.Start, ErrChild
 	}
-	lineage := []abi.DomainID{parent}
+	lineage, line := []abi.DomainID{parent}, []Birth{{id, template, name, ask}}
 	if k := f.kin[parent]; k != nil {
-		lineage = append(lineage, k.Lineage...)
+		lineage, line = append(lineage, k.Lineage...), append(line, k.Line...)
 	}
 	if err := f.room(p, parent, lineage); err != nil {
 		return nil, s.Spawn, err
@@ -149,7 +150,7 @@ func (f *Family) Add(id, parent, template abi.DomainID, name string, ask ChildQu
 	if err != nil {
 		return nil, s.Spawn, err
 	}
-	k := &Kin{ID: id, Template: template, Parent: parent, Lineage: lineage, Adopted: adopted, Def: def}
+	k := &Kin{ID: id, Template: template, Parent: parent, Lineage: lineage, Adopted: adopted, Def: def, Line: line}
 	f.kin[id] = k
 	return k, s.Spawn, nil
 }
