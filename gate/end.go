@@ -32,8 +32,8 @@ type End struct {
 // are closed when the last user has left.
 type link struct {
 	End
-	verdicts verdicts // nil: no filter
-	event    int      // eventfd that wakes whoever waits in poll; -1 if none could be made
+	verdicts *page.Block // nil: no filter
+	event    int         // eventfd that wakes whoever waits in poll; -1 if none could be made
 	ordinals map[string]uint32
 	keys     map[string]uint32 // metadata: field numbers
 	refs     atomic.Int64      // users, plus ended once close was called
@@ -42,12 +42,6 @@ type link struct {
 	released sync.Once
 	told     chan struct{} // closed when the monitor has said why the gate was revoked: in why; nil: it says nothing here
 	why      *Error
-}
-
-// verdicts is a block of a verdict page.
-type verdicts interface {
-	Load(word int) uint64
-	Close() error
 }
 
 const ended = math.MinInt64

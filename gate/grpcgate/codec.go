@@ -34,7 +34,10 @@ func parseMessage(b []byte, v any) error {
 	if err != nil {
 		return err
 	}
-	if err := proto.Unmarshal(b, m); err != nil {
+	// As proto.Unmarshal does, which finds its way back from the reflected
+	// message to m for the reset, in some 35 ns.
+	proto.Reset(m)
+	if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(b, m); err != nil {
 		return gate.Errorf(gate.Internal, "decode %s: %v", m.ProtoReflect().Descriptor().FullName(), err)
 	}
 	return nil
