@@ -85,6 +85,15 @@ func (t *translator) spawned(r *Record, e *event.Event) {
 		reason, r.UID, r.Ring = abi.ReasonPermit, &e.UID, &e.Ring
 	}
 	t.decided(r, e.Allow, reason, e.Policy)
+	t.limited(r, e, "limit of children")
+}
+
+// limited says which limit it was that a request ran into: not one of gates,
+// and no policy.
+func (t *translator) limited(r *Record, e *event.Event, what string) {
+	if !e.Allow && e.Reason == abi.ReasonQuota {
+		r.Reason, r.Policy = what, ""
+	}
 }
 
 // lentBy is a delegation that was made, refused, or has ended.
@@ -101,6 +110,7 @@ func (t *translator) lentBy(r *Record, e *event.Event) {
 		r.Detail = fmt.Sprintf("delegation %d: %s", e.Count, e.Text)
 	}
 	t.decided(r, e.Allow, reason, e.Policy)
+	t.limited(r, e, "limit of delegations")
 }
 
 // borrowed notes a gate by a delegation; or that a gate with the number of one is not.

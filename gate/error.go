@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -159,6 +160,9 @@ func denied(what string, r abi.Reason, detail uint32, policies []string) *Error 
 		e.RetryAfter = time.Duration(detail) * time.Microsecond
 		e.Details = []Detail{retryInfo(e.RetryAfter)}
 		text = fmt.Sprintf("%s: try again in %v", text, e.RetryAfter)
+		if detail == math.MaxUint32 { // or longer: a delegation that is used up gives nothing back
+			text = fmt.Sprintf("%s: used up, for %v at least", r, e.RetryAfter)
+		}
 	case r == abi.ReasonState:
 		if int64(detail) < int64(len(policies)) {
 			e.Policy = policies[detail]

@@ -140,6 +140,12 @@ func (t *teller) line(r *audit.Record) string {
 		rest = t.style.bold(r.Domain) + "  " + t.ending(r)
 	case audit.EventSocket:
 		rest = t.style.bold(r.From) + "  " + r.Kind + " " + r.Address + "  " + t.verdict(r)
+	case audit.EventSpawned, audit.EventLent:
+		rest = r.From + " → " + cmp.Or(r.Domain, r.To)
+		if r.UID != nil && r.Ring != nil {
+			rest += strings.TrimRight(fmt.Sprintf("  uid %d  ring %d %s", *r.UID, *r.Ring, t.rings[*r.Ring]), " ")
+		}
+		rest += "  " + t.verdict(r)
 	case audit.EventLost:
 		rest = t.style.bad(fmt.Sprintf("%d records of %s", r.Lost, cmp.Or(r.From, r.Domain, "wardd")))
 	default:
