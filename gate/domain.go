@@ -27,13 +27,16 @@ type openOptions struct {
 // At names the server instead of looking it up.
 func At(server string) OpenOption { return func(o *openOptions) { o.server = server } }
 
-// Wait makes Open wait, as long as its context lasts, until some domain serves
-// the interface.
+// Wait makes Open wait, as long as its context lasts, until a domain serves the
+// interface that the policy lets this one call. If it lets it call none, Open
+// does not wait for what cannot come.
 func Wait() OpenOption { return func(o *openOptions) { o.wait = true } }
 
-// Open opens a gate to an interface, named in full: it asks the name server who
-// serves it and then the monitor for the gate. A refusal is an *Error that is
-// Denied, with the reason.
+// Open opens a gate to an interface, named in full: it asks the name server
+// whether it is served, and then the monitor for the gate, who knows which of
+// the servers the policy lets this domain call. A refusal is an *Error that is
+// Denied, with the reason; Reason is ReasonNotRunning if there are servers that
+// this domain may call, but none serves now.
 func (d *Domain) Open(ctx context.Context, iface string, opts ...OpenOption) (*Client, error) {
 	var o openOptions
 	for _, f := range opts {
@@ -42,28 +45,22 @@ func (d *Domain) Open(ctx context.Context, iface string, opts ...OpenOption) (*C
 	if o.server != "" || iface == NamesInterface {
 		return d.open(ctx, iface, o.server)
 	}
-	servers, err := d.Lookup(ctx, iface, o.wait)
-	if err != nil {
-		e := *AsError(err)
-		e.Message = "open " + iface + ": " + e.Message
-		return nil, &e
-	}
-	if len(servers) > 1 {
-		servers = []string{""} // the monitor knows which of them the policy lets this domain use
-	}
-	for _, s := range servers {
-		var c *Client
-		if c, err = d.open(ctx, iface, s); err == nil {
-			return c, nil
+	q := lookup{iface: iface, wait: o.wait}
+	for {
+		_, published, err := d.lookup(ctx, q)
+		if err != nil {
+			e := *AsError(err)
+			e.Message = "open " + iface + ": " + e.Message
+			return nil, &e
 		}
-		if e := AsError(err); e.Reason != abi.ReasonNotRunning {
-			break
+		c, err := d.open(ctx, iface, "")
+		if err == nil || !o.wait || AsError(err).Reason != abi.ReasonNotRunning {
+			return c, err
 		}
+		// Who serves is none that this domain may call. Those who come between a
+		// lookup and the monitor's answer count for the next.
+		q.after, q.numbered = published, true
 	}
-	if err == nil {
-		err = &Error{Code: NotFound, Message: "open " + iface + ": no domain serves it now"}
-	}
-	return nil, err
 }
 
 func (d *Domain) open(ctx context.Context, iface, server string) (*Client, error) {
@@ -104,25 +101,43 @@ func (d *Domain) openBy(ctx context.Context, what string, request abi.Control) (
 // Lookup returns the names of the domains that serve an interface now. If there
 // is none it waits, as long as ctx lasts, or returns a NotFound error.
 func (d *Domain) Lookup(ctx context.Context, iface string, wait bool) ([]string, error) {
-	b := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), iface)
-	if wait {
+	servers, _, err := d.lookup(ctx, lookup{iface: iface, wait: wait})
+	return servers, err
+}
+
+// A lookup is a ward.v1.LookupRequest.
+type lookup struct {
+	iface    string
+	wait     bool
+	after    uint64 // publications up to this do not count
+	numbered bool   // there is an after, and the answer has the number of the last publication
+}
+
+func (d *Domain) lookup(ctx context.Context, q lookup) (servers []string, published uint64, err error) {
+	b := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), q.iface)
+	if q.wait {
 		b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.VarintType), 1)
+	}
+	if q.numbered {
+		b = protowire.AppendVarint(protowire.AppendTag(b, 3, protowire.VarintType), q.after)
 	}
 	reply, err := d.callNames(ctx, "Lookup", b)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var servers []string
-	err = fields(reply, func(num protowire.Number, _ uint64, s []byte) error {
-		if num == 1 {
+	err = fields(reply, func(num protowire.Number, v uint64, s []byte) error {
+		switch num {
+		case 1:
 			servers = append(servers, string(s))
+		case 2:
+			published = v
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, &Error{Code: Internal, Message: "the name server's answer is malformed"}
+	if err != nil || q.numbered && published <= q.after {
+		return nil, 0, &Error{Code: Internal, Message: "the name server's answer is malformed"}
 	}
-	return servers, nil
+	return servers, published, nil
 }
 
 // callNames calls the name server over a gate that is opened when it is first needed.

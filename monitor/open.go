@@ -121,6 +121,8 @@ func (m *Monitor) try(o *opening, last bool) bool {
 		}
 		verdict := m.connect(i, o)
 		switch {
+		case !verdict.Allow && reason == abi.ReasonNotRunning:
+			// Another one is allowed: that it does not serve is what the client must know.
 		case !verdict.Allow:
 			if verdict.Policy != abi.NoPolicy {
 				reason, policy = abi.ReasonForbid, verdict.Policy

@@ -18,21 +18,25 @@ func (r *Registry) Handle(ctx context.Context, call *gate.ServerCall) error {
 	if err != nil {
 		return err
 	}
-	iface, wait, err := request(body)
+	q, err := request(body)
 	if err != nil {
 		return err
 	}
 	var reply []byte
 	switch call.Method() {
 	case "Publish":
-		err = r.Publish(peer, iface)
+		err = r.Publish(peer, q.iface)
 	case "Withdraw":
-		err = r.Withdraw(peer, iface)
+		err = r.Withdraw(peer, q.iface)
 	case "Lookup":
 		var servers []string
-		servers, err = r.Lookup(ctx, iface, wait)
+		var published uint64
+		servers, published, err = r.Lookup(ctx, q.iface, q.after, q.wait)
 		for _, s := range servers {
 			reply = protowire.AppendString(protowire.AppendTag(reply, 1, protowire.BytesType), s)
+		}
+		if q.numbered {
+			reply = protowire.AppendVarint(protowire.AppendTag(reply, 2, protowire.VarintType), published)
 		}
 	default:
 		err = gate.Errorf(gate.Unimplemented, "the name server does not know %s", call.Method())
@@ -43,11 +47,19 @@ func (r *Registry) Handle(ctx context.Context, call *gate.ServerCall) error {
 	return call.Send(reply)
 }
 
-// request reads a request of any method: interface = 1, wait = 2. The filter
-// has checked it; what it would not have let pass is refused here, too.
-func request(b []byte) (iface string, wait bool, err error) {
-	malformed := func() (string, bool, error) {
-		return "", false, gate.Errorf(gate.InvalidArgument, "malformed request")
+// A query is a request of any method.
+type query struct {
+	iface    string // field 1
+	wait     bool   // 2
+	after    uint64 // 3
+	numbered bool   // 3 is there
+}
+
+// request reads a request. The filter has checked it; what it would not have
+// let pass is refused here, too.
+func request(b []byte) (q query, err error) {
+	malformed := func() (query, error) {
+		return query{}, gate.Errorf(gate.InvalidArgument, "malformed request")
 	}
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
@@ -61,19 +73,24 @@ func request(b []byte) (iface string, wait bool, err error) {
 			if n < 0 {
 				return malformed()
 			}
-			iface, b = s, b[n:]
-		case num == 2 && typ == protowire.VarintType:
+			q.iface, b = s, b[n:]
+		case (num == 2 || num == 3) && typ == protowire.VarintType:
 			v, n := protowire.ConsumeVarint(b)
 			if n < 0 {
 				return malformed()
 			}
-			wait, b = protowire.DecodeBool(v), b[n:]
+			if num == 2 {
+				q.wait = protowire.DecodeBool(v)
+			} else {
+				q.after, q.numbered = v, true
+			}
+			b = b[n:]
 		default:
 			return malformed()
 		}
 	}
-	if iface == "" || len(iface) > 255 {
+	if q.iface == "" || len(q.iface) > 255 {
 		return malformed()
 	}
-	return iface, wait, nil
+	return q, nil
 }

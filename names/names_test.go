@@ -26,7 +26,7 @@ func TestRegistry(t *testing.T) {
 	ctx := context.Background()
 	var r Registry
 	a, b := peer(1, 10, "a"), peer(2, 20, "b")
-	if _, err := r.Lookup(ctx, "t.Echo", false); code(err) != gate.NotFound {
+	if _, _, err := r.Lookup(ctx, "t.Echo", 0, false); code(err) != gate.NotFound {
 		t.Errorf("nothing published: %v", err)
 	}
 	if err := r.Publish(a, "t.Echo"); code(err) != gate.Unavailable {
@@ -40,7 +40,7 @@ func TestRegistry(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := r.Lookup(ctx, "t.Echo", false); err != nil || !slices.Equal(got, []string{"a", "b"}) {
+	if got, _, err := r.Lookup(ctx, "t.Echo", 0, false); err != nil || !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("servers: %v, %v", got, err)
 	}
 	if err := r.Withdraw(b, "t.Other"); code(err) != gate.NotFound {
@@ -50,11 +50,11 @@ func TestRegistry(t *testing.T) {
 		t.Error(err)
 	}
 	r.Ended(a) // one of its two gates
-	if got, _ := r.Lookup(ctx, "t.Echo", false); !slices.Equal(got, []string{"a"}) {
+	if got, _, _ := r.Lookup(ctx, "t.Echo", 0, false); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("with a gate left: %v", got)
 	}
 	r.Ended(a)
-	if _, err := r.Lookup(ctx, "t.Echo", false); code(err) != gate.NotFound {
+	if _, _, err := r.Lookup(ctx, "t.Echo", 0, false); code(err) != gate.NotFound {
 		t.Errorf("a name outlives its publisher: %v", err)
 	}
 	r.Ended(b)
@@ -75,7 +75,7 @@ func TestRestarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Ended(old)
-	if got, err := r.Lookup(context.Background(), "t.Echo", false); err != nil || len(got) != 1 {
+	if got, _, err := r.Lookup(context.Background(), "t.Echo", 0, false); err != nil || len(got) != 1 {
 		t.Errorf("servers: %v, %v", got, err)
 	}
 }
@@ -123,7 +123,7 @@ func TestLookupWaits(t *testing.T) {
 	defer cancel()
 	found := make(chan []string)
 	go func() {
-		got, _ := r.Lookup(ctx, "t.Echo", true)
+		got, _, _ := r.Lookup(ctx, "t.Echo", 0, true)
 		found <- got
 	}()
 	r.Publish(p, "t.Other") // wakes it, in vain
@@ -133,8 +133,73 @@ func TestLookupWaits(t *testing.T) {
 	}
 	ended, end := context.WithCancel(context.Background())
 	end()
-	if _, err := r.Lookup(ended, "t.None", true); code(err) != gate.NotFound {
+	if _, _, err := r.Lookup(ended, "t.None", 0, true); code(err) != gate.NotFound {
 		t.Errorf("waited to the end: %v", err)
+	}
+}
+
+// Who cannot use the servers that there are waits for another one: of another
+// domain, or of one that was started again. Not for one that was there before.
+func TestLookupAfter(t *testing.T) {
+	var r Registry
+	a, again, b := peer(1, 10, "a"), peer(1, 11, "a"), peer(2, 20, "b")
+	for _, p := range []abi.Peer{a, again, b} {
+		r.Begun(p)
+	}
+	r.Publish(a, "t.Echo")
+	_, first, err := r.Lookup(context.Background(), "t.Echo", 0, false)
+	if err != nil || first == 0 {
+		t.Fatal(first, err)
+	}
+	if _, _, err := r.Lookup(context.Background(), "t.Echo", first, false); code(err) != gate.NotFound {
+		t.Errorf("none but the first: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	type found struct {
+		servers   []string
+		published uint64
+		err       error
+	}
+	come := make(chan found)
+	after := func(n uint64) {
+		servers, published, err := r.Lookup(ctx, "t.Echo", n, true)
+		come <- found{servers, published, err}
+	}
+	go after(first)
+	r.Publish(a, "t.Echo") // the same as the first
+	r.Publish(b, "t.Other")
+	r.Publish(b, "t.Echo")
+	second := <-come
+	if second.err != nil || !slices.Equal(second.servers, []string{"a", "b"}) || second.published <= first {
+		t.Errorf("after %d: %+v", first, second)
+	}
+	go after(second.published)
+	r.Ended(a)
+	r.Publish(again, "t.Echo")
+	if third := <-come; third.err != nil || !slices.Contains(third.servers, "a") || third.published <= second.published {
+		t.Errorf("after %+v: %+v", second, third)
+	}
+}
+
+// Another name server goes on with greater numbers.
+func TestNumbersOutliveTheNameServer(t *testing.T) {
+	published := func() uint64 {
+		var r Registry
+		p := peer(1, 10, "a")
+		r.Begun(p)
+		for i := range 100 { // more than there are ns between two publications, if time stood still
+			r.Publish(p, fmt.Sprint("t.I", i))
+		}
+		r.Publish(p, "t.Echo")
+		_, n, err := r.Lookup(context.Background(), "t.Echo", 0, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if first, second := published(), published(); second <= first {
+		t.Errorf("%d, then %d", first, second)
 	}
 }
 
@@ -144,9 +209,9 @@ func FuzzRequest(f *testing.F) {
 	f.Add([]byte("\x0a\xff"))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		iface, _, err := request(b)
-		if (err == nil) != (iface != "") || len(iface) > 255 {
-			t.Errorf("%q, %v", iface, err)
+		q, err := request(b)
+		if (err == nil) != (q.iface != "") || len(q.iface) > 255 {
+			t.Errorf("%+v, %v", q, err)
 		}
 	})
 }

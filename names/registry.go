@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"ward/abi"
 	"ward/gate"
 )
@@ -29,11 +31,13 @@ type Registry struct {
 	gates   map[publisher]int
 	names   map[publisher]int
 	changed chan struct{} // closed when something was published
+	last    uint64        // number of the last publication
 }
 
 type server struct {
 	publisher
-	name string
+	name   string
+	number uint64
 }
 
 // Begun notes a gate of p.
@@ -78,7 +82,9 @@ func (r *Registry) Publish(p abi.Peer, iface string) error {
 	if r.names[key] >= MaxNames || len(list) >= MaxServers {
 		return gate.Errorf(gate.ResourceExhausted, "publish %s: at most %d interfaces for a domain, and %d domains for an interface", iface, MaxNames, MaxServers)
 	}
-	r.servers[iface] = append(list, server{key, p.Name})
+	// Numbers begin with the time, so that they grow over a restart, too.
+	r.last = max(r.last+1, bootNow())
+	r.servers[iface] = append(list, server{key, p.Name, r.last})
 	r.names[key]++
 	if r.changed != nil {
 		close(r.changed)
@@ -117,14 +123,15 @@ func (r *Registry) remove(iface string, key publisher) bool {
 	return true
 }
 
-// Lookup returns the names of the domains that serve iface. If there is none
-// it waits for one until ctx ends, or returns a NotFound error.
-func (r *Registry) Lookup(ctx context.Context, iface string, wait bool) ([]string, error) {
+// Lookup returns the names of the domains that serve iface, and the number of
+// the last of their publications. If none was made after a number, it waits for
+// one until ctx ends, or returns a NotFound error.
+func (r *Registry) Lookup(ctx context.Context, iface string, after uint64, wait bool) (found []string, published uint64, err error) {
 	for {
 		r.mu.Lock()
-		var found []string
+		found = nil
 		for _, s := range r.servers[iface] {
-			found = append(found, s.name)
+			found, published = append(found, s.name), max(published, s.number)
 		}
 		if r.changed == nil {
 			r.changed = make(chan struct{})
@@ -132,15 +139,30 @@ func (r *Registry) Lookup(ctx context.Context, iface string, wait bool) ([]strin
 		changed := r.changed
 		r.mu.Unlock()
 		switch {
-		case len(found) > 0:
-			return found, nil
+		case len(found) > 0 && published > after:
+			return found, published, nil
+		case !wait && len(found) > 0:
+			return nil, 0, gate.Errorf(gate.NotFound, "no other domain serves %s now", iface)
 		case !wait:
-			return nil, gate.Errorf(gate.NotFound, "no domain serves %s now", iface)
+			return nil, 0, gate.Errorf(gate.NotFound, "no domain serves %s now", iface)
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, gate.Errorf(gate.NotFound, "no domain serves %s, and none came until the deadline of the lookup", iface)
+			if len(found) > 0 {
+				return nil, 0, gate.Errorf(gate.NotFound, "no other domain serves %s, and none came until the deadline of the lookup", iface)
+			}
+			return nil, 0, gate.Errorf(gate.NotFound, "no domain serves %s, and none came until the deadline of the lookup", iface)
 		}
 	}
+}
+
+// bootNow reads CLOCK_BOOTTIME, ns. It is 0 where that cannot be read: then
+// numbers grow within one life of the name server only.
+func bootNow() uint64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0
+	}
+	return uint64(t.Nano())
 }

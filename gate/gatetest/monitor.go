@@ -23,7 +23,10 @@ type Monitor struct {
 	ends    map[string]int             // control channels by domain
 	serving map[string]map[string]bool // interface -> domains
 	names   map[string][]string        // interface -> domains that published
+	last    map[string]int             // interface -> number of its last publication
 	changed chan struct{}              // closed and replaced when names change
+
+	published int // publications so far
 
 	// Refuse says why a request is refused; nil: nothing is. Text goes with it.
 	Refuse func(client string, c *abi.Control) (abi.Reason, string)
@@ -31,7 +34,7 @@ type Monitor struct {
 
 // NewMonitor starts a monitor that ends with the test.
 func NewMonitor(t testing.TB) *Monitor {
-	m := &Monitor{t: t, ends: map[string]int{}, serving: map[string]map[string]bool{}, names: map[string][]string{}, changed: make(chan struct{})}
+	m := &Monitor{t: t, ends: map[string]int{}, serving: map[string]map[string]bool{}, names: map[string][]string{}, last: map[string]int{}, changed: make(chan struct{})}
 	t.Cleanup(m.Kill)
 	return m
 }
@@ -162,7 +165,7 @@ func (m *Monitor) serveNames(ctx context.Context, call *gate.ServerCall) error {
 	if err != nil {
 		return err
 	}
-	iface, wait := "", false
+	iface, wait, after, numbered := "", false, 0, false
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		b = b[n:]
@@ -172,7 +175,12 @@ func (m *Monitor) serveNames(ctx context.Context, call *gate.ServerCall) error {
 			continue
 		}
 		v, _ := protowire.ConsumeVarint(b)
-		wait, b = v == 1, b[protowire.ConsumeFieldValue(num, typ, b):]
+		if num == 2 {
+			wait = v == 1
+		} else {
+			after, numbered = int(v), true
+		}
+		b = b[protowire.ConsumeFieldValue(num, typ, b):]
 	}
 	peer, _ := gate.PeerFrom(ctx)
 	m.mu.Lock()
@@ -180,10 +188,12 @@ func (m *Monitor) serveNames(ctx context.Context, call *gate.ServerCall) error {
 	switch call.Method() {
 	case "Publish":
 		m.names[iface] = append(m.names[iface], peer.Name)
+		m.published++
+		m.last[iface] = m.published
 	case "Withdraw":
 		m.names[iface] = slices.DeleteFunc(m.names[iface], func(n string) bool { return n == peer.Name })
 	case "Lookup":
-		for wait && len(m.names[iface]) == 0 {
+		for wait && (len(m.names[iface]) == 0 || m.last[iface] <= after) {
 			changed := m.changed
 			m.mu.Unlock()
 			select {
@@ -201,6 +211,9 @@ func (m *Monitor) serveNames(ctx context.Context, call *gate.ServerCall) error {
 		var reply []byte
 		for _, n := range m.names[iface] {
 			reply = protowire.AppendString(protowire.AppendTag(reply, 1, protowire.BytesType), n)
+		}
+		if numbered {
+			reply = protowire.AppendVarint(protowire.AppendTag(reply, 2, protowire.VarintType), uint64(m.last[iface]))
 		}
 		return call.Send(reply)
 	}

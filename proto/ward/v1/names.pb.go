@@ -200,7 +200,10 @@ type LookupRequest struct {
 	// Full name of a protobuf service: pkg.Service.
 	Interface string `protobuf:"bytes,1,opt,name=interface,proto3" json:"interface,omitempty"`
 	// Wait for a server, until the deadline of the call, if there is none yet.
-	Wait          bool `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	Wait bool `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	// A number of an earlier answer: whoever published up to then does not count,
+	// neither for NOT_FOUND nor for waiting. If it is given, the answer has one, too.
+	After         *uint64 `protobuf:"varint,3,opt,name=after,proto3,oneof" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -249,11 +252,21 @@ func (x *LookupRequest) GetWait() bool {
 	return false
 }
 
+func (x *LookupRequest) GetAfter() uint64 {
+	if x != nil && x.After != nil {
+		return *x.After
+	}
+	return 0
+}
+
 // LookupResponse lists who serves the interface.
 type LookupResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names of domains, in the order in which they published.
-	Servers       []string `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
+	Servers []string `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
+	// That of the last publication of the interface, if the request asked for it.
+	// It grows with each, over restarts of the name server, too.
+	Published     *uint64 `protobuf:"varint,2,opt,name=published,proto3,oneof" json:"published,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -295,6 +308,13 @@ func (x *LookupResponse) GetServers() []string {
 	return nil
 }
 
+func (x *LookupResponse) GetPublished() uint64 {
+	if x != nil && x.Published != nil {
+		return *x.Published
+	}
+	return 0
+}
+
 var File_ward_v1_names_proto protoreflect.FileDescriptor
 
 const file_ward_v1_names_proto_rawDesc = "" +
@@ -305,12 +325,17 @@ const file_ward_v1_names_proto_rawDesc = "" +
 	"\x0fPublishResponse\"K\n" +
 	"\x0fWithdrawRequest\x128\n" +
 	"\tinterface\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x18\xff\x012\x10^[A-Za-z0-9._]+$R\tinterface\"\x12\n" +
-	"\x10WithdrawResponse\"]\n" +
+	"\x10WithdrawResponse\"\x82\x01\n" +
 	"\rLookupRequest\x128\n" +
 	"\tinterface\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x18\xff\x012\x10^[A-Za-z0-9._]+$R\tinterface\x12\x12\n" +
-	"\x04wait\x18\x02 \x01(\bR\x04wait\"J\n" +
+	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x19\n" +
+	"\x05after\x18\x03 \x01(\x04H\x00R\x05after\x88\x01\x01B\b\n" +
+	"\x06_after\"{\n" +
 	"\x0eLookupResponse\x128\n" +
-	"\aservers\x18\x01 \x03(\tB\x1e\xbaH\x1b\x92\x01\x18\b\x01\x10@\"\x12r\x10\x18?2\f^[a-z0-9-]+$R\aservers2\xc1\x01\n" +
+	"\aservers\x18\x01 \x03(\tB\x1e\xbaH\x1b\x92\x01\x18\b\x01\x10@\"\x12r\x10\x18?2\f^[a-z0-9-]+$R\aservers\x12!\n" +
+	"\tpublished\x18\x02 \x01(\x04H\x00R\tpublished\x88\x01\x01B\f\n" +
+	"\n" +
+	"_published2\xc1\x01\n" +
 	"\x05Names\x12<\n" +
 	"\aPublish\x12\x17.ward.v1.PublishRequest\x1a\x18.ward.v1.PublishResponse\x12?\n" +
 	"\bWithdraw\x12\x18.ward.v1.WithdrawRequest\x1a\x19.ward.v1.WithdrawResponse\x129\n" +
@@ -356,6 +381,8 @@ func file_ward_v1_names_proto_init() {
 	if File_ward_v1_names_proto != nil {
 		return
 	}
+	file_ward_v1_names_proto_msgTypes[4].OneofWrappers = []any{}
+	file_ward_v1_names_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
