@@ -25,13 +25,8 @@ const (
 	netless                    // in the network namespace with nothing in it
 )
 
-// FirstFD is the first descriptor of a child after the image: its channel to
-// the holder (monitor), to the monitor (creator), of events (audit). The
-// monitor's next two are those to the creator and of events.
-const FirstFD = ImageFD + 1
-
 // spawn starts this program again under another name: with the image as
-// ImageFD, files from FirstFD on, no other descriptors but the standard ones,
+// link.ImageFD, files from link.FirstFD on, no other descriptors but the standard ones,
 // an empty environment, and a session of its own: Ctrl-C is for the holder.
 func (h *holder) spawn(name string, m manner, files ...*os.File) (*child, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/audit/event"
+	"ward/holder/lifeline"
 	"ward/holder/link"
 )
 
@@ -104,7 +105,7 @@ func Run(cfg Config) int {
 		h.watch(signals)
 	}
 	h.end()
-	WriteReport(cfg.Life, Report{Kind: Stopped, Status: h.status})
+	lifeline.Write(cfg.Life, lifeline.Report{Kind: lifeline.Stopped, Status: h.status})
 	return int(h.status)
 }
 
@@ -129,7 +130,7 @@ func (h *holder) fail(format string, args ...any) {
 	h.status = 1
 	if h.fatal == "" {
 		h.fatal = fmt.Sprintf(format, args...)
-		WriteReport(h.cfg.Life, Report{Kind: Fatal, Status: 1, Text: h.fatal})
+		lifeline.Write(h.cfg.Life, lifeline.Report{Kind: lifeline.Fatal, Status: 1, Text: h.fatal})
 	}
 }
 
@@ -298,7 +299,7 @@ func (h *holder) note(m heard) (end bool) {
 			h.bound = append(h.bound, m.text)
 		}
 	case link.Ready:
-		WriteReport(h.cfg.Life, Report{Kind: Ready})
+		lifeline.Write(h.cfg.Life, lifeline.Report{Kind: lifeline.Ready})
 	case link.Upgrade:
 		if err := h.upgrade(); err != nil {
 			h.notice("no upgrade: " + err.Error())

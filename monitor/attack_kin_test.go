@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"ward/abi"
-	"ward/holder"
+	"ward/holder/link"
 	"ward/image"
 	"ward/monitor/admin"
 )
@@ -35,7 +35,7 @@ func TestAttackLentInReload(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := startSystem(t, func(c *Config) {
 				c.Image = changed(t, grants)
-				f, err := holder.Seal(image.Encode(c.Image))
+				f, err := link.Seal(image.Encode(c.Image))
 				if err != nil {
 					t.Fatal(err)
 				}

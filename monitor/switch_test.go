@@ -11,7 +11,7 @@ import (
 
 	"ward/abi"
 	"ward/audit/event"
-	"ward/holder"
+	"ward/holder/link"
 	"ward/image"
 	"ward/monitor/admin"
 )
@@ -19,7 +19,7 @@ import (
 // sealed is an image as it comes to the monitor.
 func sealed(t *testing.T, img *image.Image) *os.File {
 	t.Helper()
-	f, err := holder.Seal(image.Encode(img))
+	f, err := link.Seal(image.Encode(img))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func changing(t *testing.T) *system {
 
 func changingWith(t *testing.T, change func(*Config)) *system {
 	return startSystem(t, func(c *Config) {
-		f, err := holder.Seal(image.Encode(c.Image))
+		f, err := link.Seal(image.Encode(c.Image))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,8 @@ import (
 	"time"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
+	"ward/holder/link"
 	"ward/image"
 )
 
@@ -136,12 +137,12 @@ type wardd struct {
 }
 
 func start(o Options, img *image.Image, dir string) (*wardd, error) {
-	sealed, err := holder.Seal(image.Encode(img))
+	sealed, err := link.Seal(image.Encode(img))
 	if err != nil {
 		return nil, err
 	}
 	defer sealed.Close()
-	ours, theirs, err := holder.NewLifeLine()
+	ours, theirs, err := lifeline.New()
 	if err != nil {
 		return nil, err
 	}
@@ -166,11 +167,11 @@ func start(o Options, img *image.Image, dir string) (*wardd, error) {
 // reports tells ready when the domains run, or why they do not.
 func (w *wardd) reports() {
 	for {
-		r, err := holder.ReadReport(w.life)
+		r, err := lifeline.Read(w.life)
 		switch {
-		case err == nil && r.Kind == holder.Ready:
+		case err == nil && r.Kind == lifeline.Ready:
 			err = nil
-		case err == nil && r.Kind == holder.Fatal:
+		case err == nil && r.Kind == lifeline.Fatal:
 			err = fmt.Errorf("wardd: %s", r.Text)
 		case err == nil:
 			continue

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ward/compare"
-	"ward/holder"
+	"ward/holder/link"
 	"ward/image"
 	"ward/monitor/admin"
 )
@@ -103,7 +103,7 @@ func reload(cmd *cobra.Command, path string, o *reloadFlags) error {
 			return err
 		}
 	}
-	sealed, err := holder.Seal(image.Encode(img))
+	sealed, err := link.Seal(image.Encode(img))
 	if err != nil {
 		return failed("%w", err)
 	}

@@ -15,7 +15,7 @@ import (
 
 	"ward/abi"
 	"ward/diag"
-	"ward/holder"
+	"ward/holder/link"
 	"ward/image"
 	"ward/monitor/admin"
 )
@@ -263,7 +263,7 @@ func changeRight(cmd *cobra.Command, t *target, r *right) error {
 			return err
 		}
 	}
-	sealed, err := holder.Seal(image.Encode(img))
+	sealed, err := link.Seal(image.Encode(img))
 	if err != nil {
 		return failed("%w", err)
 	}

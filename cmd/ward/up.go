@@ -16,7 +16,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
+	"ward/holder/link"
 	"ward/image"
 )
 
@@ -141,13 +142,13 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []b
 			switch {
 			case !ok:
 				ended = true
-			case r.Kind == holder.Ready:
+			case r.Kind == lifeline.Ready:
 				if err := keepSources(filepath.Join(runRoot, img.Name), archive, "", image.Hash(image.Encode(img))); err != nil {
 					fmt.Fprintf(cmd.ErrOrStderr(), "ward: 'ward revoke' and 'ward grant' will not work: %v\n", err)
 				}
-			case r.Kind == holder.Fatal:
+			case r.Kind == lifeline.Fatal:
 				fatal = r.Text
-			case r.Kind == holder.Stopped:
+			case r.Kind == lifeline.Stopped:
 				status = int(r.Status)
 			}
 		}
@@ -238,12 +239,12 @@ func startWardd(encoded []byte, img *image.Image, slot int, untilDone bool) (*wa
 		}
 		args = append(args, "--names-program="+names)
 	}
-	sealed, err := holder.Seal(encoded)
+	sealed, err := link.Seal(encoded)
 	if err != nil {
 		return nil, failed("%w", err)
 	}
 	defer sealed.Close()
-	ours, theirs, err := holder.NewLifeLine()
+	ours, theirs, err := lifeline.New()
 	if err != nil {
 		return nil, failed("%w", err)
 	}
@@ -264,15 +265,15 @@ func startWardd(encoded []byte, img *image.Image, slot int, untilDone bool) (*wa
 }
 
 // reports reads the life line to its end.
-func (w *wardd) reports() <-chan holder.Report {
-	reports := make(chan holder.Report)
+func (w *wardd) reports() <-chan lifeline.Report {
+	reports := make(chan lifeline.Report)
 	go func() {
 		defer close(reports)
 		for {
-			r, err := holder.ReadReport(w.line)
+			r, err := lifeline.Read(w.line)
 			if err != nil {
 				if !errors.Is(err, io.EOF) {
-					reports <- holder.Report{Kind: holder.Fatal, Text: "life line of wardd: " + err.Error()}
+					reports <- lifeline.Report{Kind: lifeline.Fatal, Text: "life line of wardd: " + err.Error()}
 				}
 				return
 			}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
 )
 
 // TestCreatorAndMonitorKilled: with both killed at once, whichever comes back
@@ -13,7 +13,7 @@ import (
 // not start one a second time, and signals those that run.
 func TestCreatorAndMonitorKilled(t *testing.T) {
 	r := up(t, pair+"  other: { program: PROBE, args: [idle] }\n")
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
 	before := r.domains()
 	for range 3 {

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ward/holder"
+	"ward/holder/lifeline"
 	"ward/kernel/confine"
 )
 
@@ -19,7 +19,7 @@ import (
 // reading only, as the control shows.
 func TestAttackImage(t *testing.T) {
 	r := up(t, pair)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	for _, role := range []string{"monitor", "creator", "audit"} {
 		pid := r.processes()[role]
 		m := imageMapping(t, pid)
@@ -100,7 +100,7 @@ func address(t *testing.T, name string) (at int64) {
 // control is a process that does not protect itself.
 func TestAttackSameUser(t *testing.T) {
 	r := up(t, pair)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	victims := r.processes()
 	victims["holder"] = r.cmd.Process.Pid
 	if len(victims) != 4 {

@@ -20,7 +20,7 @@ import (
 	"ward/abi"
 	"ward/audit"
 	"ward/gate"
-	"ward/holder"
+	"ward/holder/lifeline"
 	"ward/kernel/probe"
 )
 
@@ -52,7 +52,7 @@ type attacker struct {
 func upAttack(t *testing.T) (r *running, mallory, trent *attacker) {
 	t.Helper()
 	r = upOf(t, attackSystem, attackers)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	return r, r.attacker("mallory"), r.attacker("trent")
 }
 

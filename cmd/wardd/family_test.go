@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
 )
 
 const familySystem = `
@@ -33,7 +33,7 @@ func TestFamily(t *testing.T) {
 	family := filepath.Join(bin, "family")
 	r := upOf(t, []string{"testdata/system/echo.proto", "testdata/system/other.proto", "testdata/system/family.cedar"},
 		strings.ReplaceAll(familySystem, "FAMILY", family), "--until-done")
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	broker := r.await(r.since, "the broker", func(rec *audit.Record) bool { return rec.Event == audit.EventStarted && rec.Domain == "broker" })
 	// The second delegation in use: then it is revoked.
 	use := r.await(r.since, "a use of the second delegation", func(rec *audit.Record) bool {
@@ -45,7 +45,7 @@ func TestFamily(t *testing.T) {
 	if err := syscall.Kill(int(broker.PID), syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
 	}
-	if status := r.report(holder.Stopped).Status; status != 0 {
+	if status := r.report(lifeline.Stopped).Status; status != 0 {
 		t.Errorf("the broker found something: status %d", status)
 	}
 	r.wait()

@@ -6,13 +6,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ward/holder"
+	"ward/holder/link"
 )
 
 // keepImage returns a descriptor of the sealed image that stays open: whoever
 // changes the policy asks for what is in force.
 func keepImage() (*os.File, error) {
-	fd, err := unix.FcntlInt(holder.ImageFD, unix.F_DUPFD_CLOEXEC, holder.ImageFD)
+	fd, err := unix.FcntlInt(link.ImageFD, unix.F_DUPFD_CLOEXEC, link.ImageFD)
 	if err != nil {
 		return nil, fmt.Errorf("policy image: %w", err)
 	}

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
 	"ward/monitor/admin"
 )
 
@@ -103,7 +103,7 @@ func TestKills(t *testing.T) {
 		fmt.Fprintf(&domains, "  d%d: { program: PROBE, args: [client], needs: [server] }\n", i)
 	}
 	r := upOf(t, []string{"testdata/system/echo.proto", "testdata/kills/policy.cedar"}, domains.String())
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &seen{last: map[string]time.Time{}, changed: make(chan struct{})}
 	followed := make(chan error, 1)

@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
+	"ward/holder/link"
 	"ward/image"
 	"ward/monitor/admin"
 )
@@ -55,7 +56,7 @@ func (r *running) reload(files []string, domains string) (*admin.Changed, error)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := holder.Seal(image.Encode(img))
+	sealed, err := link.Seal(image.Encode(img))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func (r *running) says(domain, pattern string) []string {
 // one of the two policies.
 func TestReloadUnderLoad(t *testing.T) {
 	r := upOf(t, live("a"), loadedDomains)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	r.await(r.since, "a first call", func(k *audit.Record) bool { return k.Event == audit.EventCall })
 	for i := range 100 {
 		changed, err := r.reload(live([]string{"b", "a"}[i%2]), loadedDomains)
@@ -139,7 +140,7 @@ const waitingDomains = `  server:
 // so do the calls that are pending on it. Other gates go on.
 func TestReloadClosesGates(t *testing.T) {
 	r := upOf(t, live("wait"), waitingDomains)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	r.says("server", `called\n(?s:.*)called`)
 	changed, err := r.reload(live("never"), waitingDomains)
 	if err != nil {
@@ -178,7 +179,7 @@ func TestReloadDomains(t *testing.T) {
   staying: {program: PROBE, args: [idle]}
 `
 	r := upOf(t, live("greet"), first)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	uids := func() map[string]admin.Domain {
 		all, err := admin.PS(context.Background(), r.dir)
 		if err != nil {

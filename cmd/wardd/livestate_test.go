@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
 	"ward/monitor/admin"
 )
 
@@ -37,7 +37,7 @@ func (r *running) level(domain string) *admin.State {
 // states of others stay.
 func TestRestartBeginsState(t *testing.T) {
 	r := upOf(t, live("level"), restartingDomains)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	_, hash := r.image()
 	for _, domain := range []string{"client", "server"} {
 		if s := r.level(domain); s.Value != "low" {
@@ -77,7 +77,7 @@ const userDomains = `  server:
 // with its pending call, and there is no other one.
 func TestReloadClosesGatesOfUsers(t *testing.T) {
 	r := upOf(t, live("user"), userDomains)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	said := make(chan string)
 	go func() { said <- r.outside(nobody, "stay", r.dir+"/echo.sock") }()
 	r.says("server", `called`)
@@ -115,7 +115,7 @@ const theirClients = `  first: {program: PROBE, args: [greet]}
 // that the policy lets it call. The clients come when both servers are published.
 func TestOpenChoosesPermittedServer(t *testing.T) {
 	r := upOf(t, live("none"), twoServers)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	for _, server := range []string{"alpha", "omega"} {
 		r.await(r.since, "that "+server+" is published", func(k *audit.Record) bool {
 			return k.Event == audit.EventReply && k.To == server && k.Method == "ward.v1.Names/Publish"

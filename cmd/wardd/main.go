@@ -26,6 +26,8 @@ import (
 
 	"ward/abi"
 	"ward/holder"
+	"ward/holder/lifeline"
+	"ward/holder/link"
 	"ward/kernel"
 	"ward/kernel/confine"
 )
@@ -131,15 +133,15 @@ func run(role string, o *options, flags, rest []string) int {
 	var err error
 	switch role {
 	case "":
-		image, life := inherit(holder.ImageFD, "policy image"), inherit(holder.LifeLineFD, "life line")
+		image, life := inherit(link.ImageFD, "policy image"), inherit(lifeline.FD, "life line")
 		if image == nil || life == nil {
-			return usage("descriptor %d must be the policy image and %d the life line: start it by `ward up DIR`", holder.ImageFD, holder.LifeLineFD)
+			return usage("descriptor %d must be the policy image and %d the life line: start it by `ward up DIR`", link.ImageFD, lifeline.FD)
 		}
-		if err := closeOthers(holder.LifeLineFD); err != nil {
+		if err := closeOthers(lifeline.FD); err != nil {
 			return usage("%v", err)
 		}
 		if err := protect("holder", o, nil); err != nil {
-			holder.WriteReport(life, holder.Report{Kind: holder.Fatal, Status: exitFailed, Text: err.Error()})
+			lifeline.Write(life, lifeline.Report{Kind: lifeline.Fatal, Status: exitFailed, Text: err.Error()})
 			return exitFailed
 		}
 		program, err := os.Executable()

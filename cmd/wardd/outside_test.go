@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
 )
 
 // outside runs the probe as a user outside Ward and returns what it prints.
@@ -28,7 +28,7 @@ const nobody = 65534
 // connect, judged again for each request, and bounded.
 func TestOutside(t *testing.T) {
 	r := up(t, pair)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	socket := filepath.Join(r.dir, "echo.sock")
 	if got := r.outside(nobody, "dial", socket, "hello"); got != "said hello" {
 		t.Errorf("nobody says hello: %q", got)
@@ -57,7 +57,7 @@ func TestOutside(t *testing.T) {
 // held is free again when it ends.
 func TestOutsideBounds(t *testing.T) {
 	r := up(t, pair)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	socket := filepath.Join(r.dir, "echo.sock")
 	cmd := exec.Command(filepath.Join(r.bin, "probe"), "hold", socket)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
 	"ward/kernel/confine"
 )
 
@@ -29,7 +29,7 @@ const postureTable = "testdata/posture.txt"
 func TestPosture(t *testing.T) {
 	// A system at rest: a client that calls would open and close descriptors meanwhile.
 	r := upOf(t, attackSystem, strings.ReplaceAll(attackers, "client: { program: PROBE, args: [client], needs: [server] }", "client: { program: HOSTILE }"))
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	r.await(r.since, "the server has published", func(rec *audit.Record) bool {
 		return rec.Event == audit.EventReply && rec.From == "names" && rec.To == "server"
 	})

@@ -13,7 +13,6 @@ import (
 	"ward/audit"
 	"ward/audit/event"
 	"ward/creator"
-	"ward/holder"
 	"ward/holder/link"
 	"ward/image"
 	"ward/kernel"
@@ -23,7 +22,7 @@ import (
 // readImage maps the image of the holder, which nobody can change any more,
 // reads it and checks it. The mapping stays; the second result is its hash.
 func readImage(o *options) (*image.Image, string, error) {
-	return decodeImage(o, inherit(holder.ImageFD, "policy image"))
+	return decodeImage(o, inherit(link.ImageFD, "policy image"))
 }
 
 // decodeImage maps the image of f, which it closes.
@@ -54,7 +53,7 @@ func runAudit(o *options) error {
 	if err != nil {
 		return err
 	}
-	events, err := link.Inherited(holder.FirstFD, "events")
+	events, err := link.Inherited(link.FirstFD, "events")
 	if err != nil {
 		return err
 	}
@@ -74,7 +73,7 @@ func runCreator(o *options) error {
 		return err
 	}
 	ignoreSignals()
-	conn := inherit(holder.FirstFD, "creator's channel")
+	conn := inherit(link.FirstFD, "creator's channel")
 	if conn == nil {
 		return errors.New("no channel: this process is started by wardd itself")
 	}
@@ -92,7 +91,7 @@ func ignoreSignals() { signal.Ignore(unix.SIGINT, unix.SIGHUP, unix.SIGPIPE) }
 
 func runMonitor(o *options) int {
 	status := exitFailed
-	conn, err := link.Inherited(holder.FirstFD, "channel to the holder")
+	conn, err := link.Inherited(link.FirstFD, "channel to the holder")
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "wardd monitor: %v\n", err)
 		return status
@@ -120,7 +119,7 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 	if err != nil {
 		return exitFailed, err
 	}
-	inForce := inherit(holder.ImageFD, "policy image")
+	inForce := inherit(link.ImageFD, "policy image")
 	if before.image != nil { // it was changed
 		inForce.Close()
 		sealed.Close()
@@ -133,7 +132,7 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 	if err != nil {
 		return exitFailed, err
 	}
-	events, err := link.Inherited(holder.FirstFD+2, "events")
+	events, err := link.Inherited(link.FirstFD+2, "events")
 	if err != nil {
 		return exitFailed, err
 	}
@@ -160,7 +159,7 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 		return exitFailed, err
 	}
 	defer closeFabric()
-	channel := inherit(holder.FirstFD+1, "channel to the creator")
+	channel := inherit(link.FirstFD+1, "channel to the creator")
 	if channel == nil {
 		return exitFailed, errors.New("no channel to the creator: this process is started by wardd itself")
 	}

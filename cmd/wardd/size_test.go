@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
 )
 
 // rss is the resident memory of a process, in KiB.
@@ -48,7 +48,7 @@ func TestHundredDomains(t *testing.T) {
 	}
 	begin := time.Now()
 	r := up(t, yaml.String())
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	started := time.Since(begin)
 	greeted := 0
 	r.await(r.since, "a call of each domain", func(rec *audit.Record) bool {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
 	"ward/monitor/admin"
 )
 
@@ -152,7 +152,7 @@ func (r *running) pidfdsLeft() (files []*os.File) {
 // granting, to domains and to users outside.
 func TestMonitorKilled(t *testing.T) {
 	r := up(t, pair)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
 	before := r.domains()
 	for range 3 {
@@ -182,7 +182,7 @@ func TestMonitorKilled(t *testing.T) {
 // starts the name server again when that ends, and tells how a domain ended.
 func TestCreatorKilled(t *testing.T) {
 	r := up(t, pair+"  other: { program: PROBE, args: [idle] }\n")
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
 	before := r.domains()
 	creator := r.processes()["creator"]
@@ -209,7 +209,7 @@ func TestCreatorKilled(t *testing.T) {
 // published; calls go on meanwhile.
 func TestNamesKilled(t *testing.T) {
 	r := up(t, pair+"  late: { program: PROBE, args: [greet] }\n")
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
 	before := r.domains()
 	for range 3 {
@@ -228,7 +228,7 @@ func TestNamesKilled(t *testing.T) {
 // audit writer is killed again and again while records come.
 func TestAuditKilled(t *testing.T) {
 	r := up(t, pair)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
 	before := r.domains()
 	for range 10 {
@@ -246,7 +246,7 @@ func TestAuditKilled(t *testing.T) {
 // program that was installed meanwhile; domains and gates go on.
 func TestUpgrade(t *testing.T) {
 	r := up(t, pair)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
 	before, was := r.domains(), r.processes()
 	path := filepath.Join(r.bin, "wardd")

@@ -19,7 +19,8 @@ import (
 
 	"ward/audit"
 	"ward/compile"
-	"ward/holder"
+	"ward/holder/lifeline"
+	"ward/holder/link"
 	"ward/image"
 )
 
@@ -81,7 +82,7 @@ type running struct {
 	bin     string
 	life    *os.File
 	cmd     *exec.Cmd
-	reports chan holder.Report
+	reports chan lifeline.Report
 	stderr  *bytes.Buffer
 	since   time.Time
 }
@@ -138,7 +139,7 @@ func upOf(t *testing.T, files []string, domains string, flags ...string) *runnin
 	if len(name) > 40 {
 		name = name[:40]
 	}
-	r := &running{t: t, name: name, bin: bin, dir: filepath.Join(t.TempDir(), name), reports: make(chan holder.Report, 8), stderr: new(bytes.Buffer)}
+	r := &running{t: t, name: name, bin: bin, dir: filepath.Join(t.TempDir(), name), reports: make(chan lifeline.Report, 8), stderr: new(bytes.Buffer)}
 	// Domains need no way into the run directory, but users do to sockets in it.
 	for d := filepath.Dir(r.dir); d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
 		if err := os.Chmod(d, 0o755); err != nil {
@@ -146,13 +147,13 @@ func upOf(t *testing.T, files []string, domains string, flags ...string) *runnin
 		}
 	}
 	img := compiled(t, bin, name, files, strings.ReplaceAll(domains, "RUN", r.dir))
-	sealed, err := holder.Seal(image.Encode(img))
+	sealed, err := link.Seal(image.Encode(img))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sealed.Close()
 	var theirs *os.File
-	if r.life, theirs, err = holder.NewLifeLine(); err != nil {
+	if r.life, theirs, err = lifeline.New(); err != nil {
 		t.Fatal(err)
 	}
 	defer theirs.Close()
@@ -167,7 +168,7 @@ func upOf(t *testing.T, files []string, domains string, flags ...string) *runnin
 	go func() {
 		defer close(r.reports)
 		for {
-			report, err := holder.ReadReport(r.life)
+			report, err := lifeline.Read(r.life)
 			if err != nil {
 				return
 			}
@@ -188,7 +189,7 @@ func upOf(t *testing.T, files []string, domains string, flags ...string) *runnin
 func tail(b []byte) []byte { return b[max(0, len(b)-6000):] }
 
 // report waits for a report of a kind.
-func (r *running) report(kind holder.ReportKind) holder.Report {
+func (r *running) report(kind lifeline.Kind) lifeline.Report {
 	r.t.Helper()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -350,7 +351,7 @@ func isCall(verdict, text string) func(*audit.Record) bool {
 // ends everything in order, and nothing is left.
 func TestStop(t *testing.T) {
 	r := up(t, pair)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	allowed := r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
 	if allowed.Policy != "say what is not secret" || allowed.To != "server" || allowed.Method != "test.v1.Echo/Say" {
 		t.Errorf("record of an allowed call: %+v", allowed)
@@ -365,7 +366,7 @@ func TestStop(t *testing.T) {
 	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.report(holder.Stopped); got.Status != 0 {
+	if got := r.report(lifeline.Stopped); got.Status != 0 {
 		t.Errorf("end status %d", got.Status)
 	}
 	if status := r.wait(); status != 0 {
@@ -403,14 +404,14 @@ func (r *running) checkAudit() {
 // TestLifeLine: when whoever started the system goes, it stops.
 func TestLifeLine(t *testing.T) {
 	r := up(t, pair)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	pidfds := r.pidfds()
 	raw, err := r.life.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
 	raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_WR) })
-	r.report(holder.Stopped)
+	r.report(lifeline.Stopped)
 	if status := r.wait(); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
@@ -421,7 +422,7 @@ func TestLifeLine(t *testing.T) {
 // TestHolderKilled: nothing runs on without the holder.
 func TestHolderKilled(t *testing.T) {
 	r := up(t, pair)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
 	pidfds := r.pidfds()
 	if err := r.cmd.Process.Kill(); err != nil {
@@ -443,7 +444,7 @@ func TestUntilDone(t *testing.T) {
   server: { program: PROBE, args: [server], exports: [{interface: test.v1.Echo, socket: RUN/echo.sock}] }
   client: { program: PROBE, args: `+args+`, once: true }
 `, "--until-done")
-			if got := r.report(holder.Stopped); int(got.Status) != want {
+			if got := r.report(lifeline.Stopped); int(got.Status) != want {
 				t.Errorf("end status %d, want %d", got.Status, want)
 			}
 			if status := r.wait(); status != want {
@@ -458,7 +459,7 @@ func TestUntilDone(t *testing.T) {
 func TestMalformed(t *testing.T) {
 	r := up(t, pair+`  hostile: { program: PROBE, args: [malformed] }
 `)
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	ended := r.await(r.since, "the end of the hostile domain", func(rec *audit.Record) bool {
 		return rec.Event == audit.EventEnded && rec.Domain == "hostile"
 	})
@@ -480,7 +481,7 @@ func TestSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer open.Close()
-	ours, theirs, err := holder.NewLifeLine()
+	ours, theirs, err := lifeline.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -491,8 +492,8 @@ func TestSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	theirs.Close()
-	got, err := holder.ReadReport(ours)
-	if err != nil || got.Kind != holder.Fatal || !strings.Contains(got.Text, "not a sealed memfd") {
+	got, err := lifeline.Read(ours)
+	if err != nil || got.Kind != lifeline.Fatal || !strings.Contains(got.Text, "not a sealed memfd") {
 		t.Errorf("told: %+v, %v", got, err)
 	}
 	if cmd.Wait(); cmd.ProcessState.ExitCode() != 1 {

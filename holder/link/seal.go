@@ -8,6 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ImageFD is the descriptor of the sealed image that each process of wardd is
+// started with. FirstFD is the first one after it: the channel to the holder
+// (monitor), to the monitor (creator), of events (audit). The monitor's next two
+// are those to the creator and of events.
+const (
+	ImageFD = 3
+	FirstFD = ImageFD + 1
+)
+
 const seals = unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
 
 // Seal puts an encoded image into a memfd that nobody can change any more, to
