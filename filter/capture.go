@@ -25,6 +25,17 @@ type captureSet struct {
 	tree     *captureTree
 }
 
+// beside is what is remembered of metadata; nil: nothing.
+func (c *captureSet) beside() *captureTree { return c.tree.children[image.MetadataField] }
+
+// body is what is remembered of the message itself; nil: nothing.
+func (c *captureSet) body() *captureTree {
+	if c.beside() != nil && len(c.tree.children) == 1 {
+		return nil
+	}
+	return c.tree
+}
+
 // at returns what is remembered of a field.
 func (c *captureSet) at(path []uint32) *captureTree {
 	t := c.tree
@@ -157,6 +168,14 @@ func (c *captureTree) grow(path []uint32) *captureTree {
 
 // resolve fills in what a parameter's path leads to.
 func resolve(img *image.Image, root uint32, p *Param) error {
+	if image.IsMetadata(p.Path) {
+		f := img.FieldAt(nil, p.Path)
+		if f == nil || len(p.Path) != 2 || p.Count {
+			return fmt.Errorf("a condition looks at metadata %v: there are %d keys", p.Path, len(img.Metadata))
+		}
+		p.Type, p.Field, p.Text, p.Name = f.Type, p.Path[1]-1, true, img.PathName(nil, p.Path)
+		return nil
+	}
 	msg := root
 	var names []string
 	for i, n := range p.Path {

@@ -53,6 +53,19 @@ func (c *Chain) check(img *image.Image, route uint32) error {
 	return nil
 }
 
+// routes are those that the conditions of a gate stem from: r, and with a
+// chain those of its levels.
+func (c *Chain) routes(img *image.Image, r *image.Route) []*image.Route {
+	if !c.on() {
+		return []*image.Route{r}
+	}
+	var all []*image.Route
+	for _, l := range c.Levels {
+		all = append(all, &img.Routes[l.Route])
+	}
+	return all
+}
+
 // decisions are those of a method, by level, folded. Without a chain there is one.
 func (c *Chain) decisions(img *image.Image, r *image.Route, method int, dir abi.Direction, atoms Atoms) []image.Decision {
 	of := func(r *image.Route) image.Decision {

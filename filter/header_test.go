@@ -59,7 +59,7 @@ func TestHeaderMirrorsABI(t *testing.T) {
 		"T_SINT32": uint64(image.Sint32), "T_SINT64": uint64(image.Sint64), "T_FIXED32": uint64(image.Fixed32), "T_FIXED64": uint64(image.Fixed64),
 		"T_SFIXED32": uint64(image.Sfixed32), "T_SFIXED64": uint64(image.Sfixed64), "T_BOOL": uint64(image.Bool), "T_ENUM": uint64(image.Enum),
 		"T_FLOAT": uint64(image.Float), "T_DOUBLE": uint64(image.Double), "T_STRING": uint64(image.String), "T_BYTES": uint64(image.Bytes), "T_NESTED": uint64(image.Nested),
-		"M_CLIENT_STREAM": methodClientStream, "M_SERVER_STREAM": methodServerStream, "M_PERMIT": methodPermit, "M_TERSE": methodTerse, "M_SILENT": methodSilent,
+		"M_CLIENT_STREAM": methodClientStream, "M_SERVER_STREAM": methodServerStream, "M_PERMIT": methodPermit, "M_TERSE": methodTerse, "M_SILENT": methodSilent, "M_METADATA": methodMetadata,
 		"NODE_METADATA": nodeMetadata, "NODE_STATUS": nodeStatus, "NODE_CODE": nodeCode,
 		"F_REPEATED": flagRepeated, "F_BITS": flagBits, "F_SET": flagSet, "F_CLASS": flagClass, "F_NONZERO": flagNonzero,
 		"U_CLASS": usesClass, "U_SET": usesSet, "U_SPARSE": usesSparse, "U_TEXT1": usesText1, "U_TEXT2": usesText2, "U_TEXT4": usesText4, "U_TEXT8": usesText8, "U_TESTS": usesTests, "U_LIKES": usesLikes,

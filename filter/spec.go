@@ -40,13 +40,13 @@ type Program struct {
 
 // A Param is a parameter that the policy of a method looks at.
 type Param struct {
-	Path    []uint32 // field numbers from the message down
+	Path    []uint32 // field numbers from the message down, or to metadata beside it
 	Name    string   // dotted field names
 	Count   bool     // the number of elements of a repeated field
 	Text    bool     // a string or bytes: the record carries its start
 	Type    image.Type
-	Message uint32 // index in Image.Messages of the message whose field it is
-	Field   uint32 // index in its Fields
+	Message uint32 // index in Image.Messages of the message whose field it is; of metadata: of no account
+	Field   uint32 // index in its Fields; of metadata: in Image.Metadata
 }
 
 // Build makes the blueprint of a route. Errors name the message, method or
@@ -80,7 +80,7 @@ func Build(img *image.Image, route uint32, atoms Atoms) (*Spec, error) {
 }
 
 func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Atoms) (*Program, error) {
-	t := newTree(img)
+	t := newTree(img, img.Section(atoms.Chain.routes(img, r)...))
 	iface := &img.Interfaces[r.Interface]
 	p := &Program{NMethods: uint32(len(iface.Methods))}
 	var decisions []method
@@ -97,7 +97,11 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		if err != nil {
 			return nil, fmt.Errorf("method %s: %w", m.Name, err)
 		}
-		node, err := t.message(root, caps.tree, 0)
+		node, err := t.message(root, caps.body(), 0)
+		if err != nil {
+			return nil, fmt.Errorf("method %s: %w", m.Name, err)
+		}
+		beside, err := t.metadata(caps.beside())
 		if err != nil {
 			return nil, fmt.Errorf("method %s: %w", m.Name, err)
 		}
@@ -113,6 +117,7 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 			return nil, fmt.Errorf("method %s: %w", m.Name, err)
 		}
 		row := methodRow{words: eff.words, rate: uint32(len(p.Rates)), node: node, ncap: uint32(min(len(caps.params), abi.RecordParams))}
+		row.flags |= beside << methodMetadata
 		if m.ClientStream {
 			row.flags |= methodClientStream
 		}

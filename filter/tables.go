@@ -75,6 +75,9 @@ const (
 	methodPermit       = 4
 	methodTerse        = 8
 	methodSilent       = 16
+
+	// methodMetadata is the shift of the node of the method's metadata section.
+	methodMetadata = 16
 )
 
 // Flags of a field row.

@@ -12,6 +12,7 @@ import (
 // A tree is the tables that drive the walk, while they are being made.
 type tree struct {
 	msgs   []image.Message // those of the image, then Ward's own
+	beside uint32          // index in msgs of the metadata section
 	nodes  []nodeRow
 	rows   []fieldRow
 	values []uint64
@@ -27,11 +28,12 @@ type rule struct {
 
 // newTree returns a tree with the metadata section as node 0, an error's
 // Status as node 1, and that of a terse method as node 2.
-func newTree(img *image.Image) *tree {
+func newTree(img *image.Image, section *image.Message) *tree {
 	t := &tree{shared: map[uint32]uint32{}}
 	t.msgs = slices.Clone(img.Messages)
 	n := uint32(len(t.msgs))
-	t.msgs = append(t.msgs, metadataMessage(img), anyMessage, statusMessage(n+1), codeMessage)
+	t.beside = n
+	t.msgs = append(t.msgs, *section, anyMessage, statusMessage(n+1), codeMessage)
 	// These cannot fail: they are small, and Check bounds the number of keys.
 	t.nodes = make([]nodeRow, 3)
 	t.fill(nodeMetadata, n, nil, 0)
@@ -40,12 +42,13 @@ func newTree(img *image.Image) *tree {
 	return t
 }
 
-func metadataMessage(img *image.Image) image.Message {
-	m := image.Message{Name: "metadata"}
-	for i, k := range img.Metadata {
-		m.Fields = append(m.Fields, image.Field{Number: uint32(i + 1), Name: k.Key, Type: image.Bytes, Card: image.Optional, MaxLen: k.Max})
+// metadata returns the node of the metadata section under the captures of c:
+// the one that all methods share if there are none.
+func (t *tree) metadata(c *captureTree) (uint32, error) {
+	if c == nil {
+		return nodeMetadata, nil
 	}
-	return m
+	return t.message(t.beside, c, 0)
 }
 
 // The shape of google.protobuf.Any and google.rpc.Status, bounded.

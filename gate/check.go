@@ -27,6 +27,7 @@ import (
 type Check struct {
 	img     *image.Image // of the gate's route, and nothing else
 	route   *image.Route
+	section *image.Message   // of metadata
 	methods [2][]methodCheck // by abi.Direction
 	terse   []bool           // by method
 	reports *reports         // nil: nobody is told
@@ -92,7 +93,7 @@ func parseCheck(b []byte) (*Check, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy of the gate: %w", err)
 	}
-	c := &Check{img: part, route: &part.Routes[0]}
+	c := &Check{img: part, route: &part.Routes[0], section: part.Section(&part.Routes[0])}
 	f := &part.Interfaces[c.route.Interface]
 	for i := range f.Methods {
 		policy := &c.route.Methods[i]
@@ -174,9 +175,10 @@ func (c *Check) judge(dir abi.Direction, h *abi.Header, payload []byte) judgemen
 		return rejected(r, detail)
 	}
 	terse := dir == abi.Reply && c.terse[h.Method]
+	walk := bodyCheck{img: c.img, keep: c.methods[dir][h.Method].keep, values: values{}}
 	if h.Flags&abi.FlagMetadata != 0 {
 		section, body, ok := splitSection(payload)
-		if !ok || !c.metadata(section) || terse && h.Kind != abi.KindReply && h.Kind != abi.KindStreamItem {
+		if !ok || !walk.message(c.section, section, &beside, 0) || terse && h.Kind != abi.KindReply && h.Kind != abi.KindStreamItem {
 			return rejected(abi.ReasonMetadata, 0)
 		}
 		payload = body
@@ -188,7 +190,7 @@ func (c *Check) judge(dir abi.Direction, h *abi.Header, payload []byte) judgemen
 		if terse {
 			root = terseStatus
 		}
-		walk := bodyCheck{img: statusImage}
+		walk := bodyCheck{img: statusImage, fields: walk.fields}
 		if !walk.message(&statusImage.Messages[root], payload, nil, 0) {
 			return rejected(walk.reason, walk.field)
 		}
@@ -200,12 +202,12 @@ func (c *Check) judge(dir abi.Direction, h *abi.Header, payload []byte) judgemen
 		}
 		return admitted
 	}
-	return c.body(&c.methods[dir][h.Method], payload)
+	return c.body(&c.methods[dir][h.Method], &walk, payload)
 }
 
-// body decides on a body by the policy of its method.
-func (c *Check) body(m *methodCheck, body []byte) judgement {
-	walk := bodyCheck{img: c.img, keep: m.keep, values: values{}}
+// body decides on a body by the policy of its method. walk has what was kept
+// of the metadata beside it.
+func (c *Check) body(m *methodCheck, walk *bodyCheck, body []byte) judgement {
 	root := ""
 	if !walk.message(&c.img.Messages[m.root], body, &root, 0) {
 		return rejected(walk.reason, walk.field)
@@ -233,15 +235,8 @@ func splitSection(payload []byte) (section, body []byte, ok bool) {
 	return payload[2 : 2+n], payload[2+n:], true
 }
 
-// metadata checks a metadata section.
-func (c *Check) metadata(section []byte) bool {
-	m := image.Message{}
-	for i, k := range c.img.Metadata {
-		m.Fields = append(m.Fields, image.Field{Number: uint32(i + 1), Type: image.Bytes, Card: image.Optional, MaxLen: k.Max})
-	}
-	walk := bodyCheck{img: c.img}
-	return walk.message(&m, section, nil, 0)
-}
+// beside is the path of the metadata section.
+var beside = pathKey([]uint32{image.MetadataField})
 
 // A pendingTable is what a client's end knows of the calls that it sent: an
 // answer must be one to them. In the kernel the call table of a gate does that.

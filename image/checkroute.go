@@ -57,6 +57,9 @@ func (c *checker) route(r *Route) error {
 		if err := c.decision(&r.Methods[i].Request, &c.img.Messages[methods[i].Request], user); err != nil {
 			return fmt.Errorf("request of %s: %w", methods[i].Name, err)
 		}
+		if methods[i].ClientStream && r.Methods[i].Request.looksBeside(len(c.img.Metadata)) {
+			return fmt.Errorf("request of %s: a condition on metadata, which comes with the call that opens a client's stream and is not decided on", methods[i].Name)
+		}
 		if err := c.decision(&r.Methods[i].Reply, &c.img.Messages[methods[i].Reply], user); err != nil {
 			return fmt.Errorf("reply of %s: %w", methods[i].Name, err)
 		}
@@ -255,6 +258,13 @@ func (v *Value) both() bool { return v.IsString && v.Long != 0 || !v.IsString &&
 func (c *exprChecker) field(p []uint32) (*Field, error) {
 	if c.message == nil || len(p) == 0 || len(p) > MaxNesting {
 		return nil, fmt.Errorf("path of %d fields", len(p))
+	}
+	if IsMetadata(p) {
+		f := c.img.FieldAt(nil, p)
+		if f == nil || len(p) != 2 {
+			return nil, fmt.Errorf("no metadata at path %v: there are %d keys", p, len(c.img.Metadata))
+		}
+		return f, nil
 	}
 	m := c.message
 	for i, number := range p {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -257,10 +258,7 @@ func (k *checker) attribute(e *syntax.Expr, on *typ) *attr {
 		k.known[e] = append(k.known[e], r.rec.names()...)
 		return nil
 	case a.left != "":
-		k.errorf(e, e.Pos, "decide on another parameter", "%s: %s", e.Name, a.left)
-	case a.name == "metadata" && r.name == "context.ward":
-		k.errorf(e, e.Pos, "carry what the policy decides on as a field of the request; what metadata may be sent is bounded under `metadata` in system.yaml",
-			"condition outside what a filter can decide: metadata, of which it checks keys and sizes and keeps nothing")
+		k.errorf(e, e.Pos, cmp.Or(a.instead, "decide on another parameter"), "%s: %s", e.Name, a.left)
 	case a.name == "state" && on.kind == entity && !k.env.dynamic && e.Op == syntax.Access:
 		k.errorf(e, e.Pos, `name calls or replies in the scope, as action in ward::Action::"call"`,
 			"state is known when a message comes, not when the policy is compiled, as for ward::Action::…")
@@ -282,6 +280,9 @@ func (k *checker) reportMissing() {
 				what = "parameter"
 			}
 			fix := didYouMean(e.Name, names, what)
+			if on == keysName {
+				what, fix = "metadata key", otherKey(e.Name, names)
+			}
 			if s, ok := k.otherState(e, lacking[0]); ok {
 				what, fix = "state", s
 			}
@@ -326,7 +327,7 @@ func (k *checker) silent(e *syntax.Expr, positive bool) {
 			if h.Op != syntax.Has || !optional {
 				return h.Op == syntax.And
 			}
-			path := h.Args[0].Path() + "." + h.Name
+			path := access(h).Path()
 			guarded := false
 			e.Args[1].Walk(func(a *syntax.Expr) bool {
 				guarded = guarded || a.Op == syntax.Access && a.Path() == path

@@ -307,6 +307,9 @@ func (f *folder) attributeOf(e *syntax.Expr) value {
 	if a != nil && a.number != 0 {
 		path = append(slices.Clip(path), a.number)
 	}
+	if a != nil && a.beside {
+		path = []uint32{image.MetadataField}
+	}
 	if e.Op == syntax.Has {
 		switch {
 		case a == nil:

@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +20,7 @@ const languageSystem = `ward: 1
 name: lab
 interfaces: [shop.proto]
 policy: [policy.cedar]
+metadata: { x-tenant: 64, ticket: 512, proof-bin: 32 }
 domains:
   server:
     program: /usr/bin/server
@@ -77,7 +79,7 @@ service Door { rpc Knock(Item) returns (Item); }
 // messages of which it does not.
 type sentence struct {
 	what, cond string
-	yes, no    []string // text form of Probe
+	yes, no    []string // text form of Probe; after each "|" KEY=VALUE of metadata
 }
 
 var deep = "deep { x { x { x { x { x { x { %s } } } } } } }"
@@ -117,6 +119,15 @@ var language = []sentence{
 	{"pattern of one class", `context.name != "root"`, []string{`name: "www-1"`}, []string{`name: "root"`}},
 	{"if of Bool, anywhere", `(if context.b then context.n == 1 else context.s == "x") && !(if context.n > 100 then true else false)`, []string{"b: true n: 1", `s: "x"`}, []string{"n: 1", `s: "x" n: 101`}},
 	{"if of Long and String", `context.n < (if context.b then 10 else 2) && context.s != (if principal in Role::"staff" then "x" else "y")`, []string{"b: true n: 9", "n: 1"}, []string{"n: 2", `s: "x"`}},
+	{"metadata", `context.ward.metadata has ticket && context.ward.metadata.ticket == "a"`, []string{"|ticket=a"}, []string{"", "|ticket=b", "|ticket=", "|x-tenant=a", `s: "a"`}},
+	{"metadata of a key that is no name", `context.ward.metadata has "x-tenant" && context.ward.metadata["x-tenant"] != "lab" && context.n == 0`, []string{"|x-tenant=", "|x-tenant=labs"}, []string{"", "|x-tenant=lab", "n: 1|x-tenant=x"}},
+	{"metadata absent or not", `if context.ward.metadata has ticket then context.ward.metadata.ticket != "stolen" else context.b`, []string{"b: true", "|ticket=mine"}, []string{"", "b: true|ticket=stolen"}},
+	{"metadata in a set", `context.ward.metadata has ticket && ["a", "b"].contains(context.ward.metadata.ticket)`, []string{"|ticket=b"}, []string{"|ticket=ab", "|ticket="}},
+	{"metadata in 10,000 strings", "context.ward.metadata has ticket && " + tenThousand(func(i int) string { return fmt.Sprintf("%q", fmt.Sprintf("t-%d", i)) }) + ".contains(context.ward.metadata.ticket)",
+		[]string{"|ticket=t-0", "|ticket=t-9999"}, []string{"|ticket=t-10000", ""}},
+	{"metadata, like", `context.ward.metadata has ticket && context.ward.metadata.ticket like "ab*yz" && context.ward.metadata.ticket like "*m*n*"`, []string{"|ticket=ab-mn-yz"}, []string{"|ticket=ab-nm-yz", "|ticket=abyz"}},
+	{"the trace context, without a declaration", `context.ward.metadata has traceparent && context.ward.metadata.traceparent like "00-*-01"`, []string{"|traceparent=00-a-01"}, []string{"|traceparent=00-a-00", "|tracestate=00-a-01"}},
+	{"size of binary metadata", `context.ward.metadata has "proof-bin" && context.ward.metadata["proof-bin"].size == 2`, []string{"|proof-bin=ab"}, []string{"", "|proof-bin=abc"}},
 	{"is, in, roles", `principal is Domain && principal in Role::"head" && principal in [Role::"staff"] && principal is Domain in Role::"staff" && context.n == 0`, []string{""}, []string{"n: 1"}},
 	{"attributes, arithmetic on constants", "context.n < principal.ring.level * 10 + 1 && context.m < -(-3) - 1", []string{"n: 20"}, []string{"n: 21", "m: 2"}},
 	{"extension types on constants", `ip("10.1.2.3").isInRange(ip("10.0.0.0/8")) && decimal("1.5").lessThan(decimal("1.6")) && datetime("2026-01-02").offset(duration("1d")).toTime() == duration("0s") && context.b`, []string{"b: true"}, []string{""}},
@@ -172,12 +183,22 @@ func decideText(t *testing.T, img *image.Image, set *interfaces.Set, text string
 			continue
 		}
 		m := dynamicpb.NewMessage(set.Services[i].Methods().Get(0).Input())
-		if err := prototext.Unmarshal([]byte(text), m); err != nil {
+		parts := strings.Split(text, "|")
+		if err := prototext.Unmarshal([]byte(parts[0]), m); err != nil {
 			t.Fatal(err)
+		}
+		beside := map[uint32]string{}
+		for _, p := range parts[1:] {
+			key, value, _ := strings.Cut(p, "=")
+			at := slices.IndexFunc(img.Metadata, func(k image.Metadata) bool { return k.Key == key })
+			if at < 0 {
+				t.Fatalf("no key %q", key)
+			}
+			beside[uint32(at)] = value
 		}
 		for r := range img.Routes {
 			if int(img.Routes[r].Interface) == i && img.Domains[img.Routes[r].Client].Name == "chief" {
-				v, _ := eval.Decide(&img.Routes[r].Methods[0].Request, eval.Message(m), eval.Client{})
+				v, _ := eval.Decide(&img.Routes[r].Methods[0].Request, eval.WithMetadata(eval.Message(m), beside), eval.Client{})
 				return v
 			}
 		}
@@ -216,7 +237,14 @@ var refusals = []refusal{
 	{"a mistyped role", `principal in Role::"haed" && context.b`, `did you mean "head"`, `principal in Role::"head" && context.b`},
 	{"tags", `principal.hasTag("x") && context.b`, "use attributes", `principal.name == "chief" && context.b`},
 	{"overflow of constants", "context.n < 9223372036854775807 + 1", "change the constants", "context.n < 9223372036854775807"},
-	{"metadata", `context.ward.metadata has traceparent && context.b`, "a field of the request", "context.b"},
+	{"metadata that is not declared", `context.ward.metadata has "x-tenent" && context.b`, `did you mean "x-tenant"`, `context.ward.metadata has "x-tenant" && context.b`},
+	{"metadata that nothing is like", `context.ward.metadata["authorization"] == "x"`, "declare it with its size under metadata in system.yaml", `context.ward.metadata has ticket && context.ward.metadata.ticket == "x"`},
+	{"metadata without has", `context.ward.metadata["x-tenant"] == "lab"`, `context.ward.metadata has "x-tenant" && `, `context.ward.metadata has "x-tenant" && context.ward.metadata["x-tenant"] == "lab"`},
+	{"metadata of another key is there", `context.ward.metadata has ticket && context.ward.metadata["x-tenant"] == "lab"`, `context.ward.metadata has "x-tenant" && `, `context.ward.metadata has ticket && context.ward.metadata has "x-tenant" && context.ward.metadata["x-tenant"] == "lab"`},
+	{"metadata as a number", `context.ward.metadata has ticket && context.ward.metadata.ticket > 5`, "", `context.ward.metadata has ticket && context.ward.metadata.ticket == "5"`},
+	{"two metadata values", `context.ward.metadata has ticket && context.ward.metadata has "x-tenant" && context.ward.metadata.ticket == context.ward.metadata["x-tenant"]`, `context.x == "a"`, `context.ward.metadata has ticket && context.ward.metadata.ticket == "a"`},
+	{"the bytes of binary metadata", `context.ward.metadata has "proof-bin" && context.ward.metadata["proof-bin"] == "x"`, ".size", `context.ward.metadata has "proof-bin" && context.ward.metadata["proof-bin"].size == 1`},
+	{"all metadata", `context.ward.metadata == context.ward.metadata`, "compare the attributes one by one", `context.ward.metadata has ticket`},
 }
 
 // TestRefusals: each is refused, says what to write instead, and that compiles.

@@ -60,7 +60,9 @@ type attr struct {
 	number   uint32     // field number; 0 for count, size and attributes of entities
 	what     image.What // how the attribute is read, if it is a scalar
 	state    uint32     // CellValue: index into Image.States
+	beside   bool       // leads to the metadata beside the message
 	left     string     // not part of the context: why
+	instead  string     // what to write instead of what is left out
 }
 
 var (
@@ -167,27 +169,23 @@ func compatible(a, b *typ) bool {
 type messages struct {
 	set  *interfaces.Set
 	gate *typ // the state of a gate
+	keys *typ // metadata
 	done map[uint32]*typ
 }
 
 // context is the type of the context of a message's action: the message,
-// inlined, and the reserved attribute ward.
-func (m *messages) context(index uint32) *typ {
+// inlined, and the reserved attribute ward. opened says that the messages are
+// items of a client's stream.
+func (m *messages) context(index uint32, opened bool) *typ {
 	t := m.message(index)
 	c := recordType(t.name)
 	for _, n := range t.rec.order {
 		c.rec.add(t.rec.attrs[n])
 	}
 	if _, taken := c.rec.attrs["ward"]; !taken {
-		c.rec.add(reservedAttr(m.gate))
+		c.rec.add(m.reserved(opened))
 	}
 	return c
-}
-
-// reservedAttr is context.ward, for the state of the gate and kept for metadata.
-func reservedAttr(gate *typ) *attr {
-	return &attr{name: "ward", typ: recordType("context.ward", &attr{name: "gate", typ: gate},
-		&attr{name: "metadata", typ: recordType("context.ward.metadata")})}
 }
 
 func (m *messages) message(index uint32) *typ {

@@ -190,13 +190,18 @@ func split(iface string) (pkg, service string) {
 
 func (w *world) addActions() {
 	call, reply := cedar.NewUID(wardAction, "call"), cedar.NewUID(wardAction, "reply")
-	msgs := &messages{set: w.set, gate: w.stateType(image.PerGate), done: map[uint32]*typ{}}
-	contexts := map[uint32]*typ{}
-	context := func(m uint32) *typ {
-		if contexts[m] == nil {
-			contexts[m] = msgs.context(m)
+	msgs := &messages{set: w.set, gate: w.stateType(image.PerGate), keys: w.keysType(), done: map[uint32]*typ{}}
+	type message struct {
+		index  uint32
+		opened bool
+	}
+	contexts := map[message]*typ{}
+	context := func(m uint32, opened bool) *typ {
+		key := message{m, opened}
+		if contexts[key] == nil {
+			contexts[key] = msgs.context(m, opened)
 		}
-		return contexts[m]
+		return contexts[key]
 	}
 	add := func(a *action, groups ...cedar.UID) {
 		w.actions = append(w.actions, a)
@@ -230,9 +235,9 @@ func (w *world) addActions() {
 					"the action of method %s/%s would be %s, which stands for all replies of the interface", f.Name, method.Name, quote(id))
 				continue
 			}
-			add(&action{uid: cedar.NewUID(typ, id), kind: callAction, iface: i, method: m, ctx: context(method.Request),
+			add(&action{uid: cedar.NewUID(typ, id), kind: callAction, iface: i, method: m, ctx: context(method.Request, method.ClientStream),
 				principal: clients, resource: []string{typeDomain}}, cedar.NewUID(typ, service), call)
-			add(&action{uid: cedar.NewUID(typ, id+".reply"), kind: replyAction, iface: i, method: m, ctx: context(method.Reply),
+			add(&action{uid: cedar.NewUID(typ, id+".reply"), kind: replyAction, iface: i, method: m, ctx: context(method.Reply, false),
 				principal: []string{typeDomain}, resource: clients}, cedar.NewUID(typ, service+".reply"), reply)
 			for _, msg := range []uint32{method.Request, method.Reply} {
 				w.checkReserved(msg)

@@ -135,7 +135,8 @@ noinline int header(struct __sk_buff *skb, struct walk *w)
 			return deny(w, REASON_LENGTH);
 		w->meta = 1;
 		w->off = WARD_HEADER + 2;
-		return enter(w, 0, NODE_METADATA, w->off + size) ? deny(w, REASON_METADATA) : H_WALK;
+		// A method whose policy looks at metadata has a table of its own, which keeps it.
+		return enter(w, 0, m->flags >> M_METADATA, w->off + size) ? deny(w, REASON_METADATA) : H_WALK;
 	}
 	if (empty && len != body)
 		return deny(w, REASON_LENGTH);

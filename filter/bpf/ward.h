@@ -128,6 +128,7 @@ struct method {
 #define M_PERMIT 4 /* some permit may match: opening a client stream is admitted */
 #define M_TERSE 8  /* not every reply may pass: an error is a code, and it and an end carry no metadata */
 #define M_SILENT 16 /* no message of this direction carries metadata */
+#define M_METADATA 16 /* shift: the node of the method's metadata section is in the upper half */
 
 /* a row for each message of the tree */
 struct node {
@@ -139,7 +140,7 @@ struct node {
 	__u32 oneof;
 	__u32 pad;
 };
-#define NODE_METADATA 0 /* root of the metadata section */
+#define NODE_METADATA 0 /* root of the metadata section, but for methods with one of their own */
 #define NODE_STATUS 1   /* root of an error's body */
 #define NODE_CODE 2     /* the same under M_TERSE */
 #define MAX_ONEOFS 16

@@ -90,24 +90,7 @@ func (s shower) operand(o image.Operand) string {
 	return s.path(o.Path)
 }
 
-func (s shower) path(path []uint32) string {
-	var names []string
-	m := s.m
-	for _, n := range path {
-		name := "#" + strconv.Itoa(int(n))
-		var next *image.Message
-		for i := 0; m != nil && i < len(m.Fields); i++ {
-			if f := &m.Fields[i]; f.Number == n {
-				name = f.Name
-				if f.Type == image.Nested {
-					next = &s.img.Messages[f.Message]
-				}
-			}
-		}
-		names, m = append(names, name), next
-	}
-	return strings.Join(names, ".")
-}
+func (s shower) path(path []uint32) string { return s.img.PathName(s.m, path) }
 
 // beside writes an operand that is compared with another: a value of state by its name.
 func (s shower) beside(o, other image.Operand) string {

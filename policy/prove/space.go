@@ -59,6 +59,7 @@ type oneof struct {
 type space struct {
 	img       *image.Image
 	root      *image.Message
+	beside    *image.Message // nil: not made yet
 	terms     map[string]*term
 	presences []presence
 	byPath    map[string]int
@@ -133,6 +134,10 @@ func (s *space) walk(path []uint32) (*image.Field, []int) {
 	m, parent := s.root, -1
 	var present []int
 	for i, number := range path {
+		if i == 0 && number == image.MetadataField {
+			m = s.besides()
+			continue
+		}
 		f := fieldOf(m, number)
 		if f.Card == image.Optional {
 			parent = s.presence(m, f, path[:i+1], parent)
@@ -144,6 +149,14 @@ func (s *space) walk(path []uint32) (*image.Field, []int) {
 		m = &s.img.Messages[f.Message]
 	}
 	return nil, nil
+}
+
+// besides is the metadata beside the messages.
+func (s *space) besides() *image.Message {
+	if s.beside == nil {
+		s.beside = s.img.Beside()
+	}
+	return s.beside
 }
 
 func fieldOf(m *image.Message, number uint32) *image.Field {
