@@ -26,6 +26,8 @@ func main() {
 	switch os.Args[1] {
 	case "server":
 		err = serve(ctx)
+	case "late":
+		err = late(ctx)
 	case "client":
 		err = client(ctx)
 	case "idle":
@@ -74,6 +76,19 @@ func serve(ctx context.Context) error {
 		}
 		return call.Send(b)
 	}))
+}
+
+// late serves when it is told to, by a signal.
+func late(ctx context.Context) error {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGUSR1)
+	fmt.Println("may be told")
+	select {
+	case <-told:
+		return serve(ctx)
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 func say(ctx context.Context, c *gate.Client, text string) error {
