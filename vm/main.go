@@ -19,7 +19,7 @@ import (
 func main() {
 	image := flag.String("kernel", "", "kernel image to boot (default: fetch Debian's 6.1 cloud kernel)")
 	verbose := flag.Bool("v", false, "print the whole console")
-	limit := flag.Duration("timeout", 90*time.Minute, "end the guest after this long")
+	limit := flag.Duration("timeout", 4*time.Hour, "end the guest after this long")
 	only := flag.String("rooms", strings.Join(rooms, ","), "rooms whose tests run")
 	flag.StringVar(&pattern, "run", "", "of these, only tests whose name matches this `pattern` (as of go test)")
 	flag.Parse()
