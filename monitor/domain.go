@@ -192,9 +192,6 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 		return err
 	}
 	defer p.Pidfd.Close()
-	if err := m.Holder.Guard(p.PID, p.Pidfd); err != nil {
-		return err
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d.process = p

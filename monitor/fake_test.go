@@ -266,9 +266,8 @@ func (a *fakeAudit) last(k event.Kind) event.Event {
 
 type fakeHolder struct{ ready chan struct{} }
 
-func (fakeHolder) Guard(int, *os.File) error { return nil }
-func (fakeHolder) Bound(string) error        { return nil }
-func (h fakeHolder) Ready() error            { close(h.ready); return nil }
+func (fakeHolder) Bound(string) error { return nil }
+func (h fakeHolder) Ready() error     { close(h.ready); return nil }
 
 // Domains of the test system: client may have gates of t.Echo at server, and
 // none of t.Secret; server exports both, but may publish t.Echo only.

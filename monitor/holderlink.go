@@ -3,7 +3,6 @@ package monitor
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -12,11 +11,6 @@ import (
 
 // HolderLink is the monitor's side of the channel to the holder.
 type HolderLink struct{ *link.Conn }
-
-// Guard gives the holder a copy of a domain's pidfd.
-func (h HolderLink) Guard(pid int, pidfd *os.File) error {
-	return h.Tell(link.Guard, strconv.Itoa(pid), pidfd)
-}
 
 // Bound tells the holder of a path to remove at the end.
 func (h HolderLink) Bound(path string) error { return h.Tell(link.Bound, path) }

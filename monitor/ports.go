@@ -139,7 +139,6 @@ type Auditor interface {
 
 // Holder is the first process of wardd.
 type Holder interface {
-	Guard(pid int, pidfd *os.File) error // a copy of it
 	Bound(path string) error
 	Ready() error
 }

@@ -380,11 +380,7 @@ func (m *Monitor) makeChild(spawner Spawner, d *domain, quota image.ChildQuota) 
 	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), spawnWait)
 	defer cancel()
-	p, err = spawner.Spawn(ctx, Order{d.id, d.kin.Parent, d.kin.Template, d.def.Name, quota, d.kin.Adopted, d.kin.until}, theirs, write)
-	if err != nil {
-		return p, err
-	}
-	return p, m.Holder.Guard(p.PID, p.Pidfd)
+	return spawner.Spawn(ctx, Order{d.id, d.kin.Parent, d.kin.Template, d.def.Name, quota, d.kin.Adopted, d.kin.until}, theirs, write)
 }
 
 // spawnWait bounds how long the creator may take for a child.

@@ -11,7 +11,7 @@ import (
 // of, beside the standard library. Each line is a decision: what is added
 // here runs as root.
 var allowed = []string{
-	"ward/abi", "ward/audit", "ward/audit/event", "ward/cmd/wardd", "ward/creator", "ward/filter", "ward/holder", "ward/holder/lifeline", "ward/holder/link",
+	"ward/abi", "ward/audit", "ward/audit/event", "ward/cmd/wardd", "ward/creator", "ward/filter", "ward/holder", "ward/holder/child", "ward/holder/keep", "ward/holder/lifeline", "ward/holder/link",
 	"ward/image", "ward/kernel", "ward/monitor", "ward/monitor/admin",
 	"github.com/cilium/ebpf", // loads maps and programs
 	"golang.org/x/net/bpf",   // classic filters: instructions, and their encoding

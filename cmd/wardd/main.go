@@ -25,11 +25,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/abi"
-	"ward/holder"
 	"ward/holder/lifeline"
 	"ward/holder/link"
-	"ward/kernel"
-	"ward/kernel/confine"
 )
 
 // Exit statuses.
@@ -140,25 +137,13 @@ func run(role string, o *options, flags, rest []string) int {
 		if err := closeOthers(lifeline.FD); err != nil {
 			return usage("%v", err)
 		}
-		if err := protect("holder", o, nil); err != nil {
-			lifeline.Write(life, lifeline.Report{Kind: lifeline.Fatal, Status: exitFailed, Text: err.Error()})
-			return exitFailed
-		}
-		program, err := os.Executable()
-		if err != nil {
-			return usage("%v", err)
-		}
-		return holder.Run(holder.Config{Program: program, RunDir: o.runDir, Image: image, Life: life, Args: flags, Grace: o.grace, Privileged: confine.Raise})
+		return hold(o, image, life, flags)
 	case "monitor":
 		return runMonitor(o)
 	case "creator":
 		err = runCreator(o)
 	case "audit":
 		err = runAudit(o)
-	case "sweep": // started by the holder when the creator has died
-		if !o.library {
-			err = kernel.RemoveCgroupTree(cgroupName(o))
-		}
 	default:
 		return usage("unknown process %q", role)
 	}

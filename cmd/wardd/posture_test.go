@@ -172,7 +172,7 @@ func (r *running) openFiles(pid int) (kinds, inherited []string) {
 			continue // it was closed meanwhile
 		}
 		target = inode.ReplaceAllString(target, "")
-		target = strings.NewReplacer(r.dir, "RUN", "anon_inode:", "", "[", "", "]", "").Replace(target)
+		target = strings.NewReplacer(r.dir, "RUN", r.bin, "BIN", "anon_inode:", "", "[", "", "]", "").Replace(target)
 		// Go's runtime reads its limits from cgroups, if there are any; a log is opened when there is something to log.
 		if !strings.HasPrefix(target, "/sys/fs/cgroup") && !strings.HasPrefix(target, "RUN/log/") {
 			kinds = append(kinds, target)

@@ -104,6 +104,12 @@ func (c *Conn) File() (*os.File, error) {
 	return os.NewFile(uintptr(fd), c.file.Name()), nil
 }
 
+// Fd returns the descriptor, to start a process with while this end is open.
+func (c *Conn) Fd() (n uintptr) {
+	c.raw.Control(func(fd uintptr) { n = fd }) // an error: it is closed, and so is 0 not what anybody starts with
+	return n
+}
+
 // Control calls f with the descriptor.
 func (c *Conn) Control(f func(fd uintptr)) error { return c.raw.Control(f) }
 

@@ -11,7 +11,6 @@ type Kind byte
 const (
 	// From the monitor to the holder.
 	Put   Kind = 1 // NAME, 0, value; descriptors: keep them for the next monitor, in place of what has this name
-	Guard Kind = 2 // PID; descriptor: the pidfd of a domain; kill it if nobody else can at the end
 	Bound Kind = 3 // text: path of a socket; remove it at the end if the monitor could not
 	Ready Kind = 4 // all domains are started
 	Fatal Kind = 5 // text: why the system stops
@@ -42,6 +41,16 @@ func (c *Conn) Tell(k Kind, text string, files ...*os.File) error {
 	return c.Send(msg, answer, files...)
 }
 
+// Hand is Tell with an end of another connection, which stays the caller's, too.
+func (c *Conn) Hand(k Kind, text string, end *Conn) error {
+	f, err := end.File()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return c.Tell(k, text, f)
+}
+
 // Hear receives a message that was sent by Tell.
 func (c *Conn) Hear() (Kind, string, []*os.File, error) {
 	buf := make([]byte, MaxMessage)
@@ -50,4 +59,28 @@ func (c *Conn) Hear() (Kind, string, []*os.File, error) {
 		return 0, "", nil, err
 	}
 	return Kind(buf[0]), string(buf[1:n]), files, nil
+}
+
+// A Message is one that was sent by Tell.
+type Message struct {
+	Kind  Kind
+	Text  string
+	Files []*os.File // the receiver closes them
+}
+
+// Messages receives what was sent by Tell until the connection ends; then the
+// channel is closed.
+func (c *Conn) Messages() <-chan Message {
+	all := make(chan Message)
+	go func() {
+		defer close(all)
+		for {
+			k, text, files, err := c.Hear()
+			if err != nil {
+				return
+			}
+			all <- Message{k, text, files}
+		}
+	}()
+	return all
 }

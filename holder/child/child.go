@@ -1,0 +1,123 @@
+// Package child starts the processes of wardd, and says when one that has ended
+// is started again.
+//
+// Invariants: a process has no descriptors but those that are listed, an empty
+// environment, and a session of its own: Ctrl-C is for the holder.
+package child
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+// A Program is what all processes of wardd are started of.
+type Program struct {
+	Exe   *os.File // a descriptor above those that a process is given
+	Image *os.File // becomes link.ImageFD
+	Args  []string // after the name of the process
+	// Within calls what starts a process with the capabilities that it takes; alone:
+	// in a network namespace in which there is nothing but the sockets of gates, always the same.
+	Within func(alone bool, start func() error) error
+}
+
+// A Child is a process of wardd, and those that come after it in its place.
+type Child struct {
+	Name  string
+	Start func() error // starts it
+	Stays bool         // it does not die with the thread that starts it
+	Alone bool         // it is in the empty network namespace
+
+	PID    int                // 0: it does not run
+	Status syscall.WaitStatus // of the last end
+	Starts int
+
+	since    time.Time // of the last start
+	deaths   int       // in a row
+	replaced bool      // it was killed by Replace
+}
+
+// A process that dies is started again at once, and later and later if it does
+// not stay, so many times in a row.
+const (
+	Steady   = 500 * time.Millisecond // who lives that long has come back
+	Deaths   = 20
+	delayMax = 250 * time.Millisecond
+	spared   = 3 // deaths in a row before the first delay
+)
+
+// Spawn starts the program under the child's name: with files from link.FirstFD
+// on, and standard error as it is. A second start says --again=NUMBER.
+func (c *Child) Spawn(p *Program, files ...interface{ Fd() uintptr }) error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	attr := &syscall.ProcAttr{Dir: "/", Sys: &syscall.SysProcAttr{Setsid: true}}
+	attr.Files = []uintptr{null.Fd(), null.Fd(), os.Stderr.Fd(), p.Image.Fd()}
+	for _, f := range files {
+		attr.Files = append(attr.Files, f.Fd())
+	}
+	if !c.Stays {
+		attr.Sys.Pdeathsig = syscall.SIGKILL
+	}
+	args := append([]string{"wardd", c.Name}, p.Args...)
+	if c.Starts > 0 {
+		args = append(args, fmt.Sprintf("--again=%d", c.Starts))
+	}
+	var pid int
+	err = p.Within(c.Alone, func() (err error) {
+		pid, err = syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", p.Exe.Fd()), args, attr)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("start the %s: %w", c.Name, err)
+	}
+	c.PID, c.since, c.replaced = pid, time.Now(), false
+	c.Starts++
+	return nil
+}
+
+// Kill kills the process, if it runs.
+func (c *Child) Kill() {
+	if c.PID != 0 {
+		syscall.Kill(c.PID, syscall.SIGKILL)
+	}
+}
+
+// Replace kills the process, so that the next start is of another program.
+func (c *Child) Replace() {
+	c.replaced = c.PID != 0
+	c.Kill()
+}
+
+// Ended takes the status of the process. The result says for people how it
+// ended, if it did by itself.
+func (c *Child) Ended(status syscall.WaitStatus) (how string, replaced bool) {
+	c.PID, c.Status = 0, status
+	c.deaths++
+	if c.replaced || time.Since(c.since) >= Steady {
+		c.deaths = 1
+	}
+	if status.Signaled() {
+		return "signal: " + status.Signal().String(), c.replaced
+	}
+	return fmt.Sprintf("exit status %d", status.ExitStatus()), c.replaced
+}
+
+// Shaky reports whether half the deaths in a row have come, Lost whether all
+// have: then it is not started again.
+func (c *Child) Shaky() bool { return c.deaths == Deaths/2 }
+
+// Lost: see Shaky.
+func (c *Child) Lost() bool { return c.deaths > Deaths }
+
+// Delay is the time to wait before the next start.
+func (c *Child) Delay() time.Duration {
+	if c.deaths <= spared {
+		return 0
+	}
+	return min(delayMax, 5*time.Millisecond<<(c.deaths-spared))
+}
