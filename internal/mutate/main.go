@@ -1,7 +1,7 @@
 // Mutate breaks the compiler and the filter, one way at a time, in a copy of
 // the tree, and runs the tests there: each must catch it.
 //
-//	go run ./internal/mutate [-run REGEXP] [-list] [-from N] [-jobs N] [-sure] [-table FILE]
+//	go run ./internal/mutate [-run REGEXP] [-in REGEXP] [-list] [-from N] [-jobs N] [-sure] [-table FILE]
 //
 // What a mutation is worth shows in who catches it: the tests named for each
 // exercise what the code does, on a kernel or against Cedar. Golden files of
@@ -44,6 +44,7 @@ type suite []struct{ pkg, run string }
 
 func main() {
 	only := flag.String("run", "", "only mutations whose description matches this `regexp`")
+	in := flag.String("in", "", "only mutations of files that match this `regexp`: of those that have changed")
 	list := flag.Bool("list", false, "print the mutations and end")
 	from := flag.Int("from", 1, "begin with this one of them")
 	jobs := flag.Int("jobs", 2, "mutations that are tried at the same time, each in a copy of the tree")
@@ -54,9 +55,13 @@ func main() {
 	if err != nil {
 		exit(err)
 	}
+	files, err := regexp.Compile(*in)
+	if err != nil {
+		exit(err)
+	}
 	var chosen []mutation
 	for _, m := range mutations {
-		if match.MatchString(m.what) {
+		if match.MatchString(m.what) && files.MatchString(m.file) {
 			chosen = append(chosen, m)
 		}
 	}
