@@ -1,10 +1,12 @@
 package cases
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -27,7 +29,9 @@ type Happened struct {
 	Method    string            `json:"method"`
 	Kind      string            `json:"kind"`
 	Params    map[string]any    `json:"params"`
-	State     map[string]string `json:"state"` // after the decision: of a denial also before it
+	State     map[string]string `json:"state"`   // after the decision: of a denial also before it
+	Changes   *uint16           `json:"changes"` // of State, so far
+	Time      time.Time         `json:"time"`
 	Verdict   string            `json:"verdict"`
 	Policy    string            `json:"policy"`
 	Reason    string            `json:"reason"`
@@ -76,35 +80,63 @@ var checks = map[string]string{
 
 // A draft is a case in the making.
 type draft struct {
-	title   string // what the name begins with
-	body    string // all but the name
-	note    string // what the record does not have
-	problem string // why it cannot stand
+	title   string  // what the name begins with
+	message string  // what is asked for, in lines
+	state   string  // that it meets, as the record says it; empty: that is not said there
+	verdict string  // what is expected, a line
+	note    string  // what the record does not have
+	problem string  // why it cannot stand
+	at      *moment // nil: the record has no state
 	count   int
 }
 
-// FromAudit writes cases from what happened: one for each different message,
-// publication and start. A case that would not pass, as the record has too
-// little of the message, is written as a comment that says so. The text
-// depends on the set of the records only, not on their order.
+func (d *draft) line() string { return d.title + "\n" + d.message + d.verdict }
+
+func (d *draft) stateLine() string {
+	if d.state == "" {
+		return ""
+	}
+	return "  state: " + d.state + "\n"
+}
+
+// key is the same of drafts that are one case.
+func (d *draft) key() string {
+	key := d.title + "\n" + d.message + d.stateLine() + d.verdict
+	if d.at != nil && d.state == "" && d.at.known {
+		key += "\n" + d.at.word + "\n" + d.at.before
+	}
+	return key
+}
+
+// FromAudit writes cases from what happened: one for each different message
+// and state that it met, publication and start. A message that depends on what
+// came before it is the last step of a sequence. A case that would not pass, as
+// the record has too little of the message, is written as a comment that says
+// so. The text depends on the set of the records only, not on their order.
 //
 // Preconditions: img and set come from one compilation without errors.
 func FromAudit(img *image.Image, set *interfaces.Set, records []Happened) Written {
 	drafts := map[string]*draft{}
 	skipped := map[string]int{}
+	line := newTimeline(img, set)
+	records = inOrder(records)
 	for i := range records {
-		d, why := draftOf(img, set, &records[i])
+		h := &records[i]
+		at := line.meet(h)
+		d, why := draftOf(img, set, line, h)
 		if d == nil {
 			if why != "" {
 				skipped[why]++
 			}
 			continue
 		}
-		key := d.title + "\n" + d.body
+		d.at = at
+		key := d.key()
 		if first := drafts[key]; first != nil {
 			d = first
 		} else {
 			drafts[key] = d
+			line.move(d)
 		}
 		d.count++
 	}
@@ -114,17 +146,28 @@ func FromAudit(img *image.Image, set *interfaces.Set, records []Happened) Writte
 	names := map[string]int{}
 	for _, key := range slices.Sorted(maps.Keys(drafts)) {
 		d := drafts[key]
-		names[d.title]++
-		name := d.title
-		if n := names[d.title]; n > 1 {
-			name = fmt.Sprintf("%s (%d)", d.title, n)
+		name := d.title + line.met(d)
+		if names[name]++; names[name] > 1 {
+			name = fmt.Sprintf("%s (%d)", name, names[name])
 		}
-		text := "- name: " + quote(name) + "\n" + d.body
+		head := "- name: " + quote(name) + "\n"
+		forms := line.texts(d)
+		text := head + forms[0]
 		if d.problem == "" {
-			d.problem = try(img, set, text)
+			for _, form := range forms {
+				problem := try(img, set, head+form)
+				if problem == "" {
+					text, d.problem = head+form, ""
+					break
+				}
+				d.problem = cmp.Or(d.problem, problem)
+			}
 		}
 		if d.problem != "" {
 			out.Left += d.count
+			if why := d.missing(); why != "" {
+				d.problem = why + "; " + d.problem
+			}
 			if d.note != "" {
 				d.problem = d.note + "; " + d.problem
 			}
@@ -162,14 +205,14 @@ func oneLine(s string) string {
 
 // draftOf makes a draft of a record, or says why there is none; "" if the
 // record is about nothing that a case could say.
-func draftOf(img *image.Image, set *interfaces.Set, h *Happened) (*draft, string) {
+func draftOf(img *image.Image, set *interfaces.Set, line *timeline, h *Happened) (*draft, string) {
 	verdict, why := verdictOf(h)
 	switch {
 	case h.Event == "started" && verdict != "":
-		return &draft{title: h.Domain + " starts", body: "  start: " + quote(h.Domain) + "\n" + verdict}, ""
+		return &draft{title: h.Domain + " starts", message: "  start: " + quote(h.Domain) + "\n", verdict: verdict}, ""
 	case h.Event == "published" && verdict != "":
 		return &draft{title: h.From + " publishes " + h.Interface,
-			body: "  from: " + quote(h.From) + "\n  publish: " + quote(h.Interface) + "\n" + verdict}, ""
+			message: "  from: " + quote(h.From) + "\n  publish: " + quote(h.Interface) + "\n", verdict: verdict}, ""
 	case h.Event != "call" && h.Event != "reply":
 		return nil, ""
 	case h.Method == "" || h.From == "" || h.To == "":
@@ -182,7 +225,7 @@ func draftOf(img *image.Image, set *interfaces.Set, h *Happened) (*draft, string
 		return nil, why
 	}
 	word := map[bool]string{true: "allowed", false: "denied"}[h.Verdict == "allow"]
-	d := &draft{title: fmt.Sprintf("%s %ss %s of %s: %s", h.From, h.Event, h.Method, h.To, word)}
+	d := &draft{verdict: verdict, title: fmt.Sprintf("%s %ss %s of %s: %s", h.From, h.Event, h.Method, h.To, word)}
 	if h.Event == "reply" {
 		d.title = fmt.Sprintf("%s answers %s of %s: %s", h.From, h.Method, h.To, word)
 	}
@@ -197,14 +240,13 @@ func draftOf(img *image.Image, set *interfaces.Set, h *Happened) (*draft, string
 	if err != nil {
 		d.problem = oneLine(err.Error())
 	}
-	d.body = "  from: " + quote(h.From) + "\n  " + h.Event + ": " + quote(h.Method) + "\n  to: " + quote(h.To) + "\n"
+	d.message = "  from: " + quote(h.From) + "\n  " + h.Event + ": " + quote(h.Method) + "\n  to: " + quote(h.To) + "\n"
 	if len(args) > 0 {
-		d.body += "  args: " + text + "\n"
+		d.message += "  args: " + text + "\n"
 	}
-	if len(h.State) > 0 && (h.Verdict != "allow" || !enters(img, set, h)) {
-		d.body += "  state: " + stateText(RecordedState(img, h.State)) + "\n"
+	if len(h.State) > 0 && (h.Verdict != "allow" || !line.enters(h)) {
+		d.state = stateText(RecordedState(img, h.State))
 	}
-	d.body += verdict
 	return d, ""
 }
 
@@ -268,7 +310,7 @@ func absent(img *image.Image, set *interfaces.Set, h *Happened, cut []string) []
 	if len(paths) > abi.RecordParams {
 		return nil
 	}
-	var args []string
+	args := besideAbsent(img, paths, h.Params, cut)
 	for _, key := range slices.Sorted(maps.Keys(paths)) {
 		p := paths[key]
 		fd := roads[0].Type.Fields().ByNumber(protoreflect.FieldNumber(p[0]))
