@@ -22,6 +22,25 @@ const (
 	entry = iface + "/Say"
 )
 
+// roles are what else it can be than the domains of that test: they get the
+// rest of the command line, and SIGTERM ends them.
+var roles = map[string]func(ctx context.Context, d *gate.Domain, args []string) error{}
+
+// play does what a role does, and returns the status.
+func play(role func(context.Context, *gate.Domain, []string) error) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	d, err := gate.Self()
+	if err == nil {
+		err = role(ctx, d, os.Args[2:])
+	}
+	if err != nil && ctx.Err() == nil {
+		fmt.Println(os.Args[1]+":", err)
+		return 1
+	}
+	return 0
+}
+
 var failed bool
 
 func check(what string, ok bool, detail ...any) {
@@ -37,6 +56,9 @@ func refused(what string, err error, why string) {
 }
 
 func main() {
+	if role := roles[os.Args[1]]; role != nil {
+		os.Exit(play(role))
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	d, err := gate.Self()
