@@ -113,7 +113,7 @@ func (r *reader) about(v value) (rule, string) {
 		m.to = []subject{s}
 	}
 	if when, ok := f["when"]; ok {
-		a := &arguments{reader: r, conditions: true}
+		a := &arguments{reader: r, opened: r.opened(m.target, m.reply), conditions: true}
 		msg, d := r.message(m.target, m.reply)
 		if !a.message(when, msg, d, nil) {
 			return nil, ""

@@ -24,6 +24,7 @@ const anyDomain = abi.NoDomain
 type arguments struct {
 	*reader
 	conditions bool // in, not_in, at_least, at_most may be written: `when`
+	opened     bool // the messages are items of a client's stream
 	misfits    bool // what the signature does not have is meant so
 	misfit     bool // there is some
 	given      []image.Expr
@@ -37,6 +38,10 @@ func not(e image.Expr) image.Expr { return image.Expr{Op: image.Not, Args: []ima
 func (a *arguments) message(v value, m *image.Message, d descriptor, at []uint32) bool {
 	good := true
 	return a.mapping(v, func(key string, e value) {
+		if len(at) == 0 && key == "ward" {
+			good = a.ward(e) && good
+			return
+		}
 		i := slices.IndexFunc(m.Fields, func(f image.Field) bool { return f.Name == key })
 		if i >= 0 {
 			f := &m.Fields[i]

@@ -17,7 +17,8 @@ const maxPath = 32
 
 // Compact turns arguments written path=value (site=www, chain.size=4096,
 // list.values=[a, b]) into the form of a test's args. A value of a text
-// parameter needs no quotes; null says that a parameter is absent.
+// parameter needs no quotes; null says that a parameter is absent. Metadata is
+// written ward.metadata.KEY=value.
 func Compact(img *image.Image, set *interfaces.Set, name string, reply bool, args []string) (string, error) {
 	w := &world{img: img, set: set}
 	at := slices.Index(w.methodNames(), name)
@@ -44,7 +45,11 @@ func Compact(img *image.Image, set *interfaces.Set, name string, reply bool, arg
 		if len(parts) > maxPath {
 			return "", fmt.Errorf("argument %q: a path of %d parts", a, len(parts))
 		}
-		if !root.put(parts, literal(desc, parts, value)) {
+		text := literal(desc, parts, value)
+		if beside, ok := besidePath(img, path); ok {
+			parts, text = beside, besideLiteral(beside, value)
+		}
+		if !root.put(parts, text) {
 			return "", fmt.Errorf("argument %q: %s is given twice", a, path)
 		}
 	}

@@ -143,4 +143,6 @@ func quote(s string) string {
 }
 
 // ShowArgs writes an example in the form of a test's args.
-func ShowArgs(e *prove.Example, d protoreflect.MessageDescriptor) string { return argumentsOf(e, d) }
+func ShowArgs(img *image.Image, e *prove.Example, d protoreflect.MessageDescriptor) string {
+	return argumentsOf(img, e, d)
+}

@@ -50,7 +50,7 @@ func (w *world) expected(e expectation) string {
 func (w *world) example(e *prove.Example, m method, reply bool) string {
 	_, d := w.message(m, reply)
 	s := ""
-	if args := argumentsOf(e, d); args != "" {
+	if args := argumentsOf(w.img, e, d); args != "" {
 		s = "\n\tfor example with " + args
 	}
 	s += w.inState(e)
@@ -74,8 +74,16 @@ func sortedKeys(m map[uint32]bool) []uint32 {
 }
 
 // argumentsOf writes an example in the form of `args`.
-func argumentsOf(e *prove.Example, d protoreflect.MessageDescriptor) string {
-	return braces(e.Values, d, 0)
+func argumentsOf(img *image.Image, e *prove.Example, d protoreflect.MessageDescriptor) string {
+	own := slices.DeleteFunc(slices.Clone(e.Values), func(v prove.Value) bool { return image.IsMetadata(v.Path) })
+	text, beside := braces(own, d, 0), besideText(img, e.Values)
+	switch {
+	case beside == "":
+		return text
+	case text == "":
+		return "{" + beside + "}"
+	}
+	return strings.TrimSuffix(text, "}") + ", " + beside + "}"
 }
 
 // braces writes the values below a path of the given length, in order of fields.

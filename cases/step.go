@@ -76,7 +76,7 @@ func (r *reader) step(v value, f fields) *step {
 		good = false
 	}
 	if a, ok := f["args"]; ok {
-		b := &arguments{reader: r, misfits: s.want.kind == bySignature}
+		b := &arguments{reader: r, opened: r.opened(s.target, s.verb == "reply"), misfits: s.want.kind == bySignature}
 		msg, desc := r.message(s.target, s.verb == "reply")
 		good = b.message(a, msg, desc, nil) && good
 		s.given, s.misfit = b.given, b.misfit

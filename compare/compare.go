@@ -70,6 +70,7 @@ func (r *Report) NewAccess() int {
 func Images(before, after *image.Image) *Report {
 	c := &comparer{old: newIndex(before), new: newIndex(after), report: new(Report), seen: map[[2]string]bool{}, budget: allSearches}
 	c.settings()
+	c.sameKeys()
 	c.states()
 	for _, name := range union(c.old.domains, c.new.domains) {
 		c.domain(name)

@@ -240,13 +240,12 @@ func (j *joint) arguments(f *flip, e *prove.Example) {
 		}
 		args, m := f.args, j.message
 		for _, n := range v.Path[:len(v.Path)-1] {
-			field := fieldOf(m, n)
-			inner, ok := args[field.Name].(map[string]any)
-			if !ok {
-				inner = map[string]any{}
-				args[field.Name] = inner
+			if n == image.MetadataField {
+				args = into(args, image.MetadataName)
+				break
 			}
-			args, m = inner, &j.img.Messages[field.Message]
+			field := fieldOf(m, n)
+			args, m = into(args, field.Name), &j.img.Messages[field.Message]
 		}
 		name := v.Field.Name
 		switch {

@@ -129,7 +129,11 @@ func (s *searcher) add(v *variable) int {
 // field adds the variables of a path: of each message on it, and of its end.
 func (s *searcher) field(path []uint32) (reason string) {
 	parent := -1
-	for n := 1; n <= len(path); n++ {
+	first := 1
+	if image.IsMetadata(path) {
+		first = len(path) // no message around it may be absent
+	}
+	for n := first; n <= len(path); n++ {
 		v := &variable{key: pathKey(path[:n]), path: path[:n], parent: parent}
 		for _, x := range []*side{&s.old, &s.new} {
 			if x.message == nil {
@@ -147,6 +151,9 @@ func (s *searcher) field(path []uint32) (reason string) {
 }
 
 func (x *side) field(path []uint32) *image.Field {
+	if image.IsMetadata(path) {
+		return x.FieldAt(nil, path)
+	}
 	m := x.message
 	for i, n := range path {
 		f := fieldOf(m, n)
@@ -362,13 +369,7 @@ func (s *searcher) write(f *flip, v *variable, c *cell) {
 		x = &s.old
 	}
 	for n := 1; n < len(v.path); n++ {
-		name := x.field(v.path[:n]).Name
-		inner, ok := args[name].(map[string]any)
-		if !ok {
-			inner = map[string]any{}
-			args[name] = inner
-		}
-		args = inner
+		args = into(args, x.field(v.path[:n]).Name)
 	}
 	field := x.field(v.path)
 	var value any = c.long

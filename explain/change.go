@@ -112,7 +112,7 @@ func (a *answerer) nearest(arg *image.Expr, kept []image.Expr) (best prove.Examp
 		arg = &arg.Args[1]
 	}
 	f := a.field(arg.Left.Path)
-	if arg.Op != image.Eq || arg.Right.What != image.Constant || arg.Right.Value.IsString || f == nil || arg.Left.What == image.Scalar && (f.Enum() != nil || f.Kind() == protoreflect.BoolKind) {
+	if arg.Op != image.Eq || arg.Right.What != image.Constant || arg.Right.Value.IsString || f == nil && !image.IsMetadata(arg.Left.Path) || arg.Left.What == image.Scalar && f != nil && (f.Enum() != nil || f.Kind() == protoreflect.BoolKind) {
 		return best, same, false
 	}
 	v := arg.Right.Value.Long
@@ -283,16 +283,9 @@ func given(e *image.Expr, o image.Operand) (image.Value, bool) {
 
 // bounds says the bounds of a parameter in words.
 func (a *answerer) bounds(o image.Operand) string {
-	m := a.road.Question.Message
-	var f *image.Field
-	for i, n := range o.Path {
-		at := slices.IndexFunc(m.Fields, func(f image.Field) bool { return f.Number == n })
-		if at < 0 {
-			return "it has bounds"
-		}
-		if f = &m.Fields[at]; i < len(o.Path)-1 {
-			m = &a.Image.Messages[f.Message]
-		}
+	f := a.Image.FieldAt(a.road.Question.Message, o.Path)
+	if f == nil {
+		return "it has bounds"
 	}
 	return Bounds(f, o.What)
 }

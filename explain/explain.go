@@ -230,7 +230,7 @@ func (a *answerer) policy(i uint32) Policy {
 }
 
 func (a *answerer) example(e *prove.Example) *Case {
-	c := &Case{Args: cases.ShowArgs(e, a.road.Type)}
+	c := &Case{Args: cases.ShowArgs(a.Image, e, a.road.Type)}
 	for g, in := range e.Groups {
 		if in {
 			c.Groups = append(c.Groups, a.Image.Groups[g])

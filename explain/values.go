@@ -95,6 +95,9 @@ func (a *answerer) said(path []uint32) bool {
 
 // field finds the descriptor of a parameter.
 func (a *answerer) field(path []uint32) protoreflect.FieldDescriptor {
+	if image.IsMetadata(path) {
+		return nil
+	}
 	d := a.road.Type
 	var fd protoreflect.FieldDescriptor
 	for _, n := range path {
@@ -111,6 +114,9 @@ func (a *answerer) field(path []uint32) protoreflect.FieldDescriptor {
 
 func (a *answerer) name(o image.Operand) string {
 	var parts []string
+	if image.IsMetadata(o.Path) {
+		parts = append(parts, a.Image.PathName(nil, o.Path))
+	}
 	for i := range o.Path {
 		if fd := a.field(o.Path[:i+1]); fd != nil {
 			parts = append(parts, string(fd.Name()))
