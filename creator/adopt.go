@@ -8,22 +8,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/abi"
-	"ward/image"
 	"ward/kernel"
 )
 
 // A creator that died is followed by another, which takes over the domains
 // that run: it signals them, and removes what belongs to them when they end.
-// How they end only the holder can see, whose children they have become.
-// Children of domains it does not take over but ends.
+// How they end only the holder can see, whose children they have become. With
+// children of domains it is the same (adoptchild.go).
 
 const (
-	opAdopt op = 5 // domain, pid; descriptor: pidfd
+	opAdopt op = 5 // domain, pid; descriptor: pidfd; of a child arg, text: what it is
 	opUndo  op = 6 // domain
 )
 
 func init() {
-	requests[opAdopt] = request{files: 1, do: (*creator).takeOver}
+	requests[opAdopt] = request{files: 1, text: true, do: (*creator).takeOver}
 	requests[opUndo] = request{files: 0, do: (*creator).undo}
 }
 
@@ -43,7 +42,7 @@ func (c *Client) Undo(ctx context.Context, domain abi.DomainID) error {
 
 func (c *creator) takeOver(m message, files []*os.File) (bool, error) {
 	id := abi.DomainID(m.domain)
-	child := id >= image.FirstChild && int(id-image.FirstChild) < image.MaxChildren
+	child := isChild(id)
 	if !child && int64(m.domain) >= int64(len(c.img.Domains)) {
 		return false, fmt.Errorf("creator: %w: no domain %d", errMessage, m.domain)
 	}
@@ -53,37 +52,83 @@ func (c *creator) takeOver(m message, files []*os.File) (bool, error) {
 	if err := checkOwner(files[0], c.uid(id)); err != nil {
 		return false, c.fail(m, "adopt %d: %v", id, err)
 	}
-	if child {
-		return c.endUnknown(m, files[0])
-	}
-	fd, err := unix.FcntlInt(files[0].Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return false, c.fail(m, "adopt %s: %v", c.img.Domains[id].Name, err)
-	}
-	r := &running{domain: id, adopted: true, process: &kernel.Process{PID: int(m.pid), Pidfd: os.NewFile(uintptr(fd), "pidfd of an adopted domain")}}
-	if c.tree != nil {
-		if r.cgroup, err = c.tree.Open(dirName(c.img.Domains[id].Name, id)); err != nil {
-			r.process.Pidfd.Close()
-			return false, c.fail(m, "adopt %s: %v", c.img.Domains[id].Name, err)
+	if hasEnded(files[0]) { // meanwhile: the monitor learns it from the holder, or by itself
+		if c.tree != nil {
+			if err := c.tree.Clear(dirName(c.nameOf(id), id)); err != nil {
+				return false, c.fail(m, "adopt %s: %v", c.nameOf(id), err)
+			}
 		}
+		return false, send(c.fd, message{op: opDone, seq: m.seq, domain: m.domain})
 	}
-	if err := c.events.add(int(r.process.Pidfd.Fd()), int32(id)); err != nil {
-		return false, err
+	var until uint64
+	if child {
+		k, end, err := c.adoptKin(&m)
+		if err != nil {
+			return false, err
+		}
+		if k == nil {
+			return c.endUnknown(m, files[0])
+		}
+		until = end
+	} else if m.text != "" {
+		return false, fmt.Errorf("creator: %w: domain %d as a child", errMessage, m.domain)
 	}
-	if err := c.watch(r); err != nil {
-		return false, err
+	end, err := c.adoptProcess(id, int(m.pid), files[0], until)
+	if err != nil {
+		c.family.Remove(id)
+		return false, c.fail(m, "adopt %s: %v", c.nameOf(id), err)
 	}
-	c.running[id] = r
+	if end != nil {
+		return false, end
+	}
 	return false, send(c.fd, message{op: opDone, seq: m.seq, domain: m.domain})
 }
 
-// endUnknown kills a child of the creator before this one, and waits for its
-// end: who its parent is, what it took of whose quota and when its time is over
-// only that one knew.
+// adoptProcess makes a running process one of the creator's. fatal is an error
+// after which the creator cannot go on.
+func (c *creator) adoptProcess(id abi.DomainID, pid int, pidfd *os.File, until uint64) (fatal, err error) {
+	fd, err := unix.FcntlInt(pidfd.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, err
+	}
+	r := &running{domain: id, adopted: true, until: until, process: &kernel.Process{PID: pid, Pidfd: os.NewFile(uintptr(fd), "pidfd of an adopted domain")}}
+	if c.tree != nil {
+		if r.cgroup, err = c.tree.Open(dirName(c.nameOf(id), id)); err != nil {
+			r.process.Pidfd.Close()
+			return nil, err
+		}
+	}
+	if err := c.events.add(int(r.process.Pidfd.Fd()), int32(id)); err != nil {
+		return err, nil
+	}
+	if err := c.watch(r); err != nil {
+		return err, nil
+	}
+	c.running[id] = r
+	if k := c.family.Kin(id); k != nil && !k.Adopted && c.running[k.Parent] == nil {
+		c.kill(id) // its parent has ended meanwhile
+	}
+	c.setAlarm()
+	return nil, nil
+}
+
+// nameOf is a domain's or child's name.
+func (c *creator) nameOf(id abi.DomainID) string {
+	if d := c.family.Def(id); d != nil {
+		return d.Name
+	}
+	return fmt.Sprintf("child %d", id)
+}
+
+// endUnknown kills a child of the creator before this one that the image does
+// not allow, and waits for its end, which the holder tells.
 func (c *creator) endUnknown(m message, pidfd *os.File) (bool, error) {
 	unix.PidfdSendSignal(int(pidfd.Fd()), unix.SIGKILL, nil, 0) // an error: it has just ended
 	if err := awaitEnd(pidfd); err != nil {
 		return false, fmt.Errorf("creator: wait for child %d: %w", m.domain, err)
+	}
+	if err := c.clear(abi.DomainID(m.domain)); err != nil {
+		return false, c.fail(m, "child %d: %v", m.domain, err)
 	}
 	return false, send(c.fd, message{op: opDone, seq: m.seq, domain: m.domain})
 }
@@ -95,8 +140,22 @@ func (c *creator) undo(m message, _ []*os.File) (bool, error) {
 		if err := c.reap(r); err != nil {
 			return false, err
 		}
+	} else if id := abi.DomainID(m.domain); isChild(id) { // a creator that died may have made it
+		if err := c.clear(id); err != nil {
+			return false, c.fail(m, "undo child %d: %v", id, err)
+		}
 	}
 	return false, send(c.fd, message{op: opDone, seq: m.seq, domain: m.domain})
+}
+
+// hasEnded reports whether the process of a pidfd has ended.
+func hasEnded(pidfd *os.File) bool {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}, 0)
+		if err != unix.EINTR {
+			return err == nil && n > 0
+		}
+	}
 }
 
 // awaitEnd waits for the process of a pidfd to end.

@@ -8,11 +8,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"ward/abi"
+	"ward/image"
 )
 
 // A monitor that is taken over names a process of the host to a creator, which
 // would signal it with its own rights. The control: a process of the domain's
-// user is taken, and one of a child of an earlier creator is ended.
+// user is taken, and that of a child of an earlier creator, which ends for its
+// parent does not run.
 func TestAttackAdopt(t *testing.T) {
 	w, before := familyWorld(t), familyWorld(t)
 	// A process of the host, which waits until its input ends.
@@ -35,16 +39,19 @@ func TestAttackAdopt(t *testing.T) {
 	stranger := os.NewFile(uintptr(fd), "stranger")
 	defer stranger.Close()
 	ctx := context.Background()
+	adopt := func(id abi.DomainID, pid int, pidfd *os.File) error {
+		return w.client.AdoptChild(ctx, Kinship{Line: []image.Birth{{ID: id, Template: 1, Name: "child"}}}, pid, pidfd)
+	}
 	if err := w.client.Adopt(ctx, 3, host.Process.Pid, stranger); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
 		t.Errorf("a process of the host as a domain: %v", err)
 	}
-	if err := w.client.Adopt(ctx, c0, host.Process.Pid, stranger); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
+	if err := adopt(c0, host.Process.Pid, stranger); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
 		t.Errorf("a process of the host as a child: %v", err)
 	}
 	if null, err := os.Open(os.DevNull); err != nil {
 		t.Fatal(err)
 	} else {
-		if err := w.client.Adopt(ctx, c0, 1, null); err == nil || !strings.Contains(err.Error(), "not a process") {
+		if err := adopt(c0, 1, null); err == nil || !strings.Contains(err.Error(), "not a process") {
 			t.Errorf("what is no process at all: %v", err)
 		}
 		null.Close()
@@ -58,10 +65,11 @@ func TestAttackAdopt(t *testing.T) {
 	}
 	broker.ready(t)
 	child := before.mustSpawn(Order{Child: c0, Parent: 0, Template: 1})
-	if err := w.client.Adopt(ctx, c0+1, child.PID, child.Pidfd); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
+	if err := adopt(c0+1, child.PID, child.Pidfd); err == nil || !strings.Contains(err.Error(), errStranger.Error()) {
 		t.Errorf("a child under another's number: %v", err)
 	}
-	if err := w.client.Adopt(ctx, c0, child.PID, child.Pidfd); err != nil {
+	w.takesDir(dirName("", c0))
+	if err := adopt(c0, child.PID, child.Pidfd); err != nil {
 		t.Errorf("a child: %v", err)
 	}
 	before.awaitExits(c0)

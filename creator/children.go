@@ -91,6 +91,10 @@ func (c *creator) spawnChild(m message, files []*os.File) (bool, error) {
 	if _, _, err := c.family.Add(o.Child, o.Parent, o.Template, o.Name, o.Quota, o.Adopted); err != nil {
 		return false, c.fail(m, "spawn %s: %v", o.Name, err)
 	}
+	if err := c.clear(o.Child); err != nil {
+		c.family.Remove(o.Child)
+		return false, c.fail(m, "spawn %s: %v", o.Name, err)
+	}
 	r, err := c.spawn(o.Child, files[0], files[1])
 	if err != nil {
 		c.family.Remove(o.Child)
@@ -161,23 +165,4 @@ func bootTime() (uint64, error) {
 		return 0, fmt.Errorf("creator: clock: %w", err)
 	}
 	return uint64(ts.Nano()), nil
-}
-
-// opEndChildren kills all children.
-const opEndChildren op = 9
-
-func init() { requests[opEndChildren] = request{do: (*creator).endChildren} }
-
-// EndChildren kills all children: who asked for them is gone, and nobody knows
-// any more what they may do. An Exit tells the end of each.
-func (c *Client) EndChildren(ctx context.Context) error {
-	_, err := c.ask(ctx, message{op: opEndChildren})
-	return err
-}
-
-func (c *creator) endChildren(m message, _ []*os.File) (bool, error) {
-	for _, k := range c.family.All() {
-		c.kill(k.ID)
-	}
-	return false, send(c.fd, message{op: opDone, seq: m.seq})
 }

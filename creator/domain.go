@@ -75,8 +75,13 @@ func (c *creator) sandbox(id abi.DomainID) (*kernel.Sandbox, error) {
 	return s, nil
 }
 
-// dirName is a domain's name if that can be a directory's, else its number.
+// dirName is a domain's name if that can be a directory's, else its number. A
+// child has its number, whatever the monitor calls it, and no domain of the
+// image has a name with a dot.
 func dirName(name string, id abi.DomainID) string {
+	if isChild(id) {
+		return "child." + strconv.Itoa(int(id))
+	}
 	if name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" || strings.HasPrefix(name, "cgroup") {
 		return "domain-" + strconv.Itoa(int(id))
 	}

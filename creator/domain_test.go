@@ -90,6 +90,7 @@ type world struct {
 	served chan error
 	img    *image.Image
 	stop   bool
+	cgroup string // name of its tree
 }
 
 // newWorld runs a creator for domains, which may start unless their Start is
@@ -107,9 +108,9 @@ func newWorld(t *testing.T, without kernel.Defence, domains ...image.Domain) *wo
 			domains[i].Files[j].Verdict.Allow = true
 		}
 	}
-	w := &world{t: t, served: make(chan error, 1), img: &image.Image{Name: "test", Domains: domains}}
+	w := &world{t: t, served: make(chan error, 1), cgroup: cgroupName(), img: &image.Image{Name: "test", Domains: domains}}
 	go func() {
-		w.served <- Serve(os.NewFile(uintptr(pair[1]), "creator"), w.img, Config{UIDBase: testUIDs, Cgroup: cgroupName(), Without: without})
+		w.served <- Serve(os.NewFile(uintptr(pair[1]), "creator"), w.img, Config{UIDBase: testUIDs, Cgroup: w.cgroup, Without: without})
 	}()
 	w.client = NewClient(os.NewFile(uintptr(pair[0]), "monitor"))
 	t.Cleanup(w.end)

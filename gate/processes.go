@@ -225,6 +225,9 @@ func (d *Domain) about(c *abi.Control) bool {
 			k.early[c.Block] = c
 		}
 	case abi.OpLent:
+		if k.loans[c.Block] != nil {
+			break // a new monitor tells it again
+		}
 		k.loans[c.Block] = &Loan{d: d, id: c.Block, From: c.Name, Entry: c.Text, ended: make(chan struct{})}
 		close(k.arrived)
 		k.arrived = make(chan struct{})

@@ -32,9 +32,12 @@ var AuditCalls = &CallTable{
 	Missing: missing,
 }
 
-// MonitorCalls are those of the monitor: it makes sockets and loads filters.
+// MonitorCalls are those of the monitor: it makes sockets and loads filters, and
+// asks how a process ended that was another's to wait for.
 var MonitorCalls = &CallTable{
-	Allow: append(slices.DeleteFunc(slices.Clone(own), func(c Call) bool {
+	Allow: append(slices.DeleteFunc(replace(own, []Call{
+		{Nr: unix.SYS_IOCTL, When: oneOf(1, unix.TCGETS, fionread, fionbio, fioclex, fionclex, unix.TIOCGWINSZ, unix.PIDFD_GET_INFO)},
+	}), func(c Call) bool {
 		return c.Nr == unix.SYS_SENDTO || c.Nr == unix.SYS_SETSOCKOPT
 	}), anyArgs(
 		unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT4, unix.SYS_CONNECT, unix.SYS_SENDTO, unix.SYS_SETSOCKOPT,
@@ -65,9 +68,9 @@ var (
 	// MonitorCapabilities: it loads filters. Their programs read the address
 	// of the map value that they change, which takes CAP_PERFMON.
 	MonitorCapabilities = confine.Of(unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON)
-	// CreatorCapabilities: it makes namespaces, mounts, device nodes and users' processes, ends them, and gives up all of this in each.
+	// CreatorCapabilities: it makes namespaces, mounts, roots, device nodes and users' processes, ends them, and gives up all of this in each.
 	CreatorCapabilities = confine.Of(unix.CAP_SYS_ADMIN, unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SETPCAP, unix.CAP_SETFCAP, unix.CAP_MKNOD, unix.CAP_CHOWN,
-		unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER, unix.CAP_KILL, unix.CAP_SYS_RESOURCE)
+		unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER, unix.CAP_KILL, unix.CAP_SYS_RESOURCE, unix.CAP_SYS_CHROOT)
 	// NetworkCapabilities: the creator's too, for domains that listen or connect.
 	NetworkCapabilities = confine.Of(unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON, unix.CAP_NET_BIND_SERVICE)
 )

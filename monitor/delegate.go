@@ -25,6 +25,8 @@ type delegation struct {
 	uses     uint32 // 0: no limit
 	routes   map[uint32]Route
 	timer    *time.Timer
+	asked    uint32 // Seq of the request for it
+	why      string // it is ending; "": it is not
 }
 
 // Bounds of delegations.
@@ -86,9 +88,10 @@ func (m *Monitor) answerLend(d *domain, c *abi.Control) {
 		return
 	}
 	m.lastLent++
-	l := &delegation{id: m.lastLent, from: d, to: to, entry: e, until: event.Now() + ask.Lifetime, uses: ask.Uses, routes: map[uint32]Route{}}
+	l := &delegation{id: m.lastLent, from: d, to: to, entry: e, until: event.Now() + ask.Lifetime, uses: ask.Uses, asked: c.Seq, routes: map[uint32]Route{}}
+	m.keepSystem() // its number is not given again
 	m.lent[l.id] = l
-	l.timer = time.AfterFunc(time.Duration(ask.Lifetime), func() { m.endLent(l.id, "its time is over") })
+	m.setTimer(l)
 	ev := event.New(event.Lent)
 	ev.From, ev.To, ev.Allow, ev.Policy, ev.Count = d.id, to.id, true, v.Policy, uint64(l.id)
 	ev.Text = ask.Entry + ", for " + time.Duration(ask.Lifetime).String()
@@ -96,6 +99,7 @@ func (m *Monitor) answerLend(d *domain, c *abi.Control) {
 		ev.Text += fmt.Sprintf(", %d times", l.uses)
 	}
 	m.Audit.Event(ev)
+	m.keepLent(l, "")
 	to.send(&abi.Control{Op: abi.OpLent, Block: l.id, Name: d.def.Name, Text: ask.Entry}) // who does not read its channel does not learn it
 	m.answer(d, &abi.Control{Op: abi.OpLent, Seq: c.Seq, Block: l.id})
 }
@@ -113,6 +117,10 @@ func (m *Monitor) lentBy(d *domain) (n int) {
 // answerTakeBack ends a delegation. When it is answered no message passes by it any more.
 func (m *Monitor) answerTakeBack(d *domain, c *abi.Control) {
 	l := m.lent[c.Block]
+	if l == nil && d.requests.renewed && c.Block <= m.lentBefore {
+		m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq}) // asked again: the monitor before has done it
+		return
+	}
 	if l == nil || l.from != d {
 		m.refuse(d, c.Seq, abi.ReasonNotRunning, abi.NoPolicy, "there is no such delegation (any more)")
 		return
@@ -131,7 +139,7 @@ func (m *Monitor) answerTakeBack(d *domain, c *abi.Control) {
 // answerBorrow opens a gate by a delegation.
 func (m *Monitor) answerBorrow(d *domain, c *abi.Control) {
 	l := m.lent[c.Block]
-	if l == nil || l.to != d {
+	if l == nil || l.to != d || l.why != "" {
 		m.refuse(d, c.Seq, abi.ReasonExpired, abi.NoPolicy, "there is no such delegation to this domain (any more)")
 		return
 	}
@@ -160,6 +168,7 @@ func (m *Monitor) endLent(id uint32, why string) {
 	if l == nil {
 		return
 	}
+	m.keepLent(l, why) // what is told and dies here must not come again
 	delete(m.lent, id)
 	l.timer.Stop()
 	var changes []Change
@@ -189,6 +198,7 @@ func (m *Monitor) endLent(id uint32, why string) {
 		m.closeStale()
 	}
 	m.tellLentEnded(l, entryName(m.Image, l.entry), why)
+	m.forgetLent(l)
 }
 
 // chainOf is what a gate by the delegation is held to.

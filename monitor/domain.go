@@ -280,7 +280,7 @@ func (m *Monitor) watchExits(ctx context.Context) {
 			}
 			m.mu.Lock()
 			d := m.find(x.Domain)
-			if d == nil {
+			if d == nil || d.state == stateRunning && d.process.PID != x.PID { // of a process that was taken to have ended (reaped.go)
 				m.mu.Unlock()
 				continue
 			}

@@ -66,6 +66,7 @@ type lifeRecord struct {
 	Restarts         uint32
 	Limit, Share     int
 	Starting, Closed bool
+	Kin              *kinRecord `json:",omitempty"` // of a child
 }
 
 // A nowRecord is what changes while a process lives.
@@ -85,6 +86,7 @@ type routeRecord struct {
 	Image          uint32 // index
 	Client, Server uint32 // rings; Client is the endpoint of a user if User
 	User, Stale    bool
+	Lent           uint32 // delegation; 0: none
 	State          json.RawMessage
 }
 
@@ -109,6 +111,10 @@ type userRecord struct {
 type systemRecord struct {
 	Begun, Started, Failed bool
 	Rings, Users, Routes   uint32
+
+	LastChild abi.DomainID // numbers that were given last, and how many children of each template
+	LastLent  uint32
+	Named     map[abi.DomainID]uint32
 }
 
 // files of a life that the monitor holds only to keep them.
@@ -179,10 +185,10 @@ func key(name string, n uint32) string { return name + strconv.FormatUint(uint64
 // keepLife keeps a domain's process: before it starts, and again with all that
 // belongs to it before the domain is greeted.
 func (m *Monitor) keepLife(d *domain) {
-	if m.keeper == nil || d.kin != nil { // children end with the monitor
+	if m.keeper == nil {
 		return
 	}
-	r := lifeRecord{Domain: d.id, PID: d.process.PID, UID: d.process.UID, Cgroup: d.process.Cgroup, Refusal: d.refusalID,
+	r := lifeRecord{Kin: d.kinOf(), Domain: d.id, PID: d.process.PID, UID: d.process.UID, Cgroup: d.process.Cgroup, Refusal: d.refusalID,
 		Restarts: d.restarts, Limit: d.limit, Share: d.share}
 	var files []*os.File
 	add := func(letter string, f ...*os.File) {
@@ -212,7 +218,7 @@ func (m *Monitor) keepLife(d *domain) {
 
 // keepNow keeps what has changed of a domain.
 func (m *Monitor) keepNow(d *domain) {
-	if m.keeper == nil || d.kin != nil {
+	if m.keeper == nil {
 		return
 	}
 	r := nowRecord{State: d.state, Row: d.row, Reason: d.reason, Says: d.says, Ready: d.isReady, Again: d.again, Hostile: d.hostile,
@@ -232,10 +238,7 @@ func (m *Monitor) keepNow(d *domain) {
 // dropLife forgets a process that is not its domain's last one.
 func (m *Monitor) dropLife(d *domain) {
 	d.kept.close()
-	if d.kin != nil {
-		return
-	}
-	if m.domains[d.id] == d {
+	if d.kin == nil && m.domains[d.id] == d {
 		m.keepLife(d) // how it ended
 		return
 	}
@@ -248,6 +251,20 @@ func (m *Monitor) keepRoute(r Route, image uint32, client, server *domain, u *us
 	if m.keeper == nil {
 		return
 	}
+	rec := routeRecord{Image: image, Server: server.ringID, User: u != nil, Stale: stale}
+	if u != nil {
+		rec.Client = u.id
+	} else {
+		rec.Client = client.ringID
+	}
+	m.keepLoaded(r, rec)
+}
+
+// keepLoaded keeps a loaded route as rec has it, but for its state.
+func (m *Monitor) keepLoaded(r Route, rec routeRecord) {
+	if m.keeper == nil {
+		return
+	}
 	k, known := m.routeKeys[r]
 	if !known {
 		m.numbers.Routes++
@@ -255,13 +272,7 @@ func (m *Monitor) keepRoute(r Route, image uint32, client, server *domain, u *us
 		m.routeKeys[r] = k
 		m.keepSystem()
 	}
-	state, _ := m.restorer.Describe(r)
-	rec := routeRecord{Image: image, Server: server.ringID, User: u != nil, Stale: stale, State: state}
-	if u != nil {
-		rec.Client = u.id
-	} else {
-		rec.Client = client.ringID
-	}
+	rec.State, _ = m.restorer.Describe(r)
 	m.put(key(keptRoute, k), rec)
 }
 
@@ -276,7 +287,7 @@ func (m *Monitor) closeRoute(r Route) {
 
 // keepGate keeps a gate, before an end of it is handed over.
 func (m *Monitor) keepGate(g *gate) {
-	if m.keeper == nil || g.chained {
+	if m.keeper == nil {
 		return
 	}
 	state, _ := m.restorer.Describe(g.Gate)
@@ -312,7 +323,8 @@ func (m *Monitor) keepUser(u *user, e place) {
 }
 
 func (m *Monitor) keepSystem() {
-	m.put(keptSystem, systemRecord{Begun: m.begun, Started: m.started, Failed: m.failed, Rings: m.rings, Users: m.outside.next, Routes: m.numbers.Routes})
+	m.put(keptSystem, systemRecord{Begun: m.begun, Started: m.started, Failed: m.failed, Rings: m.rings, Users: m.outside.next, Routes: m.numbers.Routes,
+		LastChild: m.lastChild, LastLent: m.lastLent, Named: m.named})
 }
 
 func (m *Monitor) keepSocket(name string, l *listener) { m.put(name, l.path, l.file) }
@@ -448,6 +460,7 @@ func (m *Monitor) keepChange() {
 		m.keepRoute(g.loaded, g.route, g.client, g.server, g.user, stale)
 		m.keepGate(g)
 	}
+	m.keepChains()
 	m.put(keptImage, m.Hash, m.Sealed)
 	m.drop(keptNext)
 }

@@ -105,6 +105,7 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 		m.keepRoute(r, key.route, nil, l.server, o.user, false)
 	case o.chained() != nil:
 		o.chained()[key.route] = r
+		m.keepChained(o, key.route, r, l.server, false)
 	default:
 		m.loaded[key.route] = r
 		m.keepRoute(r, key.route, o.client, l.server, nil, false)

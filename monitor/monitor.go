@@ -90,11 +90,12 @@ type Monitor struct {
 	changedImage bool     // Sealed is not the image of the start
 	routeKeys    map[Route]uint32
 	numbers      systemRecord
-	back         []*user   // restored
-	adminBack    *listener // restored
-	rings        uint32    // numbers of rings that were given, beside those of first starts
-	failed       bool      // a `once` domain failed
-	orphaned     bool      // the creator has ended
+	back         []*user          // restored
+	adminBack    *listener        // restored
+	overdue      map[*domain]bool // ended, and nobody has told (reaped.go)
+	rings        uint32           // numbers of rings that were given, beside those of first starts
+	failed       bool             // a `once` domain failed
+	orphaned     bool             // the creator has ended
 
 	up       chan struct{} // closed when all domains are started
 	stop     chan struct{} // closed when the ordered stop is to begin
@@ -242,6 +243,7 @@ func (m *Monitor) sweepUntil(ctx context.Context) {
 			m.expire(time.Now())
 			m.tellArrivals()
 			m.mu.Unlock()
+			m.Reaped()
 		}
 	}
 }

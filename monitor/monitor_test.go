@@ -343,7 +343,7 @@ func TestEnded(t *testing.T) {
 		t.Errorf("%d gates: what the server sent last must still be readable", s.fabric.get(&s.fabric.open))
 	}
 	s.m.mu.Unlock()
-	s.creator.exits <- Exit{Domain: client, Status: 3 << 8}
+	s.creator.exits <- Exit{Domain: client, PID: 1000 + int(client), Status: 3 << 8}
 	s.m.Stop()
 	if status := <-s.status; status != 1 || s.err != nil {
 		t.Errorf("status %d, %v; a `once` domain failed", status, s.err)

@@ -22,11 +22,12 @@ import (
 
 // restoring is what is known while the state is made anew.
 type restoring struct {
-	m      *Monitor
-	lives  map[uint32]*domain // by ring
-	users  map[uint32]*user   // by endpoint
-	routes map[uint32]Route   // by key
-	files  map[uint32]map[byte][]*os.File
+	m       *Monitor
+	lives   map[uint32]*domain // by ring
+	users   map[uint32]*user   // by endpoint
+	routes  map[uint32]Route   // by key
+	parents map[*domain]uint32 // of children, by ring
+	lentBy  map[Route]bool     // those of delegations
 }
 
 // restore makes the state of what an earlier monitor kept. Nobody is told of it
@@ -34,15 +35,20 @@ type restoring struct {
 //
 // Preconditions: nothing is started; the image is the one that was kept.
 func (m *Monitor) restore(kept []Kept) error {
-	r := &restoring{m: m, lives: map[uint32]*domain{}, users: map[uint32]*user{}, routes: map[uint32]Route{}, files: map[uint32]map[byte][]*os.File{}}
+	r := &restoring{m: m, lives: map[uint32]*domain{}, users: map[uint32]*user{}, routes: map[uint32]Route{}, parents: map[*domain]uint32{}, lentBy: map[Route]bool{}}
 	steps := []struct {
 		name string
 		take func(*restoring, string, *Kept) error
 	}{
-		{keptSystem, (*restoring).system}, {keptLife, (*restoring).life}, {keptNow, (*restoring).now}, {keptUser, (*restoring).user},
-		{keptRoute, (*restoring).route}, {keptGate, (*restoring).gate}, {keptSocket, (*restoring).socket}, {keptAdmin, (*restoring).admin},
+		{keptSystem, (*restoring).system}, {keptLife, (*restoring).life}, {keptNow, (*restoring).now},
+		{keptLent, (*restoring).lent}, {keptUser, (*restoring).user}, {keptRoute, (*restoring).route}, {keptGate, (*restoring).gate}, {keptSocket, (*restoring).socket}, {keptAdmin, (*restoring).admin},
 	}
 	for _, s := range steps {
+		if s.name == keptLent { // all lives are known
+			if err := r.kindred(); err != nil {
+				return fmt.Errorf("take over from the monitor before: %w", err)
+			}
+		}
 		var mine []*Kept
 		for i := range kept {
 			if strings.HasPrefix(kept[i].Name, s.name) {
@@ -60,8 +66,7 @@ func (m *Monitor) restore(kept []Kept) error {
 	for i := range kept {
 		link.CloseAll(kept[i].Files)
 	}
-	// What was not kept, gates of children and of delegations, must not be left to be
-	// judged by what is loaded next.
+	// What was not kept must not be left to be judged by what is loaded next.
 	if f, ok := m.Fabric.(interface{ Restored() error }); ok {
 		if err := f.Restored(); err != nil {
 			return err
@@ -79,6 +84,10 @@ func (r *restoring) system(_ string, k *Kept) error {
 	m := r.m
 	m.begun, m.started, m.failed, m.rings, m.numbers.Routes = s.Begun, s.Started, s.Failed, s.Rings, s.Routes
 	m.outside.next = max(m.outside.next, s.Users)
+	m.lastChild, m.lastLent = s.LastChild, s.LastLent
+	if s.Named != nil {
+		m.named = s.Named
+	}
 	return nil
 }
 
@@ -87,7 +96,7 @@ func (r *restoring) life(name string, k *Kept) error {
 	if err := json.Unmarshal(k.Value, &l); err != nil {
 		return err
 	}
-	if int(l.Domain) >= len(r.m.domains) {
+	if l.Kin == nil && int(l.Domain) >= len(r.m.domains) {
 		return errors.New("there is no such domain")
 	}
 	ring, err := strconv.ParseUint(name, 10, 32)
@@ -97,7 +106,12 @@ func (r *restoring) life(name string, k *Kept) error {
 	if len(l.Has) != len(k.Files) {
 		return fmt.Errorf("%d descriptors instead of %d", len(k.Files), len(l.Has))
 	}
-	d := newDomain(r.m.Image, l.Domain)
+	var d *domain
+	if l.Kin == nil {
+		d = newDomain(r.m.Image, l.Domain)
+	} else if d, err = r.kinless(&l, uint32(ring)); err != nil {
+		return err
+	}
 	d.ringID, d.restarts, d.refusalID = uint32(ring), l.Restarts, l.Refusal
 	d.limit, d.share = l.Limit, l.Share
 	d.process = Process{PID: l.PID, UID: l.UID, Cgroup: l.Cgroup}
@@ -131,6 +145,9 @@ func (r *restoring) life(name string, k *Kept) error {
 	}
 	k.Files = nil
 	r.lives[d.ringID] = d
+	if d.kin != nil {
+		return nil
+	}
 	r.m.domains[d.id] = d // of several lives the last one is the domain; they come in order
 	return nil
 }
@@ -212,7 +229,7 @@ func (r *restoring) route(name string, k *Kept) error {
 	} else if d := r.lives[rec.Client]; !rec.User && d != nil {
 		client = d.endpoint
 	}
-	if server == nil || server.endpoint == nil || client == nil {
+	if server == nil || server.endpoint == nil || client == nil || rec.Lent != 0 && m.lent[rec.Lent] == nil {
 		m.drop(key(keptRoute, uint32(id))) // it was being closed
 		return nil
 	}
@@ -221,9 +238,16 @@ func (r *restoring) route(name string, k *Kept) error {
 		return err
 	}
 	r.routes[uint32(id)], m.routeKeys[made] = made, uint32(id)
+	r.lentBy[made] = rec.Lent != 0
 	switch {
 	case rec.User:
 		r.users[rec.Client].route = made
+	case rec.Stale && (rec.Lent != 0 || r.lives[rec.Client].kin != nil):
+		m.stale = append(m.stale, made)
+	case rec.Lent != 0:
+		m.lent[rec.Lent].routes[rec.Image] = made
+	case r.lives[rec.Client].kin != nil:
+		r.lives[rec.Client].kin.routes[rec.Image] = made
 	case rec.Stale || m.domains[server.id] != server || m.domains[r.lives[rec.Client].id] != r.lives[rec.Client] || m.loaded[rec.Image] != nil:
 		m.stale = append(m.stale, made)
 	default:
@@ -253,6 +277,7 @@ func (r *restoring) gate(name string, k *Kept) error {
 	} else {
 		g.client = r.lives[rec.Client]
 		g.client.ends++
+		g.chained = g.client.kin != nil || r.lentBy[route]
 	}
 	server.ends++
 	m.gates[g] = struct{}{}
@@ -305,9 +330,7 @@ func (m *Monitor) resume(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.introduce()
-	if s, ok := m.Creator.(Spawner); ok {
-		s.EndChildren(ctx) // what they may do, the monitor before knew; an error: the creator has ended, too
-	}
+	m.resumeKin(ctx)
 	m.sweep() // gates whose ends went with the monitor before
 	for _, d := range m.domains {
 		switch {
@@ -350,6 +373,7 @@ func (m *Monitor) resume(ctx context.Context) {
 			go m.restart(d)
 		}
 	}
+	m.resumeChildren()
 	for _, u := range m.back {
 		go m.awaitLeave(u)
 		has := false
@@ -396,34 +420,6 @@ func pollableFile(f *os.File) (*os.File, error) {
 // kills the process, if there is one, and says nothing of its end.
 type Undoer interface {
 	Undo(ctx context.Context, domain abi.DomainID) error
-}
-
-// A Running is a domain that a new creator must know.
-type Running struct {
-	Domain abi.DomainID
-	PID    int
-	Pidfd  *os.File // the receiver closes it
-}
-
-// Running lists what runs, children included, and the image that is in force if it is not the one
-// of the start (the receiver closes it).
-func (m *Monitor) Running() (all []Running, sealed *os.File, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, d := range m.everyone() {
-		if d.state != stateRunning || d.kept.pidfd == nil {
-			continue
-		}
-		f, err := dup(d.kept.pidfd)
-		if err != nil {
-			return all, nil, err
-		}
-		all = append(all, Running{d.id, d.process.PID, f})
-	}
-	if m.changedImage && m.Sealed != nil {
-		sealed, err = dup(m.Sealed)
-	}
-	return all, sealed, err
 }
 
 // Orphan takes the end of a domain that no creator could tell.

@@ -24,8 +24,6 @@ import (
 // A Spawner is a Creator that makes children.
 type Spawner interface {
 	Spawn(ctx context.Context, o Order, control, output *os.File) (Process, error)
-	// EndChildren kills all children: those of a monitor that is gone.
-	EndChildren(ctx context.Context) error
 }
 
 // An Order says what child is to be made.
@@ -54,6 +52,10 @@ type kindred struct {
 	named     map[abi.DomainID]uint32 // children made of each template
 	lent      map[uint32]*delegation
 	lastLent  uint32
+
+	ending     []*delegation // by a change of the policy: their gates die with it
+	kinBack    []*domain     // restored, in the order in which they were made
+	lentBefore uint32        // the last number that a monitor before this one gave
 }
 
 func (k *kindred) init(img *image.Image) {
@@ -69,6 +71,7 @@ type kin struct {
 	until     uint64        // CLOCK_BOOTTIME ns; 0: no end
 	routes    map[uint32]Route
 	asked     uint32 // Seq of the request for it
+	told      bool   // its parent was told of its end
 	overtaken bool   // a change of the policy ends it
 }
 
@@ -254,6 +257,7 @@ func (m *Monitor) answerSpawn(d *domain, c *abi.Control) {
 	}
 	m.lastChild = id
 	m.named[template]++
+	m.keepSystem()
 	m.children[id] = child
 	child.kin.asked = c.Seq
 	child.state = stateStarting
@@ -328,6 +332,9 @@ func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota 
 	defer m.mu.Unlock()
 	if err == nil {
 		d.kept.pidfd = p.Pidfd // for a creator after this one
+		if p.Ring != nil {
+			d.kept.refused, _ = dup(p.Ring) // an error: a new audit writer does not get it
+		}
 		d.process = p
 		d.process.Pidfd, d.process.Ring, d.process.Notify = nil, nil, nil
 		m.tellChild(d)
@@ -339,6 +346,7 @@ func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota 
 		}
 		d.state, d.status = stateEnded, 127
 		m.childGone(d)
+		m.dropLife(d)
 		m.notice(d.kin.parent.id, "child %s cannot be started: %v", d.def.Name, err)
 		m.refuseSpawn(d.kin.parent, d.kin.asked, d.kin.Template, abi.ReasonNotRunning, abi.NoPolicy, "the child could not be started: "+err.Error())
 		return
@@ -376,6 +384,7 @@ func (m *Monitor) makeChild(spawner Spawner, d *domain, quota image.ChildQuota) 
 	m.mu.Lock()
 	m.tellChild(d)
 	d.control, d.kept.output = control, read
+	m.keepLife(d)
 	m.sendOutput(d)
 	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), spawnWait)
@@ -443,8 +452,22 @@ func (m *Monitor) childGone(d *domain) {
 	delete(m.children, d.id)
 	m.family.Remove(d.id)
 	m.takeBackAll(d)
-	if p := d.kin.parent; p.state == stateRunning && d.exit != nil {
+	if d.exit != nil {
+		m.tellParent(d)
+	}
+}
+
+// tellParent tells the end of a child. It is told again by the next monitor if
+// this one dies before it notes that; whoever is told twice does not mind.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) tellParent(d *domain) {
+	if p := d.kin.parent; p.state == stateRunning && !d.kin.told {
 		p.send(&abi.Control{Op: abi.OpChildEnded, Block: uint32(d.id), Name: d.def.Name, Detail: uint32(d.status), Text: d.reason})
+	}
+	d.kin.told = true
+	if d.endpoint != nil {
+		m.keepLife(d)
 	}
 }
 

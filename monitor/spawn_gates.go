@@ -89,7 +89,7 @@ func (m *Monitor) closeChained(d *domain) {
 	unload := func(routes map[uint32]Route) (some bool) {
 		for i, r := range routes {
 			if m.Image.Routes[i].Server == d.id && d.kin == nil {
-				r.Close()
+				m.closeRoute(r)
 				delete(routes, i)
 				some = true
 			}
@@ -98,7 +98,7 @@ func (m *Monitor) closeChained(d *domain) {
 	}
 	if d.kin != nil {
 		for i, r := range d.kin.routes {
-			r.Close()
+			m.closeRoute(r)
 			delete(d.kin.routes, i)
 		}
 		return
@@ -140,12 +140,7 @@ func (m *Monitor) borrowers() []*opening {
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) tellChained(g *gate) {
-	o := &opening{client: g.client}
-	for _, l := range m.lent {
-		if l.routes[g.route] == g.loaded {
-			o.lent = l
-		}
-	}
+	o := &opening{client: g.client, lent: m.lentOf(g)}
 	e := gateEvent(g.client.id, g.server.id, m.Image.Routes[g.route].Interface)
 	e.Kind, e.Allow, e.Gate = event.Known, true, g.Index()
 	o.identifyChain(&e)

@@ -84,12 +84,15 @@ func (o *overtaken) end(m *Monitor) {
 		if m.lent[l.id] != l {
 			continue
 		}
+		m.keepLent(l, "the policy does not allow it any more")
+		m.ending = append(m.ending, l)
 		delete(m.lent, l.id)
 		l.timer.Stop()
 		m.tellLentEnded(l, o.names[l], "the policy does not allow it any more")
 	}
 	for _, d := range o.children {
 		d.kin.rights, d.kin.overtaken = nil, true
+		m.keepLife(d)
 		if d.state == stateRunning {
 			m.notice(d.id, "child %s is ended: the policy does not allow it any more, or makes it otherwise", d.def.Name)
 			go m.kill(d)

@@ -30,7 +30,7 @@ func (p *creatorPort) adopt(ctx context.Context, m *monitor.Monitor) {
 		c.Close() // it must not start anything of an image that is not in force
 	}
 	for _, r := range running {
-		c.Adopt(ctx, r.Domain, r.PID, r.Pidfd) // an error: it knows the domain
+		adoptOne(ctx, c, &r) // an error: it knows the domain
 		r.Pidfd.Close()
 	}
 }

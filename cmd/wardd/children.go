@@ -21,9 +21,12 @@ func (p *creatorPort) Spawn(ctx context.Context, o monitor.Order, control, outpu
 	return m, err
 }
 
-// EndChildren kills all children.
-func (p *creatorPort) EndChildren(ctx context.Context) error {
-	return p.askNow(func(c *creator.Client) error { return c.EndChildren(ctx) })
+// adoptOne makes a creator know a domain or child that runs.
+func adoptOne(ctx context.Context, c *creator.Client, r *monitor.Running) error {
+	if k := r.Kin; k != nil {
+		return c.AdoptChild(ctx, creator.Kinship{Root: k.Root, Line: k.Line, Adopted: k.Adopted, Until: k.Until}, r.PID, r.Pidfd)
+	}
+	return c.Adopt(ctx, r.Domain, r.PID, r.Pidfd)
 }
 
 var _ monitor.Spawner = (*creatorPort)(nil)

@@ -106,9 +106,12 @@ func (p *creatorPort) renewed(ctx context.Context, m *monitor.Monitor, conn *os.
 	}
 	for _, r := range running {
 		if err == nil {
-			err = c.Adopt(ctx, r.Domain, r.PID, r.Pidfd)
+			err = adoptOne(ctx, c, &r)
 		}
 		r.Pidfd.Close()
+	}
+	if err == nil {
+		err = c.Settle(ctx)
 	}
 	if err != nil && !errors.Is(err, creator.ErrGone) {
 		c.Close() // it kills nothing that it does not know; the holder starts the next one
