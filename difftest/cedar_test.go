@@ -191,7 +191,7 @@ func (o *oracle) ask(l *lane, method int, reply bool, msg protoreflect.Message) 
 	}
 	context := contextOf(msg)
 	o.tell(l.plain)
-	context["ward"] = types.NewRecord(types.RecordMap{"gate": l.plain.record(l.name(), "gate"), "metadata": types.NewRecord(nil)})
+	context["ward"] = types.NewRecord(types.RecordMap{"gate": l.plain.record(l.name(), "gate"), "metadata": besideRecord(l.beside)})
 	r := o.authorize(client, uid(strings.ReplaceAll(f.Name[:dot], ".", "::")+"::Action", action), server, context)
 	satisfied := r.moves
 	if r.allow {

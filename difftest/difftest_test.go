@@ -214,6 +214,17 @@ var wrongs = []struct {
 			}
 		})
 	}},
+	{"metadata is that of another key", false, func(img *image.Image) {
+		other := func(p []uint32) []uint32 {
+			if len(p) == 2 && p[0] == 0 && p[1] < 5 {
+				return []uint32{0, p[1]%4 + 1}
+			}
+			return p
+		}
+		expressions(img, func(e *image.Expr) {
+			e.Path, e.Left.Path, e.Right.Path = other(e.Path), other(e.Left.Path), other(e.Right.Path)
+		})
+	}},
 	{"users are nobody", false, func(img *image.Image) {
 		expressions(img, func(e *image.Expr) {
 			if e.Op == image.User || e.Op == image.Group {

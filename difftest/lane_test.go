@@ -43,7 +43,8 @@ type lane struct {
 	r         *rand.Rand
 	stats     *stats
 	*memory
-	word uint64 // of the gate
+	word   uint64            // of the gate
+	beside map[uint32]string // metadata of the message that is judged, by index of the key
 
 	pending map[uint16]packet // calls that are not answered, by slot
 	spec    *filter.Spec
@@ -286,9 +287,11 @@ func (l *lane) expect(p *packet) (want decided, msg *dynamicpb.Message, w *walk,
 	img := l.b.img
 	m := &l.iface().Methods[p.method]
 	w = &walk{img: img}
-	if p.section != nil && !w.message(metadata(img), p.section, 0) {
+	l.beside = nil
+	if p.section != nil && !w.message(metadata(img, l.route()), p.section, 0) {
 		return decided{reason: abi.ReasonMetadata, audit: true}, nil, w, nil
 	}
+	l.beside = besideOf(p.section)
 	rules := &l.route().Methods[p.method]
 	if p.section != nil && (p.dir == abi.Request && rules.Request.Silent || p.dir == abi.Reply && rules.Reply.Silent) {
 		return decided{reason: abi.ReasonMetadata, audit: true}, nil, w, nil
@@ -329,7 +332,7 @@ func (l *lane) expect(p *packet) (want decided, msg *dynamicpb.Message, w *walk,
 	if hidden(msg) {
 		return want, nil, w, errors.New("the check accepts it, Go's decoder finds unknown fields")
 	}
-	o := eval.Judge(d, eval.Message(msg), l.client(), &eval.Memory{Image: img, Gate: l.word, Words: l.words})
+	o := eval.Judge(d, l.args(msg), l.client(), &eval.Memory{Image: img, Gate: l.word, Words: l.words})
 	want = decided{reason: o.Reason, detail: o.Verdict.Policy, audit: o.Audit}
 	if o.Verdict.Allow {
 		l.consequences(p, &o, &want)
@@ -338,6 +341,11 @@ func (l *lane) expect(p *packet) (want decided, msg *dynamicpb.Message, w *walk,
 		want.policy = img.Policies[want.detail].ID
 	}
 	return want, msg, w, nil
+}
+
+// args are the parameters of the message that is judged, its metadata included.
+func (l *lane) args(msg *dynamicpb.Message) eval.Args {
+	return eval.WithMetadata(eval.Message(msg), l.beside)
 }
 
 // terse reports whether a method's errors are their code: not every reply may pass.
@@ -481,7 +489,7 @@ func (l *lane) record(p *packet, want decided, msg *dynamicpb.Message) error {
 	if msg == nil {
 		return nil
 	}
-	params, args := l.spec.Programs[p.dir].Params[p.method], eval.Message(msg)
+	params, args := l.spec.Programs[p.dir].Params[p.method], l.args(msg)
 	for i, v := range r.Params {
 		x := params[i]
 		switch {

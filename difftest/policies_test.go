@@ -123,6 +123,9 @@ func (a *author) condition(t act, user bool, depth int) string {
 	if len(a.states) > 0 && a.chance(4) {
 		return a.aboutState(t, user)
 	}
+	if a.chance(5) {
+		return a.aboutMetadata(t)
+	}
 	return a.aboutField(t.message, "context")
 }
 

@@ -462,24 +462,6 @@ func (l *lane) failure() (b []byte) {
 	return b
 }
 
-// section is a metadata section, most often none.
-func (l *lane) section() []byte {
-	if len(l.b.img.Metadata) == 0 || l.r.IntN(12) > 0 {
-		return nil
-	}
-	b := []byte{}
-	for i, k := range l.b.img.Metadata {
-		if l.r.IntN(2) == 0 {
-			n := pick(l.r, 0, 1, int(min(k.Max, 60)))
-			b = append(append(b, byte(i+1)<<3|2, byte(n)), strings.Repeat("t", n)...)
-		}
-	}
-	if l.r.IntN(4) == 0 {
-		b = (&sampler{r: l.r}).mutate(b)
-	}
-	return b
-}
-
 // closed asks Cedar about pairs that have no route: it must permit nothing.
 func (x *runner) closed(b *built, r *rand.Rand) error {
 	img := b.img

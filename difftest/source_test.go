@@ -25,7 +25,7 @@ func (s *source) clone() *source {
 }
 
 func (s *source) yaml() string {
-	return "ward: 1\nname: zoo\ninterfaces: [zoo.proto]\npolicy: [policy.cedar]\n" + strings.Join(append(s.head, "domains:"), "\n") + "\n" + strings.Join(s.domains, "\n") + "\n"
+	return "ward: 1\nname: zoo\ninterfaces: [zoo.proto]\npolicy: [policy.cedar]\n" + metadataLine() + "\n" + strings.Join(append(s.head, "domains:"), "\n") + "\n" + strings.Join(s.domains, "\n") + "\n"
 }
 
 // files is the system directory.

@@ -317,15 +317,6 @@ func (w *walk) scalar(f *image.Field, b []byte) ([]byte, bool) {
 	return b, true
 }
 
-// metadata is the message of a metadata section.
-func metadata(img *image.Image) *image.Message {
-	m := &image.Message{}
-	for i, k := range img.Metadata {
-		m.Fields = append(m.Fields, image.Field{Number: uint32(i + 1), Type: image.Bytes, Card: image.Optional, MaxLen: k.Max})
-	}
-	return m
-}
-
 // status is the message of an error, and an image that has what is in it: all
 // of it, or, of a method whose replies may not all pass, its code.
 func status(img *image.Image, terse bool) (*image.Image, *image.Message) {
