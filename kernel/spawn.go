@@ -126,8 +126,15 @@ func (s *Sandbox) start() (*Process, error) {
 
 // launch executes the program, or the copy of it that was made.
 func (s *Sandbox) launch() (*Process, error) {
-	b := &builder{Sandbox: s, program: newProgram()}
+	b := &builder{Sandbox: s, program: newProgram(), empty: -1}
 	defer b.close()
+	if b.has(WithRoot) {
+		var err error
+		if b.empty, err = emptyMounts(); err != nil {
+			s.closeNotify()
+			return nil, err
+		}
+	}
 	if err := b.build(); err != nil {
 		s.closeNotify()
 		return nil, err
@@ -136,8 +143,8 @@ func (s *Sandbox) launch() (*Process, error) {
 	if s.Cgroup != nil {
 		cgroup = int(s.Cgroup.dir.Fd())
 	}
-	flags := uint64(0)
-	if b.has(WithRoot) {
+	flags := uint64(unix.CLONE_FILES)
+	if b.has(WithRoot) && b.empty < 0 {
 		flags |= unix.CLONE_NEWNS
 	}
 	if b.has(WithNamespaces) {
@@ -151,7 +158,7 @@ func (s *Sandbox) launch() (*Process, error) {
 		s.closeNotify()
 		return nil, s.explain(err)
 	}
-	return &Process{PID: pid, Pidfd: os.NewFile(uintptr(pidfd), "pidfd of "+s.Name), Notify: s.notify}, nil
+	return &Process{PID: pid, Pidfd: os.NewFile(uintptr(keepHigh(pidfd)), "pidfd of "+s.Name), Notify: s.notify}, nil
 }
 
 func (s *Sandbox) closeNotify() {

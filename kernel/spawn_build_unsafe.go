@@ -14,6 +14,7 @@ type builder struct {
 	*Sandbox
 	program *program
 	opened  []int
+	empty   int // mount namespace that the child begins with; -1: a copy of the creator's
 }
 
 func (b *builder) has(d Defence) bool { return b.Without&d == 0 }
@@ -54,6 +55,7 @@ func (b *builder) build() error {
 		}
 	}
 	p := b.program
+	b.forgetDescriptors()
 	if err := b.descriptors(); err != nil {
 		return err
 	}
@@ -152,7 +154,12 @@ func (b *builder) descriptors() error {
 func (b *builder) mounts(r *rootTree, rules int) {
 	p := b.program
 	// First of all: nothing that happens here reaches the host.
-	p.do("make mounts private", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_PRIVATE, 0)
+	if b.empty >= 0 {
+		p.do("enter the empty mount namespace", unix.SYS_SETNS, b.empty, unix.CLONE_NEWNS)
+		p.do("copy it", unix.SYS_UNSHARE, unix.CLONE_NEWNS)
+	} else {
+		p.do("make mounts private", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_PRIVATE, 0)
+	}
 	p.do("attach root", unix.SYS_MOVE_MOUNT, r.top, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH)
 	b.submount(r.top, "tmp", unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC})
 	b.submount(r.top, "dev", unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC, Attr_clr: unix.MOUNT_ATTR_NODEV})
@@ -177,8 +184,12 @@ func (b *builder) mounts(r *rootTree, rules int) {
 	if r.proc && rules >= 0 {
 		p.allowLater(rules, r.top, "proc", landlockRead|landlockWrite|unix.LANDLOCK_ACCESS_FS_READ_DIR)
 	}
-	p.do("pivot_root", unix.SYS_PIVOT_ROOT, ".", ".")
-	p.do("detach old root", unix.SYS_UMOUNT2, ".", unix.MNT_DETACH)
+	if b.empty >= 0 {
+		p.do("chroot", unix.SYS_CHROOT, ".")
+	} else {
+		p.do("pivot_root", unix.SYS_PIVOT_ROOT, ".", ".")
+		p.do("detach old root", unix.SYS_UMOUNT2, ".", unix.MNT_DETACH)
+	}
 	p.do("chdir /", unix.SYS_CHDIR, "/")
 }
 
@@ -308,6 +319,7 @@ func (b *builder) execute() error {
 	} else {
 		p.do("execute "+b.Program, unix.SYS_EXECVEAT, unix.AT_FDCWD, b.Program, argv, envp, 0)
 	}
+	b.closeAbove()
 	return nil
 }
 
