@@ -27,7 +27,7 @@ import (
 // patience bounds every wait of these tests.
 var patience = func() time.Duration {
 	if os.Getenv(builtEnv) != "" {
-		return time.Minute // an emulated processor
+		return 5 * time.Minute // an emulated processor
 	}
 	return 20 * time.Second
 }()
