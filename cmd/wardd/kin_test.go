@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/audit"
-	"ward/holder"
+	"ward/holder/lifeline"
 	"ward/monitor/admin"
 )
 
@@ -62,7 +62,7 @@ func upKin(t *testing.T, lines string, bosses ...string) (r *running, all []*att
 		t.Fatal(err)
 	}
 	r = upOf(t, kinSystem, strings.ReplaceAll(kinDomains+lines, "FAMILY", family))
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	for _, name := range bosses {
 		all = append(all, r.attacker(name))
 	}
@@ -317,7 +317,7 @@ func TestAttackOthersChild(t *testing.T) {
 	r := upOf(t, append([]string{"testdata/attack/attack.proto", "testdata/attack/mallory.cedar"}, kinSystem...),
 		strings.ReplaceAll(kinDomains+bossLine("boss", "children: { number: 2 }"), "FAMILY", family)+
 			"  mallory: { program: HOSTILE, exports: [{interface: test.v1.Hostile, socket: RUN/mallory.sock}], children: { number: 1 } }\n")
-	r.report(holder.Ready)
+	r.report(lifeline.Ready)
 	boss, mallory := r.attacker("boss"), r.attacker("mallory")
 	name := boss.done("spawn teller")
 	r.says(name, "may call")
