@@ -463,6 +463,7 @@ func (m *Monitor) keepChange() {
 	m.keepChains()
 	m.put(keptImage, m.Hash, m.Sealed)
 	m.drop(keptNext)
+	m.drop(keptRenewing)
 }
 
 // AuditRenewed is told that there is a new writer of audit records.

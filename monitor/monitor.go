@@ -88,6 +88,7 @@ type Monitor struct {
 	begun        bool     // the system's state has its first values
 	serving      bool     // what comes of the creator and the holder is acted on
 	changedImage bool     // Sealed is not the image of the start
+	coming       *os.File // the image that the creator is given before it is in force; nil: none (renewing.go)
 	routeKeys    map[Route]uint32
 	numbers      systemRecord
 	back         []*user          // restored

@@ -53,9 +53,7 @@ func (m *Monitor) Running() (all []Running, sealed *os.File, err error) {
 		all = append(all, r)
 	}
 	slices.SortStableFunc(all, func(a, b Running) int { return cmp.Compare(a.generation(), b.generation()) })
-	if m.changedImage && m.Sealed != nil {
-		sealed, err = dup(m.Sealed)
-	}
+	sealed, err = m.imageOfCreator()
 	return all, sealed, err
 }
 

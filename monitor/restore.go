@@ -42,6 +42,7 @@ func (m *Monitor) restore(kept []Kept) error {
 	}{
 		{keptSystem, (*restoring).system}, {keptLife, (*restoring).life}, {keptNow, (*restoring).now},
 		{keptLent, (*restoring).lent}, {keptUser, (*restoring).user}, {keptRoute, (*restoring).route}, {keptGate, (*restoring).gate}, {keptSocket, (*restoring).socket}, {keptAdmin, (*restoring).admin},
+		{keptRenewing, (*restoring).renewed},
 	}
 	for _, s := range steps {
 		if s.name == keptLent { // all lives are known

@@ -197,6 +197,9 @@ func (c *switching) prepare(ctx context.Context) error {
 		}
 		c.bound[path] = l
 	}
+	if err := m.renewing(c.request.sealed); err != nil {
+		return err
+	}
 	c.renewed = true
 	return m.Creator.Renew(ctx, c.request.sealed)
 }
@@ -212,7 +215,14 @@ func (c *switching) undo(ctx context.Context) error {
 		err = c.swap.Cancel()
 	}
 	if c.renewed {
-		err = errors.Join(err, c.m.Creator.Renew(ctx, c.m.Sealed))
+		c.m.mu.Lock()
+		c.m.settled()
+		c.m.mu.Unlock()
+		again := c.m.Creator.Renew(ctx, c.m.Sealed)
+		if again == nil {
+			c.m.drop(keptRenewing)
+		}
+		err = errors.Join(err, again)
 	}
 	return err
 }
@@ -284,6 +294,7 @@ func (c *switching) install() {
 		m.Sealed.Close()
 		m.Sealed, m.changedImage = kept, true
 	}
+	m.settled()
 	for i := range m.Image.Domains {
 		id := abi.DomainID(i)
 		switch starts := slices.Contains(c.steps.start, id); {
