@@ -211,13 +211,29 @@ func count(n int, word string) string {
 }
 
 func newSchema() *cobra.Command {
-	return &cobra.Command{
+	var descriptors string
+	cmd := &cobra.Command{
 		Use:   "schema DIR",
 		Short: "Print the Cedar schema of a system directory",
-		Args:  cobra.ExactArgs(1),
+		Long: `Print the Cedar schema of a system directory: what its policies may name.
+
+With --descriptors the interfaces and all that they import, the rules of protovalidate
+too, are written to a file instead, as a FileDescriptorSet. protoc makes code from it
+and needs no other file:
+
+  protoc --descriptor_set_in=FILE --go_out=. --go-grpc_out=. my.proto`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := compileOrReport(cmd, args[0])
+			c, err := compileDirectory(cmd.Context(), args[0])
 			if err != nil {
+				return err
+			}
+			if descriptors != "" && c.Protobuf != nil {
+				if err := os.WriteFile(descriptors, c.Protobuf, 0o644); err != nil {
+					return failed("%w", err)
+				}
+			}
+			if err := reportFindings(cmd, args[0], c); err != nil || descriptors != "" {
 				return err
 			}
 			if wantJSON(cmd) {
@@ -227,6 +243,8 @@ func newSchema() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&descriptors, "descriptors", "", "file for the interfaces as a FileDescriptorSet, which protoc reads")
+	return cmd
 }
 
 func newCompile() *cobra.Command {

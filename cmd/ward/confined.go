@@ -45,6 +45,7 @@ type compiled struct {
 	Bounds     []boundNote       `json:"bounds,omitempty"` // parameters without a bound of their own
 	Unenforced []ruleNote        `json:"unenforced,omitempty"`
 	Schema     string            `json:"schema,omitempty"`
+	Protobuf   []byte            `json:"protobuf,omitempty"` // the interfaces, as a FileDescriptorSet; nil if they have errors
 	Generated  []policyNote      `json:"generated,omitempty"`
 	Privileged diag.List         `json:"privileged,omitempty"` // what keeps an ordinary user from starting it
 	Confined   string            `json:"confined,omitempty"`   // what confines the child
@@ -184,6 +185,14 @@ func confine() (string, error) {
 func answerOf(r *compile.Result, findings diag.List) *compiled {
 	findings.Sort()
 	c := &compiled{Findings: findings, Build: map[string]string{}}
+	if r.Set != nil && len(r.Set.Services) > 0 {
+		// Also if the policy has errors: code is generated before there is one.
+		var err error
+		if c.Protobuf, err = r.Set.Descriptors(); err != nil {
+			c.Findings.Errorf(diag.Pos{}, "", "encode the interfaces: %v", err)
+			return c
+		}
+	}
 	if r.Image == nil || findings.Failed() {
 		return c
 	}

@@ -14,8 +14,8 @@ import (
 func notes(c *compiled, r *compile.Result) {
 	for i, m := range r.Image.Messages {
 		for _, f := range m.Fields {
-			if !f.Default {
-				continue
+			if !f.Default || strings.HasPrefix(m.Name, "ward.v1.") {
+				continue // Ward's own interfaces are nobody's to bound
 			}
 			name := m.Name + "." + f.Name
 			note := boundNote{Field: name, Bound: defaultBound(&r.Image.Messages[i], &f)}

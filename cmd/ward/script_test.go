@@ -23,7 +23,8 @@ func TestMain(m *testing.M) {
 var sessions atomic.Int32
 
 // TestSessions runs testdata/*.txtar, each a session at a terminal. Scripts
-// have Ward's other programs on PATH, the condition [root], and the command
+// have Ward's other programs on PATH, the condition [root], and the commands
+// "follow PAGE DIR", which does what a page of the documentation says, and
 // "until COMMAND", which repeats COMMAND until it succeeds.
 func TestSessions(t *testing.T) {
 	top, err := filepath.Abs("../..")
@@ -40,7 +41,7 @@ func TestSessions(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	testscript.Run(t, testscript.Params{
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"until": until},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"until": until, "follow": followPage},
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {

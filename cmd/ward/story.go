@@ -93,7 +93,12 @@ func (c *tally) add(r *audit.Record) {
 
 // sum is the last line of a story.
 func (c *tally) sum() string {
-	s := fmt.Sprintf("%d messages allowed, %d denied; %d gates opened, %d refused", c.allowed, c.denied, c.opened, c.refused)
+	s := fmt.Sprintf("%d messages allowed, %d denied", c.allowed, c.denied)
+	if c.allowed == 0 {
+		// Most systems keep records of denied messages only: none of the others is no finding.
+		s = count(c.denied, "message") + ` denied (allowed ones are recorded with "audit: all")`
+	}
+	s += fmt.Sprintf("; %d gates opened, %d refused", c.opened, c.refused)
 	if c.lost > 0 {
 		s += fmt.Sprintf("; %d records lost", c.lost)
 	}
