@@ -49,9 +49,10 @@ type writer struct {
 	lines lineWriter
 	logs  logs
 	in    chan item
-	rings map[uint32]*ring // by endpoint
-	open  int              // rings that may still give records
-	end   *event.Event     // Stopped: written last
+	rings map[uint32]*ring   // by endpoint
+	short map[*ring]struct{} // those of which something is missing
+	open  int                // rings that may still give records
+	end   *event.Event       // Stopped: written last
 	// budgets are those of senders, by label: a user may have many rings, one after another.
 	budgets map[string]*budget
 	late    []item // to be looked at again with the next batch
@@ -121,7 +122,7 @@ func Run(cfg Config) error {
 	defer book.file.Close()
 	w := &writer{cfg: cfg, t: newTranslator(cfg.Image), lines: lineWriter{out: file, now: time.Now, seq: book.head.seq},
 		book: book, length: book.head.end, head: book.head, before: book.head, file: file, logs: logs{dir: filepath.Join(cfg.RunDir, LogDir), again: cfg.Again},
-		in: make(chan item, 256), rings: map[uint32]*ring{}, budgets: map[string]*budget{}}
+		in: make(chan item, 256), rings: map[uint32]*ring{}, short: map[*ring]struct{}{}, budgets: map[string]*budget{}}
 	go w.readEvents()
 	w.loop()
 	return nil
@@ -290,6 +291,7 @@ func (w *writer) addRing(e *event.Event, files []*os.File) {
 		endpoint: e.Endpoint, turned: make(chan struct{}, 1)}
 	w.resume(r)
 	w.rings[e.Endpoint] = r
+	w.mind(r)
 	w.open++
 	go w.readRing(r)
 }
@@ -298,6 +300,7 @@ func (w *writer) addRing(e *event.Event, files []*os.File) {
 func (w *writer) record(r *ring, k *abi.Record) {
 	now := time.Now()
 	w.missing(r, r.gaps.see(k.Seq, now))
+	defer w.mind(r)
 	if !k.Reason.Allowed() && !r.denials.spend(now) {
 		return
 	}
@@ -341,12 +344,24 @@ func (w *writer) withheld(r *ring, n uint64) {
 // else is missing.
 func (w *writer) expire() (more bool) {
 	now := time.Now()
-	for _, r := range w.rings {
+	for r := range w.short {
 		w.missing(r, r.gaps.expire(now))
 		w.withheld(r, r.denials.due(now))
-		more = more || len(r.gaps.open) > 0 || r.denials.over > 0
+		if !r.short() {
+			delete(w.short, r)
+		}
 	}
-	return more
+	return len(w.short) > 0
+}
+
+// short reports whether something of a ring is missing.
+func (r *ring) short() bool { return len(r.gaps.open) > 0 || r.denials.over > 0 }
+
+// mind remembers a ring of which something is missing: of a thousand, a few are.
+func (w *writer) mind(r *ring) {
+	if r.short() {
+		w.short[r] = struct{}{}
+	}
 }
 
 // settle counts what was lost at the end of a sender, when all is known.

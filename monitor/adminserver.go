@@ -77,12 +77,14 @@ func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 	root := op == nil
 	switch op := admin.Op(request[0]); {
 	case op == admin.OpPS && n == 1:
+		m.look()
 		for _, id := range m.everyID() {
 			if a, ok := m.describe(id, false); ok && out.Encode(a) != nil {
 				return
 			}
 		}
 	case op == admin.OpDescribe && n == 5:
+		m.look()
 		if a, ok := m.describe(abi.DomainID(binary.LittleEndian.Uint32(request[1:])), true); ok {
 			out.Encode(a)
 		}
@@ -106,11 +108,18 @@ func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 var stateNames = map[state]string{stateWaiting: admin.Waiting, stateStarting: admin.Waiting, stateRunning: admin.Running,
 	stateEnded: admin.Ended, stateRefused: admin.Refused, stateTemplate: admin.Template}
 
+// look finds out which gates have ended, for all that is described after it:
+// the kernel lists all sockets at once.
+func (m *Monitor) look() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sweep()
+}
+
 // describe says what a domain or child is, unless it has gone.
 func (m *Monitor) describe(id abi.DomainID, whole bool) (a admin.Domain, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sweep()
 	d := m.find(id)
 	if d == nil {
 		return a, false
