@@ -182,7 +182,12 @@ func DialSocket(ctx context.Context, path string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", path, os.NewSyscallError("socket", err))
 	}
-	defer unix.Close(fd)
+	kept := false
+	defer func() {
+		if !kept {
+			unix.Close(fd)
+		}
+	}()
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		e := &Error{Code: Unavailable, Message: fmt.Sprintf("dial %s: %v: is the system up, and does it export the interface there?", path, err)}
 		if errors.Is(err, unix.EACCES) {
@@ -209,8 +214,12 @@ func DialSocket(ctx context.Context, path string) (*Client, error) {
 		return nil, &Error{Code: Internal, Message: fmt.Sprintf("dial %s: message %d with %d descriptors instead of a gate", path, a.Op, len(a.fds))}
 	}
 	defer unix.Close(a.fds[1])
-	return NewClient(End{Interface: a.Interface, Socket: a.fds[0], Page: a.fds[1], Block: a.Block, Peer: a.Peer,
+	c, err := NewClient(End{Interface: a.Interface, Socket: a.fds[0], Page: a.fds[1], Block: a.Block, Peer: a.Peer,
 		Methods: a.Methods, Metadata: a.Metadata, Policies: a.Policies})
+	if err == nil {
+		c.link.outside, kept = fd, true // the monitor says there why it revokes the gate
+	}
+	return c, err
 }
 
 func whoAmI() string {

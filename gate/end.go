@@ -42,12 +42,14 @@ type link struct {
 	released sync.Once
 	told     chan struct{} // closed when the monitor has said why the gate was revoked: in why; nil: it says nothing here
 	why      *Error
+	outside  int // the connection of a program outside Ward, on which the monitor says it; -1: none
+	heard    sync.Once
 }
 
 const ended = math.MinInt64
 
 func newLink(e End) (*link, error) {
-	l := &link{End: e, event: -1, ordinals: map[string]uint32{}, keys: map[string]uint32{}}
+	l := &link{End: e, event: -1, outside: -1, ordinals: map[string]uint32{}, keys: map[string]uint32{}}
 	if e.Page >= 0 {
 		b, err := page.Map(e.Page, e.Block)
 		if err != nil {
@@ -111,6 +113,9 @@ func (l *link) release() {
 	unix.Close(l.Socket)
 	if l.event >= 0 {
 		unix.Close(l.event)
+	}
+	if l.outside >= 0 {
+		unix.Close(l.outside)
 	}
 	if l.verdicts != nil {
 		l.verdicts.Close()

@@ -4,13 +4,16 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ward/abi"
 )
 
 // A gate that a new policy no longer allows is dead in the kernel at once. The
-// monitor also tells the domains at its ends, on their control channels, why;
-// the library then closes the gate, which wakes everybody who waits at either
-// end, in programs outside Ward, too.
+// monitor also tells the domains at its ends, on their control channels, why,
+// and programs outside Ward, on the connection that their gate came on; the
+// library of a domain then closes the gate, which wakes everybody who waits at
+// either end, in programs outside Ward, too.
 
 // remember notes a client's end, by which the monitor names it.
 func (d *Domain) remember(c *Client) {
@@ -85,7 +88,8 @@ func (l *link) tell(why *Error) {
 // end because it was told.
 func (l *link) reason() *Error {
 	if l.told == nil {
-		return revocation(l.Interface, nil)
+		l.heard.Do(l.hear)
+		return l.why
 	}
 	limit := time.NewTimer(reasonWait)
 	defer limit.Stop()
@@ -94,6 +98,34 @@ func (l *link) reason() *Error {
 		return l.why
 	case <-limit.C:
 		return revocation(l.Interface, nil)
+	}
+}
+
+// hear reads why the gate of a program outside Ward was revoked. Nobody listens
+// on its connection to the monitor: there is nothing else to come.
+func (l *link) hear() {
+	l.why = revocation(l.Interface, nil)
+	if l.outside < 0 || !l.enter() {
+		return
+	}
+	defer l.leave()
+	limit := time.Now().Add(reasonWait)
+	poll := []unix.PollFd{{Fd: int32(l.outside), Events: unix.POLLIN}}
+	for {
+		left := time.Until(limit).Milliseconds()
+		if n, err := unix.Poll(poll, int(max(left, 0))); n > 0 {
+			break
+		} else if err != unix.EINTR {
+			return
+		}
+	}
+	a, err := readControl(l.outside)
+	if err != nil {
+		return
+	}
+	a.close()
+	if a.Op == abi.OpRevoked && a.Interface == l.Interface && a.Block == l.Block {
+		l.why = revocation(l.Interface, &a.Control)
 	}
 }
 

@@ -400,9 +400,10 @@ func (m *Monitor) closeStale() {
 	})
 }
 
-// tellEnds tells the domains at a gate that was revoked why it was, so that
-// their libraries close it: who waits at one for a message wakes up. Nothing
-// depends on it: the kernel lets no message pass any more.
+// tellEnds tells those at the ends of a gate that was revoked why it was, so
+// that their libraries close it: who waits at one for a message wakes up. Nothing
+// depends on it: the kernel lets no message pass any more. A user outside is told
+// no more than who connects anew: which policy forbids the gate to this user.
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) tellEnds(g *gate, f *fate, img *image.Image) {
@@ -415,6 +416,12 @@ func (m *Monitor) tellEnds(g *gate, f *fate, img *image.Image) {
 		say.Text = img.Policies[f.policy].ID
 	}
 	clientBlock, serverBlock := g.Blocks()
+	if u := g.user; u != nil && !u.gone && g.live[0] {
+		say.Block = clientBlock
+		if msg, err := say.AppendTo(nil); err == nil {
+			u.conn.Try(msg) // as for domains below
+		}
+	}
 	for end, d := range []*domain{g.client, g.server} {
 		if d == nil || d.state != stateRunning || !g.live[end] {
 			continue

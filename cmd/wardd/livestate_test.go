@@ -88,8 +88,8 @@ func TestReloadClosesGatesOfUsers(t *testing.T) {
 	if len(changed.Closed) != 1 || changed.Closed[0].From != "user:nobody" || changed.Closed[0].Policy != "no users any more" {
 		t.Errorf("closed gates: %+v", changed.Closed)
 	}
-	// Nobody writes to a user why: connecting again says it.
-	const revoked = "unavailable: the gate for test.v1.Echo was revoked: the policy no longer allows it, or it has changed; open another to see which"
+	// The user is told what connecting again says, too.
+	const revoked = `permission denied: the gate for test.v1.Echo was revoked: the policy no longer allows it: forbidden by "no users any more"`
 	got := <-said
 	for _, want := range []string{"pending: " + revoked, "next: " + revoked, "open: permission denied: ", `forbidden by policy "no users any more"`} {
 		if !strings.Contains(got, want) {
