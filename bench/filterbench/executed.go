@@ -59,6 +59,10 @@ func executed(ins asm.Instructions, walk []byte) (int, error) {
 			r[in.Dst] = uint64(in.Constant)
 		case class == asm.ALU64Class && in.OpCode.ALUOp() == asm.Mov:
 			r[in.Dst] = src
+		case class == asm.ALU64Class && in.OpCode.ALUOp() == asm.And:
+			r[in.Dst] &= src
+		case class == asm.ALU64Class && in.OpCode.ALUOp() == asm.Or:
+			r[in.Dst] |= src
 		case class == asm.LdXClass:
 			addr := r[in.Src] - walkAddress + uint64(int64(in.Offset))
 			if addr+8 > uint64(len(walk)) {
@@ -95,6 +99,8 @@ func jumps(op asm.JumpOp, a, b uint64) (bool, error) {
 		return a == b, nil
 	case asm.JNE:
 		return a != b, nil
+	case asm.JSet:
+		return a&b != 0, nil
 	case asm.JGE:
 		return a >= b, nil
 	case asm.JSLT:

@@ -98,8 +98,13 @@ func Run(ctx context.Context, each func(Row)) error {
 }
 
 func (c measure) run() (Row, error) {
+	return c.judged(c.image(), filter.Atoms{User: -1})
+}
+
+// judged measures the message under the first route of img.
+func (c measure) judged(img *image.Image, atoms filter.Atoms) (Row, error) {
 	row := Row{Bench: "filter", Text: c.text, Fields: c.fields, Size: c.size, Policies: c.policies, Check: c.check}
-	spec, err := filter.Build(c.image(), 0, filter.Atoms{User: -1})
+	spec, err := filter.Build(img, 0, atoms)
 	if err != nil {
 		return row, err
 	}

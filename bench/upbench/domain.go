@@ -31,6 +31,12 @@ func Domain() {
 		run = serve
 	case "idle":
 		run = func(ctx context.Context) error { <-ctx.Done(); return nil }
+	case "maker":
+		run = maker
+	case "made":
+		run = made
+	case "plain":
+		run = plainly
 	case "spin":
 		spin()
 	case "eat":

@@ -52,12 +52,12 @@ func makeSystem(dir, name, program string, o *Options) (*image.Image, error) {
 	}
 	recorded, domains := "audit: all\n", ""
 	if o.system != nil {
-		recorded, domains = "", o.system(program)
+		recorded, domains = "", strings.ReplaceAll(o.system(program), "RUN/", filepath.Join(dir, "run")+"/")
 	} else {
 		domains = clientsOf(program, o)
 	}
 	yaml := fmt.Sprintf("ward: 1\nname: %s\ninterfaces: [greeter.proto]\npolicy: [policy.cedar]\n%sdomains:\n%s", name, recorded, domains)
-	for file, text := range map[string]string{"system.yaml": yaml, "greeter.proto": protoText, "policy.cedar": policyText} {
+	for file, text := range map[string]string{"system.yaml": yaml, "greeter.proto": protoText + o.proto, "policy.cedar": policyText + o.policy} {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
 			return nil, err
 		}

@@ -28,6 +28,8 @@ type Options struct {
 
 	idle   bool                                      // the clients call nobody
 	system func(program string) string               // the domains, instead; nil: a server and clients
+	policy string                                    // that of the system, further
+	proto  string                                    // …
 	during func(ctx context.Context, w *wardd) error // instead of waiting for the calls
 	limit  time.Duration                             // 0: limit
 }

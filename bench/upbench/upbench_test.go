@@ -9,12 +9,9 @@ import (
 	"testing"
 )
 
-// TestBenchUp starts 20 domains through `ward bench up`. That it works is
-// judged; the figures of a busy machine are not.
-func TestBenchUp(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes domains")
-	}
+// built is a directory with Ward's programs.
+func built(t *testing.T) string {
+	t.Helper()
 	bin := t.TempDir()
 	for d := bin; d != os.TempDir() && d != "/"; d = filepath.Dir(d) { // domains run programs from there
 		if err := os.Chmod(d, 0o755); err != nil {
@@ -26,7 +23,16 @@ func TestBenchUp(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	bench := exec.Command(filepath.Join(bin, "ward"), "bench", "up", "--domains", "20", "--json")
+	return bin
+}
+
+// TestBenchUp starts 20 domains through `ward bench up`. That it works is
+// judged; the figures of a busy machine are not.
+func TestBenchUp(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: makes domains")
+	}
+	bench := exec.Command(filepath.Join(built(t), "ward"), "bench", "up", "--domains", "20", "--json")
 	bench.Stderr = os.Stderr
 	out, err := bench.Output()
 	if err != nil {

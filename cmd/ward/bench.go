@@ -88,8 +88,13 @@ func newBenchSpawn() *cobra.Command {
 	var n, domains int
 	cmd := &cobra.Command{
 		Use:   "spawn",
-		Short: "From a request to the end of a program: plain exec, a domain of Ward, bwrap",
-		Args:  cobra.NoArgs,
+		Short: "Starting programs: plain exec, a domain of Ward, bwrap; children and what a deeper tree of them costs a message",
+		Long: `Measure, each in turns: from a request to the end of a program, by plain exec, as a
+domain of Ward, and under bwrap; from a request to the answer to the first call, by
+plain exec, as a child that inherits its rights or asks for them, and as a whole
+domain that a reload brings; and the filter of a child, whose policy and its
+ancestors' are folded into one, by the depth of the tree.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needRoot("making domains"); err != nil {
 				return err
@@ -105,9 +110,13 @@ func newBenchSpawn() *cobra.Command {
 			if show(""); err != nil {
 				return unfinished(cmd, err)
 			}
-			return printRows(cmd, rows, "PEER\tN\tRATIO\tTO BWRAP\tP50\tP90\tP99", func(w io.Writer, r spawnbench.Result) {
+			err = printRows(cmd, rows, "PEER\tN\tRATIO\tTO BWRAP\tP50\tP90\tP99", func(w io.Writer, r spawnbench.Result) {
 				fmt.Fprintf(w, "%s\t%d\t%.2f\t%.2f\t%v\t%v\t%v\n", r.Peer, r.N, r.Ratio, r.RatioBwrap, nanos(r.P50), nanos(r.P90), nanos(r.P99))
 			})
+			if err != nil {
+				return err
+			}
+			return benchChildren(cmd, n)
 		},
 	}
 	cmd.Flags().IntVarP(&n, "count", "n", 200, "starts of each peer")
