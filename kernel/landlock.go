@@ -47,11 +47,11 @@ func landlockRights(a image.Access, dir bool) uint64 {
 }
 
 // newRuleset makes the Landlock ruleset of a root: exactly what its mounts
-// grant, /tmp and /dev. It refuses to do less than the ABI offers. A rule holds
+// grant, with extra where they may be read, /tmp and /dev. It refuses to do less than the ABI offers. A rule holds
 // for what is below its place too, mounts included: a bind inside another one, or
 // inside /tmp, has that one's rights as well, as far as its own mount's flags
 // allow.
-func newRuleset(abi int, r *rootTree, n *Network) (int, error) {
+func newRuleset(abi int, r *rootTree, n *Network, extra uint64) (int, error) {
 	fs, net, scope := landlockHandled(abi)
 	net = landlockPorts(net, n)
 	set, err := landlockCreate(fs, net, scope)
@@ -64,7 +64,11 @@ func newRuleset(abi int, r *rootTree, n *Network) (int, error) {
 	}
 	add := func(fd int, rights uint64) error { return landlockAllow(set, fd, rights&fs) }
 	for _, m := range r.mounts {
-		if err := add(m.fd, landlockRights(m.access, m.dir)); err != nil {
+		rights := landlockRights(m.access, m.dir)
+		if m.access&image.Read != 0 {
+			rights |= extra
+		}
+		if err := add(m.fd, rights); err != nil {
 			unix.Close(set)
 			return -1, fmt.Errorf("landlock rule for %s: %w", m.path, err)
 		}

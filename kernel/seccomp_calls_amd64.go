@@ -15,6 +15,10 @@ var archCalls = append(anyArgs(
 	Call{Nr: unix.SYS_ARCH_PRCTL, When: oneOf(0, 0x1002, 0x1003)}, // ARCH_SET_FS, ARCH_GET_FS
 )
 
+// openFlags are the calls that open files, with the index of their flags.
+// creat always opens for writing.
+var openFlags = map[uintptr]int{unix.SYS_OPENAT: 2, unix.SYS_OPEN: 1}
+
 // archAccept are older forms of accept4.
 var archAccept = anyArgs(unix.SYS_ACCEPT)
 

@@ -48,7 +48,7 @@ func (b *builder) build() error {
 			if b.Network.Notify && b.Network.host() && abi < 6 {
 				return &UnsupportedError{"notify in the host's network namespace (Landlock's scope of abstract sockets)", "6.12"}
 			}
-			if rules, err = newRuleset(abi, root, &b.Network); err != nil {
+			if rules, err = newRuleset(abi, root, &b.Network, b.readRights()); err != nil {
 				return err
 			}
 			b.own(rules)
@@ -307,7 +307,11 @@ func (b *builder) execute() error {
 		if b.Host {
 			table = HostCalls
 		}
-		prog, err := CompileSeccomp(netCalls(table, &b.Network, b.Host))
+		table = netCalls(table, &b.Network, b.Host)
+		if b.readsOnly() {
+			table = noTruncation(table)
+		}
+		prog, err := CompileSeccomp(table)
 		if err != nil {
 			return err
 		}

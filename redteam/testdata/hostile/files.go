@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -41,6 +42,17 @@ func init() {
 		return "open", unix.Close(fd)
 	})
 	order("truncate", func(a []string) (string, error) { return "", os.Truncate(a[0], 0) })
+	order("opentruncate", func(a []string) (string, error) {
+		mode, err := strconv.Atoi(a[1])
+		if err != nil {
+			return "", err
+		}
+		fd, err := unix.Open(a[0], unix.O_TRUNC|mode, 0)
+		if err != nil {
+			return "", err
+		}
+		return "", unix.Close(fd)
+	})
 	order("chmod", func(a []string) (string, error) { return "", os.Chmod(a[0], 0o777) })
 	// Not an attack: how the tests make programs.
 	order("copy", func(a []string) (string, error) {
