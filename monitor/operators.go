@@ -21,10 +21,11 @@ import (
 // sockets of exports. A request is decided by the image that is in force when it
 // is read, and again when it takes effect, and both verdicts are recorded.
 
-// Bounds of operators' questions.
+// Bounds of operators' questions. A slot is held while a question is read and answered.
 const (
-	maxOperators   = 4  // answered at a time
+	maxOperators   = 8  // answered at a time, of users whom some policy lets ask
 	maxPerOperator = 2  // … of one user ID
+	maxStrangers   = 2  // … of all others
 	operatorRate   = 5  // connections of one user ID a second …
 	operatorBurst  = 20 // … after this many at once
 	maxOperatorIDs = 1024
@@ -32,11 +33,11 @@ const (
 
 // operators is what the monitor knows of those who ask.
 type operators struct {
-	mu       sync.Mutex
-	socket   *listener // nil: no policy lets anybody ask
-	all      int
-	perUID   map[uint32]int
-	arrivals map[uint32]*bucket
+	mu        sync.Mutex
+	socket    *listener // nil: no policy lets anybody ask
+	may       lobby     // those whom some policy lets
+	strangers lobby     // all others
+	made      bool      // both are
 }
 
 // operate binds the socket of operators if the image in force has any, and
@@ -65,8 +66,8 @@ func (m *Monitor) operate() error {
 		l.close()
 		return err
 	}
-	if o.perUID == nil {
-		o.perUID, o.arrivals = map[uint32]int{}, map[uint32]*bucket{}
+	if !o.made {
+		o.init()
 		m.mu.Lock()
 		m.closers = append(m.closers, o.close)
 		m.mu.Unlock()
@@ -74,6 +75,10 @@ func (m *Monitor) operate() error {
 	o.socket = l
 	go l.serve(m.greet)
 	return nil
+}
+
+func (o *operators) init() {
+	o.may, o.strangers, o.made = newLobby(maxOperators, maxPerOperator), newLobby(maxStrangers, 1), true
 }
 
 // hasOperators reports whether some policy may let a user change the system.
@@ -115,50 +120,59 @@ func (m *Monitor) greet(fd int) {
 	if err != nil {
 		return
 	}
-	if !m.operators.enter(c.UID) {
+	// Who it is says the kernel, so what it may ask is known before it holds anything.
+	leave, ok := m.operators.enter(c.UID, m.mayOperate(&c))
+	if !ok {
 		file.Close()
 		return
 	}
 	go func() {
-		defer m.operators.leave(c.UID)
+		defer leave()
 		defer file.Close()
 		file.SetDeadline(time.Now().Add(adminTimeout))
 		m.answerRequest(file, c.UID, &operator{m, c})
 	}()
 }
 
-// enter counts a question of a user in, or says that there is no room.
-func (o *operators) enter(uid uint32) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	b := o.arrivals[uid]
-	if b == nil {
-		for id, old := range o.arrivals {
-			if old.fill(); old.tokens == old.burst {
-				delete(o.arrivals, id)
-			}
-		}
-		if len(o.arrivals) >= maxOperatorIDs {
-			return false
-		}
-		b = newBucket(operatorRate, operatorBurst)
-		o.arrivals[uid] = b
-	}
-	if !b.take() || o.all >= maxOperators || o.perUID[uid] >= maxPerOperator {
-		return false
-	}
-	o.all++
-	o.perUID[uid]++
-	return true
+// mayOperate reports whether the policy in force lets a user ask anything at all.
+func (m *Monitor) mayOperate(c *Credentials) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return operates(m.Image, m.users.atoms(c))
 }
 
-func (o *operators) leave(uid uint32) {
+// operates reports whether somebody may reload, or set some state.
+func operates(img *image.Image, atoms Atoms) bool {
+	if atoms.decide(&img.Reload).Allow {
+		return true
+	}
+	for i := range img.States {
+		for v := range img.States[i].Set {
+			if atoms.decide(&img.States[i].Set[v]).Allow {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// enter counts a question of a user in, who may ask something or not, or says
+// that there is no room. leave counts it out.
+func (o *operators) enter(uid uint32, may bool) (leave func(), ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.all--
-	if o.perUID[uid]--; o.perUID[uid] == 0 {
-		delete(o.perUID, uid)
+	l := &o.strangers
+	if may {
+		l = &o.may
 	}
+	if !l.enter(uid) {
+		return nil, false
+	}
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		l.leave(uid)
+	}, true
 }
 
 // operator is who asks.
@@ -249,15 +263,8 @@ func judgeOperator(img *image.Image, atoms Atoms, request []byte) (what string, 
 		}
 		return what, atoms.decide(&s.Set[value])
 	case (op == admin.OpPS || op == admin.OpImage || op == admin.OpStates) && len(request) == 1:
-		if atoms.decide(&img.Reload).Allow {
+		if operates(img, atoms) {
 			return "", image.Verdict{Allow: true}
-		}
-		for i := range img.States {
-			for v := range img.States[i].Set {
-				if atoms.decide(&img.States[i].Set[v]).Allow {
-					return "", image.Verdict{Allow: true}
-				}
-			}
 		}
 		return "look at the system", denied
 	}

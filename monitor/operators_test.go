@@ -73,36 +73,36 @@ func TestOperatorRights(t *testing.T) {
 // A flood of connections is bounded for a user and for all, and does not keep
 // another user out.
 func TestOperatorFlood(t *testing.T) {
-	o := &operators{perUID: map[uint32]int{}, arrivals: map[uint32]*bucket{}}
+	l := newLobby(maxOperators, maxPerOperator)
 	entered := 0
 	for range 10 * operatorBurst {
-		if o.enter(1) {
+		if l.enter(1) {
 			entered++
 		}
 	}
 	if entered != maxPerOperator {
 		t.Errorf("%d questions of one user are answered at a time, want %d", entered, maxPerOperator)
 	}
-	if !o.enter(2) {
+	if !l.enter(2) {
 		t.Error("another user is kept out")
 	}
 	for range entered {
-		o.leave(1)
+		l.leave(1)
 	}
-	o.arrivals[1].tokens, o.arrivals[1].rate = 0, 0 // what it came too fast for
-	if o.enter(1) {
+	l.arrivals[1].tokens, l.arrivals[1].rate = 0, 0 // what it came too fast for
+	if l.enter(1) {
 		t.Error("a user who came too often may come again at once")
 	}
 	for uid := uint32(10); uid < 10+2*maxOperators; uid++ {
-		o.enter(uid)
+		l.enter(uid)
 	}
-	if o.all != maxOperators {
-		t.Errorf("%d questions at a time, want %d", o.all, maxOperators)
+	if l.all != maxOperators {
+		t.Errorf("%d questions at a time, want %d", l.all, maxOperators)
 	}
 	for uid := uint32(100); uid < 100+2*maxOperatorIDs; uid++ {
-		o.enter(uid)
+		l.enter(uid)
 	}
-	if len(o.arrivals) > maxOperatorIDs {
-		t.Errorf("%d user IDs are remembered", len(o.arrivals))
+	if len(l.arrivals) > maxOperatorIDs {
+		t.Errorf("%d user IDs are remembered", len(l.arrivals))
 	}
 }
