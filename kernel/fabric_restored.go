@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cilium/ebpf"
 )
@@ -22,6 +23,7 @@ const gateIncarnation = 32
 func (f *Fabric) Restored() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.buckets.settle()
 	var errs []error
 	some := false
 	for i := range f.cfg.Gates {
@@ -63,6 +65,19 @@ func (f *Fabric) Restored() error {
 		return fmt.Errorf("fabric: what was not taken over stays in the kernel: %w", err)
 	}
 	return nil
+}
+
+// settle frees the rows of buckets that nobody charges again: what they counted
+// ended with the other process.
+func (t *bucketTable) settle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, b := range t.byName {
+		if b.uses == 0 && strings.HasPrefix(name, onceMark(true)) {
+			delete(t.byName, name)
+			t.rows.put(b.row)
+		}
+	}
 }
 
 // taken reports whether a number was handed out and not given back.

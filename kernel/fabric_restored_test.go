@@ -106,3 +106,29 @@ func TestRestoredKeeps(t *testing.T) {
 		t.Error("a gate that was restored lets nothing pass")
 	}
 }
+
+// Buckets are taken over by name, also those that nothing charges at the moment:
+// coming again does not fill them. Rows of such as are charged once and never
+// again are free.
+func TestRestoredBuckets(t *testing.T) {
+	g := newGateTest(t, echoImage(), FabricConfig{Gates: 4, Programs: 8, Words: 2, Buckets: 2})
+	once, rate := onceMark(true)+"domain 3072 uses 1", `domain 3072 "p" t.Say 0`
+	f, err := RestoreFabric(FabricConfig{Gates: 4, Programs: 8, Words: 2, Buckets: 2}, dupAll(t, g.f.Files()), 1000,
+		[]BucketState{{once, 0}, {rate, 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.buckets.rows.get(); err == nil {
+		t.Fatal("a row that was taken over is free before anything is restored")
+	}
+	if err := f.Restored(); err != nil {
+		t.Fatal(err)
+	}
+	if rows, err := f.buckets.take([]string{rate}); err != nil || rows[0] != 1 {
+		t.Errorf("the bucket of a rate is in row %v, %v", rows, err)
+	}
+	if rows, err := f.buckets.take([]string{"another"}); err != nil || rows[0] != 0 {
+		t.Errorf("the row of what ended is not free: %v, %v", rows, err)
+	}
+}
