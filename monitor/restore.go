@@ -388,6 +388,7 @@ func (m *Monitor) resume(ctx context.Context) {
 		}
 	}
 	m.back = nil
+	m.serving = true // an end that is told from here on is acted on
 }
 
 // redo makes a change that the monitor before had begun: what is swapped

@@ -13,6 +13,12 @@ func (m *Monitor) kill(d *domain) {
 	ctx, cancel := context.WithTimeout(context.Background(), killWait)
 	defer cancel()
 	if err := m.Creator.Signal(ctx, d.id, syscall.SIGKILL); err != nil {
+		m.mu.Lock()
+		ended := d.state == stateEnded || hasEnded(d.kept.pidfd)
+		m.mu.Unlock()
+		if ended {
+			return
+		}
 		m.notice(d.id, "cannot be killed: %v", err)
 	}
 }

@@ -253,11 +253,11 @@ func TestSpawnWhileKilled(t *testing.T) {
 		t.Errorf("children are left: %s", got)
 	}
 	chief.done("spawn leaf processes=40")
-	last := chief.done("spawn keeper processes=60")
+	last := chief.done("spawn counter processes=60")
 	chief.refused("which is the limit", "spawn leaf")
 	chief.done("kill", last)
 	chief.done("wait", last)
-	chief.refused("the parent has 60 left", "spawn keeper processes=61")
+	chief.refused("the parent has 60 left", "spawn counter processes=61")
 	names, running := map[string]int{}, 0
 	for _, k := range r.records() {
 		if k.Event == audit.EventEnded && strings.HasPrefix(k.Domain, "leaf#") {
