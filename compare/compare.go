@@ -22,7 +22,7 @@ const Users = "user:*"
 
 // A Change is one line of a report.
 type Change struct {
-	Event     string            `json:"event"`  // start publish lookup connect call reply file address bounds setting state
+	Event     string            `json:"event"`  // start publish lookup connect call reply file address bounds setting state reload set spawn adopt grant
 	Change    string            `json:"change"` // allow deny open changed
 	NewAccess bool              `json:"new_access"`
 	From      string            `json:"from,omitempty"` // domain, or user:*; of a reply the server
@@ -72,6 +72,8 @@ func Images(before, after *image.Image) *Report {
 	c.settings()
 	c.sameKeys()
 	c.states()
+	c.operators()
+	c.kin()
 	for _, name := range union(c.old.domains, c.new.domains) {
 		c.domain(name)
 	}
@@ -187,8 +189,10 @@ func (c *comparer) route(k routeKey) {
 		request.old, reply.old = c.old.sides(before, om)
 		request.new, reply.new = c.new.sides(after, nm)
 		x.Event = "call"
+		c.silence(request, x)
 		c.decisions(request, x)
 		x.Event, x.From, x.To = "reply", k.server, k.client
+		c.silence(reply, x)
 		c.decisions(reply, x)
 		if live(request.old.decision) && live(request.new.decision) {
 			c.streaming(x, om.Method, nm.Method)

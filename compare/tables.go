@@ -39,6 +39,7 @@ func (c *comparer) domain(name string) {
 	o, n := c.old.domains[name], c.new.domains[name]
 	if o != nil && n != nil {
 		c.confinement(name, o, n)
+		c.inheritance(name, o, n)
 	}
 	if o == nil {
 		o = none
