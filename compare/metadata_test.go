@@ -27,7 +27,7 @@ func TestMetadata(t *testing.T) {
 		"the same, written otherwise":   {tenants("x: 8", is+`"lab"`), tenants("x: 8", `context.ward.metadata has x && ["lab"].contains(context.ward.metadata.x)`), ""},
 		"another value":                 {tenants("x: 8", is+`"lab"`), tenants("x: 8", `context.ward.metadata has x && ["lab", "shop"].contains(context.ward.metadata.x)`), "map[ward:map[metadata:map[x:shop]]]"},
 		"another key of that number":    {tenants("x: 8, a: 8", is+`"lab"`), tenants("a: 8, x: 8", is+`"lab" || context.ward.metadata has a && context.ward.metadata.a == "lab"`), "map[ward:map[metadata:map[a:lab "},
-		"a pattern with several parts":  {tenants("x: 9", is+`"lab"`), tenants("x: 9", `context.ward.metadata has x && context.ward.metadata.x like "l*x*b"`), "map[ward:map[metadata:map[x:"},
+		"a pattern with several parts":  {tenants("x: 9", is+`"lab"`), tenants("x: 9", is+`"lab" || context.ward.metadata has x && context.ward.metadata.x like "l*x*b"`), "map[ward:map[metadata:map[x:"},
 		"size of bytes": {tenants("x-bin: 9", `context.ward.metadata has "x-bin" && context.ward.metadata["x-bin"].size < 3`),
 			tenants("x-bin: 9", `context.ward.metadata has "x-bin" && context.ward.metadata["x-bin"].size < 4`), "map[ward:map[metadata:map[x-bin:map[size:3]]]]"},
 	} {
