@@ -1,9 +1,11 @@
 package main
 
+import "slices"
+
 // What must catch a mutation, by the room it is in.
 var suites = map[string]suite{
 	"filter": {
-		{"kernel", "^(TestBodyRules|TestHeaderRules|TestCallTable|TestPolicyDecides|TestDecideDifferential|TestDeniedAnswerWithoutBody|TestMetadataWithoutBody|TestUnknownField.*|TestFieldLimit|TestLargestMessage|TestCredits|TestStepLimit|TestAbsentMeansZero)$"},
+		{"kernel", "^(TestBodyRules|TestHeaderRules|TestCallTable|TestPolicyDecides|TestDecideDifferential|TestDeniedAnswerWithoutBody|TestMetadata.*|TestUnknownField.*|TestFieldLimit|TestLargestMessage|TestCredits|TestStepLimit|TestAbsentMeansZero)$"},
 		{"kernel", "^(TestState.*|TestEffects.*|TestOneWordChanges|TestForbidLooksAtState|TestSetState|TestRate.*|TestBucket.*|TestLongestWait|TestRaceRefunds|TestLarge.*)$"},
 		{"difftest", "^(TestDifferential|TestConcurrent)$"},
 		{"kernel", "^(FuzzBody|FuzzHeader|TestDifferential)$"},
@@ -42,7 +44,7 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = append(statelessMutations, effectMutations...)
+var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations)
 
 var statelessMutations = []mutation{
 	// The decision, as instructions.
