@@ -192,10 +192,13 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 		return err
 	}
 	defer p.Pidfd.Close()
+	if p.Arrived != nil {
+		defer p.Arrived()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d.process = p
-	d.process.Pidfd, d.process.Ring, d.process.Notify = nil, nil, nil
+	d.process.Pidfd, d.process.Ring, d.process.Notify, d.process.Arrived = nil, nil, nil, nil
 	if d.kept.pidfd, err = dup(p.Pidfd); err != nil {
 		return err
 	}

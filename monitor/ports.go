@@ -122,6 +122,9 @@ type Process struct {
 	Pidfd  *os.File
 	Ring   *os.File // of the addresses that it is refused; nil: none. The receiver closes it, like Notify
 	Notify *os.File // what it says by sd_notify(3); nil: nothing
+	// Arrived is called when Monitor.Running lists it, or it does not run: a
+	// creator that dies before that is followed by one that is told of it. May be nil.
+	Arrived func()
 }
 
 // An Exit says that a domain's first process has ended.

@@ -328,6 +328,9 @@ func (m *Monitor) chain(img *image.Image, d *domain, levels []level, route uint3
 // startChild has a child made, and answers its parent.
 func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota image.ChildQuota) {
 	p, err := m.makeChild(spawner, d, quota)
+	if p.Arrived != nil {
+		defer p.Arrived()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {
@@ -336,7 +339,7 @@ func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota 
 			d.kept.refused, _ = dup(p.Ring) // an error: a new audit writer does not get it
 		}
 		d.process = p
-		d.process.Pidfd, d.process.Ring, d.process.Notify = nil, nil, nil
+		d.process.Pidfd, d.process.Ring, d.process.Notify, d.process.Arrived = nil, nil, nil, nil
 		m.tellChild(d)
 		err = m.equip(d)
 	}

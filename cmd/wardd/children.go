@@ -15,8 +15,7 @@ func (p *creatorPort) Spawn(ctx context.Context, o monitor.Order, control, outpu
 	err = p.ask(ctx, func(c *creator.Client) error {
 		s, err := c.Spawn(ctx, creator.Order{Child: o.Child, Parent: o.Parent, Template: o.Template, Name: o.Name,
 			Quota: o.Quota, Adopted: o.Adopted, Until: o.Until}, control, output)
-		m = monitor.Process{PID: s.PID, UID: s.UID, Cgroup: s.Cgroup, Pidfd: s.Pidfd, Ring: s.Ring, Notify: s.Notify}
-		return err
+		return p.made(c, s, err, &m)
 	})
 	return m, err
 }

@@ -21,6 +21,9 @@ type creatorPort struct {
 	mu   sync.Mutex
 	now  *creator.Client
 	next chan struct{} // closed when there is another
+
+	renewing bool           // another is told what runs: what the one before made and nobody lists is not known to it
+	arriving sync.WaitGroup // what was made, and nobody lists yet
 }
 
 func newCreatorPort(c *creator.Client) *creatorPort {
@@ -32,7 +35,7 @@ func newCreatorPort(c *creator.Client) *creatorPort {
 // install makes c the creator that is asked from now on.
 func (p *creatorPort) install(c *creator.Client) {
 	p.mu.Lock()
-	p.now = c
+	p.now, p.renewing = c, false
 	close(p.next)
 	p.next = make(chan struct{})
 	p.mu.Unlock()
@@ -70,10 +73,31 @@ func (p *creatorPort) ask(ctx context.Context, what func(*creator.Client) error)
 func (p *creatorPort) Start(ctx context.Context, domain abi.DomainID, control, output *os.File) (m monitor.Process, err error) {
 	err = p.ask(ctx, func(c *creator.Client) error {
 		s, err := c.Start(ctx, domain, control, output)
-		m = monitor.Process{PID: s.PID, UID: s.UID, Cgroup: s.Cgroup, Pidfd: s.Pidfd, Ring: s.Ring, Notify: s.Notify}
-		return err
+		return p.made(c, s, err, &m)
 	})
 	return m, err
+}
+
+// made takes what a creator says that it has made. If that one has died since,
+// and the next one is being told what runs, it is too late: the next one ends
+// it, and makes another.
+func (p *creatorPort) made(c *creator.Client, s creator.Started, err error, m *monitor.Process) error {
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.now != c || p.renewing {
+		for _, f := range []*os.File{s.Pidfd, s.Ring, s.Notify} {
+			if f != nil {
+				f.Close()
+			}
+		}
+		return creator.ErrGone
+	}
+	p.arriving.Add(1)
+	*m = monitor.Process{PID: s.PID, UID: s.UID, Cgroup: s.Cgroup, Pidfd: s.Pidfd, Ring: s.Ring, Notify: s.Notify, Arrived: sync.OnceFunc(p.arriving.Done)}
+	return nil
 }
 
 func (p *creatorPort) Signal(ctx context.Context, domain abi.DomainID, sig syscall.Signal) error {
@@ -96,6 +120,10 @@ func (p *creatorPort) Hits() <-chan monitor.Hit   { return p.hits }
 // then the one that is asked.
 func (p *creatorPort) renewed(ctx context.Context, m *monitor.Monitor, conn *os.File) error {
 	c := creator.NewClient(conn)
+	p.mu.Lock()
+	p.renewing = true
+	p.mu.Unlock()
+	p.arriving.Wait()
 	running, sealed, err := m.Running()
 	if err != nil {
 		return err
