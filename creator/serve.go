@@ -19,7 +19,8 @@ type Config struct {
 	UIDBase uint32 // domain i gets user and group ID UIDBase+i
 	Cgroup  string // name of the system's cgroup directory; empty: ward-NAME.PID
 
-	// Without leaves defences out. Only attack tests do, to show what stops an attack.
+	// Without leaves defences out. Attack tests do, to show what stops an attack, and
+	// benchmarks, to show what a defence costs; nothing else may.
 	Without kernel.Defence
 }
 

@@ -33,18 +33,23 @@ func newBenchNginx() *cobra.Command {
 			o.UID = domainUIDs + slotUIDs*uint32(slot.number)
 			show := progressOn(cmd)
 			o.Progress = func(text string) { show("%s", text) }
-			result, err := nginxbench.Run(cmd.Context(), o)
+			results, err := nginxbench.Run(cmd.Context(), o)
 			if show(""); err != nil {
 				return unfinished(cmd, err)
 			}
-			return printRows(cmd, []nginxbench.Result{result}, "WARD REQUESTS/S\tPLAIN REQUESTS/S\tRATIO", func(w io.Writer, r nginxbench.Result) {
-				fmt.Fprintf(w, "%.0f\t%.0f\t%.3f\n", r.Ward, r.Plain, r.Ratio)
+			return printRows(cmd, results, "FILES\tWITHOUT\tWARD REQUESTS/S\tPLAIN\tRATIO\tWARD CPU/REQUEST\tPLAIN\tRATIO", func(w io.Writer, r nginxbench.Result) {
+				without := r.Without
+				if without == "" {
+					without = "–"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%.0f\t%.0f\t%.3f\t%v\t%v\t%.3f\n", r.Files, without, r.Ward, r.Plain, r.Ratio, nanos(int64(r.WardCPU)), nanos(int64(r.PlainCPU)), r.CPURatio)
 			})
 		},
 	}
 	cmd.Flags().IntVar(&o.Size, "size", 4096, "bytes of the file")
 	cmd.Flags().IntVar(&o.Connections, "connections", 8, "connections at a time")
-	cmd.Flags().IntVar(&o.Rounds, "rounds", 8, "turns of each")
-	cmd.Flags().DurationVar(&o.Turn, "turn", 0, "how long one turn takes (default 1s)")
+	cmd.Flags().IntVar(&o.Rounds, "rounds", 80, "turns of each")
+	cmd.Flags().BoolVar(&o.Layers, "layers", false, "besides, domains without seccomp, without Landlock, without both")
+	cmd.Flags().DurationVar(&o.Turn, "turn", 0, "how long one turn takes (default 100ms)")
 	return cmd
 }

@@ -1,0 +1,130 @@
+package nginxbench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+var (
+	ask = []byte("GET /file HTTP/1.1\r\nHost: bench\r\n\r\n")
+	ok  = []byte("HTTP/1.1 200 ")
+)
+
+// turn loads s for a while, and notes what came of it if it counts.
+func (s *server) turn(ctx context.Context, o Options, counts bool) error {
+	conns := make([]net.Conn, o.Connections)
+	defer func() {
+		for _, c := range conns {
+			if c != nil {
+				c.Close()
+			}
+		}
+	}()
+	for i := range conns {
+		c, err := net.Dial("tcp", "127.0.0.1:"+s.port)
+		if err != nil {
+			return err
+		}
+		conns[i] = c
+		if s.answer == 0 {
+			if s.answer, err = learn(c, o.Size); err != nil {
+				return err
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Turn)
+	defer cancel()
+	var count atomic.Int64
+	var wg sync.WaitGroup
+	errs := make([]error, len(conns))
+	used, told := processor(s.pid)
+	begin := time.Now()
+	for i, c := range conns {
+		wg.Go(func() { errs[i] = s.load(ctx, c, &count) })
+	}
+	wg.Wait()
+	took := time.Since(begin)
+	after, toldAfter := processor(s.pid)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if n := float64(count.Load()); counts && n > 0 {
+		s.rates = append(s.rates, n/took.Seconds())
+		if told && toldAfter {
+			s.cpu = append(s.cpu, float64(after-used)/n)
+		}
+	}
+	return nil
+}
+
+// learn asks once, and returns how long all the answers are: that spares the
+// load from reading them, so that nginx has more to do than its client.
+func learn(c net.Conn, size int) (int, error) {
+	if _, err := c.Write(ask); err != nil {
+		return 0, err
+	}
+	var all bytes.Buffer
+	r, err := http.ReadResponse(bufio.NewReader(io.TeeReader(c, &all)), nil)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Body.Close()
+	n, err := io.Copy(io.Discard, r.Body)
+	if err != nil || r.StatusCode != http.StatusOK || n != int64(size) {
+		return 0, fmt.Errorf("answer %s with %d bytes: %w", r.Status, n, err)
+	}
+	return all.Len(), nil
+}
+
+// load asks for the file on one connection until the turn is over.
+func (s *server) load(ctx context.Context, c net.Conn, count *atomic.Int64) error {
+	answer := make([]byte, s.answer)
+	n := int64(0)
+	defer func() { count.Add(n) }()
+	for ; ctx.Err() == nil; n++ {
+		if _, err := c.Write(ask); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(c, answer); err != nil {
+			return err
+		}
+		if !bytes.HasPrefix(answer, ok) {
+			return fmt.Errorf("answer %.40q", answer)
+		}
+	}
+	return nil
+}
+
+// processor returns the processor time of a process and its children in ns
+// (proc(5): schedstat), and whether the kernel tells it.
+func processor(pid int) (ns int64, ok bool) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	if err != nil {
+		return 0, false
+	}
+	for _, p := range append(strings.Fields(string(children)), strconv.Itoa(pid)) {
+		text, err := os.ReadFile("/proc/" + p + "/schedstat")
+		if err != nil {
+			return 0, false
+		}
+		used, _, _ := strings.Cut(string(text), " ")
+		n, err := strconv.ParseInt(used, 10, 64)
+		if err != nil {
+			return 0, false
+		}
+		ns += n
+	}
+	return ns, true
+}

@@ -1,0 +1,222 @@
+package nginxbench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ward/abi"
+	"ward/creator"
+	"ward/image"
+	"ward/kernel"
+)
+
+// How nginx treats the file that is asked for.
+const (
+	opened = "opened"
+	kept   = "kept"
+)
+
+const nobody = 65534
+
+// bench is what one comparison starts; the first server is the plain one.
+type bench struct {
+	o       Options
+	files   string // opened or kept
+	dir     string
+	servers []*server
+}
+
+// A server is one nginx, and what its turns have brought.
+type server struct {
+	name, port      string
+	pid             int       // of its master
+	answer          int       // bytes of each answer; 0: not known yet
+	rates, cpu      []float64 // requests a second, ns a request
+	plain           *exec.Cmd
+	client          *creator.Client // of the domain's own creator
+	served          chan error
+	control, output *os.File
+}
+
+// config writes the configuration of s, with temporary files in tmp.
+func (b *bench) config(s *server, tmp string) (string, error) {
+	cache := ""
+	if b.files == kept {
+		cache = "open_file_cache max=100; "
+	}
+	text := fmt.Sprintf(`daemon off; worker_processes 1; pid %[2]s/pid; error_log stderr;
+events { worker_connections 512; }
+http { access_log off; sendfile on; keepalive_requests 1000000000; %[4]s
+client_body_temp_path %[2]s/b; proxy_temp_path %[2]s/p; fastcgi_temp_path %[2]s/f; uwsgi_temp_path %[2]s/u; scgi_temp_path %[2]s/s;
+server { listen 127.0.0.1:%[1]s; root %[3]s; } }
+`, s.port, tmp, filepath.Join(b.dir, "web"), cache)
+	path := filepath.Join(b.dir, s.port+".conf")
+	return path, os.WriteFile(path, []byte(text), 0o644)
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+}
+
+// start starts the plain nginx and the domains.
+func (b *bench) start() (err error) {
+	if b.dir, err = os.MkdirTemp("", "ward-nginx"); err != nil {
+		return err
+	}
+	web, tmp := filepath.Join(b.dir, "web"), filepath.Join(b.dir, "tmp")
+	if err := errors.Join(os.Chmod(b.dir, 0o755), os.Mkdir(web, 0o755), os.Mkdir(tmp, 0o755), os.Chown(tmp, nobody, nobody),
+		os.WriteFile(filepath.Join(web, "file"), make([]byte, b.o.Size), 0o644)); err != nil {
+		return err
+	}
+	for i := range len(layers) + 1 {
+		if i > 1 && !b.o.Layers {
+			break
+		}
+		s := &server{name: "without Ward"}
+		b.servers = append(b.servers, s)
+		if s.port, err = freePort(); err != nil {
+			return err
+		}
+		if i == 0 {
+			err = b.startPlain(s, tmp)
+		} else {
+			s.name = "as a domain"
+			err = b.startDomain(s, uint32(i-1), layers[i-1].without)
+		}
+		if err == nil {
+			err = await(s.port)
+		}
+		if err != nil {
+			return fmt.Errorf("nginx %s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+func (b *bench) startPlain(s *server, tmp string) error {
+	conf, err := b.config(s, tmp)
+	if err != nil {
+		return err
+	}
+	c := exec.Command(Program, "-c", conf, "-e", "stderr")
+	// A session of its own, as daemons and domains have: the scheduler shares time out by sessions (sched(7), autogroup).
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM, Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	s.plain, s.pid = c, c.Process.Pid
+	return nil
+}
+
+// startDomain starts a domain under a creator of its own.
+func (b *bench) startDomain(s *server, number uint32, without kernel.Defence) error {
+	conf, err := b.config(s, "/tmp")
+	if err != nil {
+		return err
+	}
+	allow := image.Verdict{Allow: true}
+	img := &image.Image{Name: "bench", Policies: []image.Policy{{ID: "bench"}}, Domains: []image.Domain{{
+		Name: "nginx", Program: Program, Host: true, Args: []string{"-c", conf, "-e", "stderr"}, Env: []string{"NGINX=3;"}, Start: allow, Ring: image.Ring{Level: 3, Name: "user"},
+		Listen:  []image.Listen{{Name: "http", Address: "tcp:127.0.0.1:" + s.port}},
+		Connect: []string{"tcp:127.0.0.1:1"},
+		Files:   []image.File{{Path: conf, Access: image.Read, Verdict: allow}, {Path: filepath.Join(b.dir, "web"), Access: image.Read, Verdict: allow}},
+	}}}
+	if err := img.Check(); err != nil {
+		return err
+	}
+	channel, err := pair()
+	if err != nil {
+		return err
+	}
+	cfg := creator.Config{UIDBase: b.o.UID + number, Cgroup: fmt.Sprintf("ward-bench-nginx.%d.%d", os.Getpid(), number), Without: without}
+	s.served = make(chan error, 1)
+	go func() { s.served <- creator.Serve(channel[0], img, cfg) }()
+	s.client = creator.NewClient(channel[1])
+	control, err := pair()
+	if err != nil {
+		return err
+	}
+	defer control[0].Close()
+	s.control = control[1]
+	if s.output, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+		return err
+	}
+	p, err := s.client.Start(context.Background(), abi.DomainID(0), control[0], s.output)
+	if err != nil {
+		return err
+	}
+	s.pid = p.PID
+	p.Pidfd.Close()
+	if p.Ring != nil {
+		p.Ring.Close()
+	}
+	return nil
+}
+
+func pair() (ends [2]*os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	for i, fd := range fds {
+		ends[i] = os.NewFile(uintptr(fd), "channel")
+	}
+	return ends, err
+}
+
+// startWait bounds the wait for nginx to listen.
+const startWait = 10 * time.Second
+
+func await(port string) error {
+	for end := time.Now().Add(startWait); ; {
+		c, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			return c.Close()
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("it does not listen: %w", err)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// stop ends what was started.
+func (b *bench) stop() error {
+	var errs []error
+	for _, s := range b.servers {
+		errs = append(errs, s.stop())
+	}
+	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
+}
+
+func (s *server) stop() error {
+	var errs []error
+	if s.plain != nil {
+		s.plain.Process.Signal(syscall.SIGTERM)
+		if err := s.plain.Wait(); err != nil && !strings.Contains(err.Error(), "signal") {
+			errs = append(errs, err)
+		}
+	}
+	if s.client != nil {
+		errs = append(errs, s.client.Stop(context.Background()), <-s.served)
+	}
+	for _, f := range []*os.File{s.control, s.output} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	return errors.Join(errs...)
+}
