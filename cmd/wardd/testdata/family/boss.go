@@ -187,9 +187,16 @@ func stay(ctx context.Context, d *gate.Domain) error {
 	}
 }
 
-// nest makes a child of the next template, and says how that went.
-func nest(ctx context.Context, d *gate.Domain, template string) error {
-	if _, err := d.Spawn(ctx, template, gate.SpawnOptions{}); err != nil {
+// nest makes a child of the next template, with options as of an order, and says
+// how that went. Among them, lend: it may call One in this domain's name, too.
+func nest(ctx context.Context, d *gate.Domain, template string, options []string) error {
+	p := &parent{d: d, children: map[string]*gate.Child{}}
+	lend := slices.Contains(options, "lend")
+	name, err := p.spawn(ctx, template, slices.DeleteFunc(slices.Clone(options), func(o string) bool { return o == "lend" }))
+	if err == nil && lend {
+		_, err = d.Delegate(ctx, name, kin+"/One", time.Hour, 3)
+	}
+	if err != nil {
 		fmt.Println("no child:", err)
 	} else {
 		fmt.Println("has a child.")
@@ -204,7 +211,7 @@ func init() {
 	roles["tell"] = func(ctx context.Context, d *gate.Domain, _ []string) error { return tell(ctx, d) }
 	roles["stay"] = func(ctx context.Context, d *gate.Domain, _ []string) error { return stay(ctx, d) }
 	roles["rest"] = func(ctx context.Context, _ *gate.Domain, _ []string) error { <-ctx.Done(); return nil }
-	roles["nest"] = func(ctx context.Context, d *gate.Domain, args []string) error { return nest(ctx, d, args[0]) }
+	roles["nest"] = func(ctx context.Context, d *gate.Domain, args []string) error { return nest(ctx, d, args[0], args[1:]) }
 	roles["fork"] = func(ctx context.Context, _ *gate.Domain, _ []string) error { return fork(ctx) }
 	roles["bomb"] = func(ctx context.Context, _ *gate.Domain, _ []string) error { return bomb(ctx) }
 	if len(os.Args) > 2 && os.Args[1] == forked {
