@@ -58,6 +58,7 @@ message Probe {
   string name = 15 [(buf.validate.field).string.pattern = "^[a-z0-9-]{1,63}$"];
   repeated L7 parts = 16 [(buf.validate.field).repeated.max_items = 4];
   uint64 big = 17;
+  repeated bytes blobs = 18 [(buf.validate.field).repeated.max_items = 4];
 }
 message L1 { L2 x = 1 [(buf.validate.field).required = true]; }
 message L2 { L3 x = 1 [(buf.validate.field).required = true]; }
@@ -100,6 +101,7 @@ var language = []sentence{
 	{"containsAll, strings", `context.tags.values.containsAll(["x", "y"])`, []string{`tags: ["y", "a", "x"]`}, []string{`tags: ["x", "x"]`}},
 	{"every element is one of", `["x", "y"].containsAll(context.tags.values)`, []string{"", `tags: ["y", "y"]`}, []string{`tags: ["x", "z"]`}},
 	{"the elements are", `context.tags.values == ["x", "y"]`, []string{`tags: ["y", "x", "y"]`}, []string{`tags: "x"`, `tags: ["x", "y", "z"]`}},
+	{"messages and bytes among elements", "context.parts.count == 1 && !context.parts.values.isEmpty() && context.blobs.values.isEmpty()", []string{`parts: {v: 5}`}, []string{"", `parts: {v: 5} blobs: "x"`, `parts: {} parts: {}`}},
 	{"isEmpty", "context.tags.values.isEmpty()", []string{""}, []string{`tags: ""`}},
 	{"contains, integers", "context.codes.values.contains(-3)", []string{"codes: [1, -3]"}, []string{"codes: 3"}},
 	{"every integer is one of", "[1, 2, 3].containsAll(context.codes.values)", []string{"codes: [1, 1]", ""}, []string{"codes: [1, 4]"}},
@@ -219,7 +221,10 @@ var refusals = []refusal{
 	{"a string among parameters", `[context.s, "x"].contains(context.name)`, `context.x == "a"`, `["x", "y"].contains(context.name)`},
 	{"elements and a parameter", "context.tags.values.contains(context.s)", "by constants", `context.tags.values.contains("x") && context.s == "x"`},
 	{"elements of two", "context has deep && context.tags.values.containsAny(context.deep.x.x.x.x.x.x.tags.values)", "by constants", `context.tags.values.containsAny(["a", "b"])`},
-	{"elements that are messages", "context.parts.values.contains({v: 1})", "", "context.parts.count <= 4"},
+	{"an element that is part of a message", "context.parts.values.contains({v: 1})", "", "context.parts.count <= 4"},
+	{"elements that are messages", `context.parts.values.contains({v: 1, tags: {count: 1, values: ["x"]}})`, "state the rule for each element in the interface", "context.parts.count <= 4"},
+	{"every element is a message", `[{v: 1, tags: {count: 1, values: ["x"]}}].containsAll(context.parts.values)`, "decide on .count", "context.parts.count == 1 || context.parts.values.isEmpty()"},
+	{"elements that are bytes", "context.blobs.values.contains({size: 3})", "(repeated.items, or the rules of the message)", "context.blobs.count < 3"},
 	{"arithmetic", "context.n + 1 < 5", "move the arithmetic to the constants", "context.n < 5 - 1"},
 	{"product", "context.n * context.m < 100", "state the bound in the interface", "context.n < 10 && context.m < 10"},
 	{"negation", "-context.n < 5", "move the arithmetic to the constants", "context.n > -5"},
