@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -56,7 +57,8 @@ type answer struct {
 
 // NewClient takes over the asking end of the channel.
 func NewClient(conn *os.File) *Client {
-	c := &Client{conn: conn, fd: int(conn.Fd()), exits: make(chan Exit), hits: make(chan Hit, maxHits), waiting: map[uint32]chan answer{}}
+	// Of what was asked by another client on this channel before, answers may come.
+	c := &Client{conn: conn, fd: int(conn.Fd()), seq: uint32(time.Now().UnixNano()), exits: make(chan Exit), hits: make(chan Hit, maxHits), waiting: map[uint32]chan answer{}}
 	c.more = sync.NewCond(&c.mu)
 	go c.read()
 	go c.deliver()

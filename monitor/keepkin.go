@@ -1,8 +1,6 @@
 package monitor
 
 import (
-	"os"
-
 	"ward/abi"
 	"ward/image"
 )
@@ -130,10 +128,8 @@ func (d *domain) closeFiles() {
 		d.control = nil
 	}
 	d.kept.close()
-	for _, f := range []*os.File{d.notify} {
-		if f != nil {
-			f.Close()
-		}
+	if d.notify != nil {
+		d.notify.Close()
+		d.notify = nil
 	}
-	d.notify = nil
 }

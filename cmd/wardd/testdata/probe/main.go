@@ -46,6 +46,8 @@ func main() {
 		err = count(ctx)
 	case "load":
 		err = load(ctx)
+	case "parent":
+		err = parent(ctx, os.Args[2:])
 	case "wait":
 		err = wait(ctx)
 	case "hang":
