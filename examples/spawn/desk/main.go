@@ -1,13 +1,17 @@
 // Command desk makes a clerk, lends it one entry point twice, and makes a copy
 // of itself that may only read. The copy runs this program, too: it knows by
-// its name that it is one.
+// its name that it is one. With the argument "stay" both stay until they are
+// stopped, to be looked at.
 package main
 
 import (
 	"context"
 	"fmt"
 	"log"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -25,8 +29,8 @@ const (
 
 func main() {
 	log.SetFlags(0)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
 	d, err := gate.Self()
 	if err != nil {
 		log.Fatal("desk: ", err)
@@ -38,9 +42,16 @@ func main() {
 	if err := run(ctx, d); err != nil {
 		log.Fatalf("%s: %v", d.Name(), err)
 	}
+	if stay() {
+		<-ctx.Done()
+	}
 }
 
+func stay() bool { return len(os.Args) > 1 && os.Args[1] == "stay" }
+
 func desk(ctx context.Context, d *gate.Domain) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	conn, err := grpcgate.Dial(ctx, "docs.v1.Documents")
 	if err != nil {
 		return err
@@ -80,11 +91,14 @@ func desk(ctx context.Context, d *gate.Domain) error {
 	}
 	log.Printf("desk: the clerk ordered %q", r.GetText())
 
-	smaller, err := d.Spawn(ctx, "", gate.SpawnOptions{Rights: []string{read}, Lifetime: time.Minute, Processes: 64, Memory: 64 << 20})
+	smaller, err := d.Spawn(ctx, "", gate.SpawnOptions{Rights: []string{read}, Lifetime: time.Hour, Processes: 64, Memory: 64 << 20})
 	if err != nil {
 		return err
 	}
 	log.Printf("desk: made %s", smaller.Name())
+	if stay() {
+		return nil
+	}
 	return success(ctx, smaller)
 }
 
@@ -99,6 +113,8 @@ func success(ctx context.Context, c *gate.Child) error {
 
 // copied is what a copy of the desk does: it may read what the desk may.
 func copied(ctx context.Context, d *gate.Domain) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	conn, err := grpcgate.Dial(ctx, "docs.v1.Documents")
 	if err != nil {
 		return err
