@@ -17,6 +17,7 @@ const (
 	nameHint         = "small letters, digits and '-', starting with a letter, at most 63"
 	pathPattern      = `^(/[^/\x00-\x1f\x7f]+)+$`
 	pathHint         = "an absolute path without '..', '.', '//' or a slash at the end"
+	socketHint       = "the absolute, clean path of a Unix socket: gates are for callers on this machine, whom its kernel knows, not for a network"
 	interfacePattern = `^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$`
 	interfaceHint    = "the full name of a protobuf service, as pkg.v1.Service"
 	plainPattern     = `^[^\x00]*$`
@@ -74,7 +75,7 @@ var domainShape = objectOf("A protection domain. It has `program` or `build`.",
 		str("Full name of a service.", interfacePattern, interfaceHint),
 		objectOf("An interface, with more to say.", append([]key{
 			{"interface", true, str("Full name of a service.", interfacePattern, interfaceHint)},
-			{"socket", false, str("Socket for programs outside Ward.", pathPattern, pathHint)}}, exportKeys...)...)))},
+			{"socket", false, str("Unix socket for programs outside Ward.", pathPattern, socketHint)}}, exportKeys...)...)))},
 	key{"needs", false, listOf("Domains that are started before this one.", maxEntries, str("A domain.", namePattern, nameHint))},
 	key{"ring", false, str("Ring of the domain; without it, the least trusted.", namePattern, nameHint)},
 	key{"quota", false, quotaShape},
