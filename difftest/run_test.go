@@ -29,6 +29,7 @@ type stats struct {
 	systems, programs, swaps, messages, sent, large, records, cedar, validated int
 	permits, forbids, defaults, bodies, refused                                int
 	states, rates, changed, tokens                                             int // denied for state, for a rate; words changed, tokens taken
+	library, dropped                                                           int // judged by the receiver's library, too; by the kernel at its level
 }
 
 // add adds the counts of another run.
@@ -36,7 +37,7 @@ func (s *stats) add(o *stats) {
 	for _, p := range [][2]*int{{&s.systems, &o.systems}, {&s.programs, &o.programs}, {&s.swaps, &o.swaps}, {&s.messages, &o.messages}, {&s.sent, &o.sent},
 		{&s.large, &o.large}, {&s.records, &o.records}, {&s.cedar, &o.cedar}, {&s.validated, &o.validated}, {&s.permits, &o.permits}, {&s.forbids, &o.forbids},
 		{&s.defaults, &o.defaults}, {&s.bodies, &o.bodies}, {&s.refused, &o.refused}, {&s.states, &o.states}, {&s.rates, &o.rates}, {&s.changed, &o.changed},
-		{&s.tokens, &o.tokens}} {
+		{&s.tokens, &o.tokens}, {&s.library, &o.library}, {&s.dropped, &o.dropped}} {
 		*p[0] += *p[1]
 	}
 }
@@ -67,8 +68,8 @@ func (s *stats) count(p *packet, d decided, send bool) {
 
 func (s *stats) String() string {
 	return fmt.Sprintf("%d messages (%d admitted, %d forbidden, %d by default, %d for their form or bounds, %d for state, %d for rates), %d words changed, %d tokens taken, %d programs, %d swaps, %d systems; "+
-		"%d really sent (%d of more than a page), %d audit records, %d decisions by Cedar, %d by protovalidate; %d policies refused",
-		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.states, s.rates, s.changed, s.tokens, s.programs, s.swaps, s.systems, s.sent, s.large, s.records, s.cedar, s.validated, s.refused)
+		"%d really sent (%d of more than a page), %d audit records, %d decisions by Cedar, %d by protovalidate, %d by the library of the receiver; %d policies refused",
+		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.states, s.rates, s.changed, s.tokens, s.programs, s.swaps, s.systems, s.sent, s.large, s.records, s.cedar, s.validated, s.library, s.refused)
 }
 
 // A mismatch is what this test looks for. It holds what repeats it.
@@ -137,6 +138,7 @@ type runner struct {
 type damage struct {
 	filter  func(*image.Image) // to that of the filters, nil: nothing
 	compile func(*image.Image) // to what the compiler makes
+	library func(*image.Image) // to that of the receiver's library
 }
 
 // system makes and runs system i of a seed, with at most limit messages.

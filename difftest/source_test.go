@@ -57,6 +57,8 @@ type built struct {
 	img    *image.Image // decoded
 	wrong  *image.Image // what filters are made from: img again, or a positive control's
 	oracle *oracle
+
+	received *image.Image // what the receiver's library has: img again, or a positive control's
 }
 
 // build compiles a source. Options are those of policy.Compile.
@@ -79,6 +81,12 @@ func build(src *source, d damage, options ...policy.Option) (*built, error) {
 	}
 	if d.filter != nil {
 		d.filter(b.wrong)
+	}
+	if b.received = b.img; d.library != nil {
+		if b.received, err = image.Decode(encoded); err != nil {
+			return nil, err
+		}
+		d.library(b.received)
 	}
 	b.oracle, err = newOracle(b)
 	return b, err
