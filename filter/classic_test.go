@@ -14,13 +14,16 @@ import (
 func classicImage() *image.Image {
 	permit := image.Decision{Permit: []image.Rule{{When: image.Expr{Op: image.True}}}}
 	both := image.MethodPolicy{Request: permit, Reply: permit}
+	restricted := image.Decision{Permit: []image.Rule{{When: image.Expr{Op: image.Has, Path: []uint32{1}}}}}
+	silent := image.Decision{Permit: permit.Permit, Silent: true}
 	img := &image.Image{
 		Metadata: []image.Metadata{{Key: "trace", Max: 20}},
 		Messages: []image.Message{{Fields: []image.Field{{Number: 1, Type: image.Bytes, MaxLen: 40}}}, {Fields: []image.Field{{Number: 1, Type: image.Bool}}}},
 		Interfaces: []image.Interface{{Name: "t.T", Methods: []image.Method{
-			{Name: "Unary", Reply: 1}, {Name: "Up", ClientStream: true, Request: 1}, {Name: "Down", ServerStream: true}, {Name: "Both", ClientStream: true, ServerStream: true}, {Name: "Closed"},
+			{Name: "Unary", Reply: 1}, {Name: "Up", ClientStream: true, Request: 1}, {Name: "Down", ServerStream: true}, {Name: "Both", ClientStream: true, ServerStream: true},
+			{Name: "Terse"}, {Name: "TerseDown", ServerStream: true}, {Name: "Down only", ServerStream: true}, {Name: "Closed"},
 		}}},
-		Routes: []image.Route{{Methods: []image.MethodPolicy{both, both, both, both, {}}}},
+		Routes: []image.Route{{Methods: []image.MethodPolicy{both, both, both, both, {Request: permit, Reply: restricted}, {Request: permit, Reply: restricted}, {Request: silent, Reply: silent}, {}}}},
 	}
 	return img
 }
@@ -42,8 +45,8 @@ func TestClassic(t *testing.T) {
 		}
 		passed := map[abi.Kind]int{}
 		for range 100_000 {
-			h := abi.Header{Kind: abi.Kind(rnd.IntN(9)), Method: uint32(rnd.IntN(6)), Slot: uint16(rnd.IntN(abi.Slots)), Gen: uint16(rnd.Uint32())}
-			plain, section, ok := img.Payload(r, h.Method, dir, h.Kind)
+			h := abi.Header{Kind: abi.Kind(rnd.IntN(9)), Method: uint32(rnd.IntN(9)), Slot: uint16(rnd.IntN(abi.Slots)), Gen: uint16(rnd.Uint32())}
+			plain, section, ok := img.Payload(r, h.Method, dir, h.Kind, h.Method >= 4 && h.Method < 7)
 			limit := plain
 			if rnd.IntN(2) == 0 {
 				h.Flags, limit = abi.FlagMetadata, section

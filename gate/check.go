@@ -143,7 +143,7 @@ func rejected(r abi.Reason, detail uint32) judgement {
 
 // shape checks what the kernel's classic filter checks, with the reason why not.
 func (c *Check) shape(dir abi.Direction, h *abi.Header, size int) abi.Reason {
-	plain, section, ok := c.img.Payload(c.route, h.Method, dir, h.Kind)
+	plain, section, ok := c.img.Payload(c.route, h.Method, dir, h.Kind, int64(h.Method) < int64(len(c.terse)) && c.terse[h.Method])
 	switch {
 	case int64(h.Method) >= int64(len(c.route.Methods)):
 		return abi.ReasonMethod

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -24,11 +25,20 @@ type classicGate struct {
 	gate    *kernel.ClassicGate
 }
 
-// classicImage is testImage as Part takes it.
-func classicImage() *image.Image {
+// restrictedImage is testImage as Part takes it: its replies are restricted.
+func restrictedImage() *image.Image {
 	img := testImage()
 	for i := range img.Domains {
 		img.Domains[i].Ring.Name = "user"
+	}
+	return img
+}
+
+// classicImage is the same with replies that are not: errors are whole.
+func classicImage() *image.Image {
+	img := restrictedImage()
+	for i := range img.Routes[0].Methods[:4] {
+		img.Routes[0].Methods[i].Reply.Permit = []image.Rule{{Policy: 2, When: image.Expr{Op: image.True}}}
 	}
 	return img
 }
@@ -58,6 +68,10 @@ func newClassicGate(t *testing.T, img *image.Image) *classicGate {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.gate.Close() })
+	methods := slices.Clone(filtered)
+	for i := range methods {
+		methods[i].Terse = route.Terse(i)
+	}
 	for i, file := range []*os.File{c.gate.Client, c.gate.Server} {
 		check, err := gate.NewCheckReporting(int(c.gate.Check().Fd()), int(points[i].Reports().Fd()))
 		if err != nil {
@@ -68,7 +82,7 @@ func newClassicGate(t *testing.T, img *image.Image) *classicGate {
 			t.Fatal(err)
 		}
 		file.Close()
-		c.ends[i] = gate.End{Interface: "test.v1.Test", Methods: filtered, Policies: []string{"calls", "not too many", "replies"},
+		c.ends[i] = gate.End{Interface: "test.v1.Test", Methods: methods, Policies: []string{"calls", "not too many", "replies"},
 			Socket: fd, Page: int(points[i].Page().Fd()), Block: []uint32{c.gate.ClientBlock, c.gate.ServerBlock}[i], Check: check}
 	}
 	return c
@@ -119,9 +133,14 @@ func TestLibraryVerdicts(t *testing.T) {
 	if seen.Load() != 1 {
 		t.Errorf("the handler saw %d requests", seen.Load())
 	}
+	g = newClassicGate(t, restrictedImage())
+	c, _ = serveEnds(t, g.ends[0], g.ends[1], counted(&seen))
+	if reply, err := c.Invoke(t.Context(), "Unary", item(maxReply), nil); err != nil || number(reply) != maxReply || seen.Load() != 2 {
+		t.Fatalf("the control: %x, %v, %d requests seen", reply, err, seen.Load())
+	}
 	_, err = c.Invoke(t.Context(), "Unary", item(maxReply+1), nil)
 	var e *gate.Error
-	if !errors.As(err, &e) || !e.ReplyDenied || seen.Load() != 2 {
+	if !errors.As(err, &e) || !e.ReplyDenied || seen.Load() != 3 {
 		t.Errorf("a reply that no policy permits: %#v", err)
 	}
 }

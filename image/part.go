@@ -101,12 +101,17 @@ func appendVarint(b []byte, v uint64) []byte {
 	return append(b, byte(v))
 }
 
+// maxCode is the largest body of an error that is its code: a tag, and a code
+// of at most 16.
+const maxCode = 2
+
 // Payload says of a kind of message whether it may travel in a direction of a
 // route for a method, and how many bytes may follow its header: without a
-// metadata section, and with one (0: it has none). It is what the kernel checks
-// where it cannot look into a body: of a method that no policy permits at all,
-// nothing passes.
-func (img *Image) Payload(r *Route, method uint32, dir abi.Direction, kind abi.Kind) (plain, section uint32, ok bool) {
+// metadata section, and with one (0: it has none). terse: the method's errors are
+// their code. It is what the kernel checks where it cannot look into a body: of a
+// method that no policy permits at all, nothing passes, and beside what is
+// declared to carry nothing, nothing either.
+func (img *Image) Payload(r *Route, method uint32, dir abi.Direction, kind abi.Kind, terse bool) (plain, section uint32, ok bool) {
 	f := &img.Interfaces[r.Interface]
 	if int64(method) >= int64(len(f.Methods)) || len(r.Methods[method].Request.Permit) == 0 {
 		return 0, 0, false
@@ -116,7 +121,10 @@ func (img *Image) Payload(r *Route, method uint32, dir abi.Direction, kind abi.K
 	if dir == abi.Reply {
 		sends, receives, root = m.ServerStream, m.ClientStream, m.Reply
 	}
-	carries := true // metadata
+	carries := !r.Methods[method].Request.Silent // metadata
+	if dir == abi.Reply {
+		carries = !r.Methods[method].Reply.Silent
+	}
 	switch {
 	case kind == abi.KindCall && dir == abi.Request, kind == abi.KindReply && dir == abi.Reply && !sends:
 		if dir == abi.Reply || !sends {
@@ -125,6 +133,9 @@ func (img *Image) Payload(r *Route, method uint32, dir abi.Direction, kind abi.K
 	case kind == abi.KindStreamItem && sends:
 		plain = img.MaxBody(root)
 	case kind == abi.KindStreamEnd && sends:
+		carries = carries && (dir == abi.Request || !terse)
+	case kind == abi.KindError && dir == abi.Reply && terse:
+		plain, carries = maxCode, false
 	case kind == abi.KindError && dir == abi.Reply:
 		plain = MaxStatus
 	case kind == abi.KindCancel && dir == abi.Request, kind == abi.KindCredit && receives:
