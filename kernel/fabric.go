@@ -35,6 +35,7 @@ type FabricConfig struct {
 type Fabric struct {
 	mu        sync.Mutex
 	cfg       FabricConfig
+	before    func() error // of a restored one: waits until no filter runs that ran before it was
 	programs  *ebpf.Map
 	gates     *ebpf.Map
 	calls     *ebpf.Map

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -80,14 +81,19 @@ func (e *Endpoint) Files() []*os.File { return []*os.File{e.pageFile, e.ringFile
 
 // RestoreFabric takes over the fabric of another process, of what its Files
 // were, in their order; the caller keeps its own. incarnation is not below any
-// that the other used. The caller then restores endpoints, routes and gates,
-// all of them before it makes new ones.
+// that the other used. The caller then restores endpoints, routes and gates, all
+// of them, and calls Restored, before it makes new ones.
 func RestoreFabric(cfg FabricConfig, files []*os.File, incarnation uint32, buckets []BucketState) (_ *Fabric, err error) {
 	obj, err := loadObject()
 	if err != nil {
 		return nil, err
 	}
 	f := &Fabric{cfg: cfg, object: obj, slots: newPool(cfg.Programs), rows: newPool(cfg.Gates), incarnation: incarnation}
+	// A filter may still be running that found what the other process gave up last.
+	// That takes some 10 ms, in which other things are done: Restored waits for it.
+	ended := make(chan error, 1)
+	go func() { ended <- graceperiod() }()
+	f.before = sync.OnceValue(func() error { return <-ended })
 	f.tables, f.shared = &tableCache{}, &programCache{}
 	f.buckets = &bucketTable{rows: newPool(cfg.Buckets), byName: map[string]*bucket{}}
 	defer func() {
@@ -128,10 +134,6 @@ func RestoreFabric(cfg FabricConfig, files []*os.File, incarnation uint32, bucke
 			return nil, fmt.Errorf("fabric: bucket of %s: %w", b.Name, err)
 		}
 		f.buckets.byName[b.Name] = &bucket{row: b.Row}
-	}
-	// A filter may still be running that found what the other process gave up last.
-	if err := graceperiod(); err != nil {
-		return nil, fmt.Errorf("fabric: %w", err)
 	}
 	return f, nil
 }

@@ -101,6 +101,9 @@ func TestRestoreFabric(t *testing.T) {
 	if _, err := f.RestoreGate(gate, r); err == nil {
 		t.Error("a gate was restored twice")
 	}
+	if err := f.Restored(); err != nil {
+		t.Fatal(err)
+	}
 	load.Wait()
 
 	fresh, err := f.Open(r)

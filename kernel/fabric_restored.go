@@ -26,16 +26,13 @@ func (f *Fabric) Restored() error {
 	f.buckets.settle()
 	var errs []error
 	some := false
-	for i := range f.cfg.Gates {
-		if f.rows.taken(i) {
-			continue
-		}
-		row, err := f.gates.LookupBytes(i)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("row of gate %d: %w", i, err))
-			continue
-		}
-		if len(row) != gateRow || binary.LittleEndian.Uint32(row[gateIncarnation:]) == 0 {
+	rows, err := f.gateRows()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for i := range uint32(len(rows)) {
+		row := rows[i][:]
+		if f.rows.taken(i) || binary.LittleEndian.Uint32(row[gateIncarnation:]) == 0 {
 			continue
 		}
 		some = true
@@ -58,6 +55,9 @@ func (f *Fabric) Restored() error {
 			errs = append(errs, fmt.Errorf("slot %d of the program array: %w", i, err))
 		}
 	}
+	if f.before != nil {
+		errs = append(errs, f.before())
+	}
 	if some {
 		errs = append(errs, graceperiod())
 	}
@@ -78,6 +78,24 @@ func (t *bucketTable) settle() {
 			t.rows.put(b.row)
 		}
 	}
+}
+
+// gateRows reads the map gates, at once: a row by itself is a system call.
+func (f *Fabric) gateRows() ([][gateRow]byte, error) {
+	n := f.gates.MaxEntries()
+	keys, rows := make([]uint32, n), make([][gateRow]byte, n)
+	var cursor ebpf.MapBatchCursor
+	for read := 0; read < int(n); {
+		some, err := f.gates.BatchLookup(&cursor, keys[read:], rows[read:], nil)
+		read += some
+		if errors.Is(err, ebpf.ErrKeyNotExist) && read == int(n) { // that was all
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("rows of gates: %w", err)
+		}
+	}
+	return rows, nil
 }
 
 // taken reports whether a number was handed out and not given back.

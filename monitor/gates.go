@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"maps"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -108,61 +107,6 @@ func (m *Monitor) forget(g *gate) {
 		m.retire(g.client)
 	}
 	m.retire(g.server)
-}
-
-// sweep finds the ends that are closed. A domain may hand an end to nobody, so
-// those of ended domains are closed in any case; of the others the kernel
-// knows: the sockets of all gates are in the monitor's network namespace, and
-// of no other.
-//
-// Preconditions: m.mu is held.
-func (m *Monitor) sweep() {
-	var alive map[uint64]bool
-	if m.Sockets != nil && len(m.gates) > 0 {
-		var err error
-		if alive, err = m.listSockets(); err != nil {
-			alive, m.Sockets = nil, nil
-			m.notice(event.None, "ended gates are found only when their domains end: %v", err)
-		}
-	}
-	for g := range m.gates {
-		ended := [2]bool{g.client != nil && g.client.state == stateEnded, g.server.state == stateEnded}
-		for i := range ended {
-			if ended[i] || alive != nil && !alive[g.inodes[i]] {
-				m.endClosed(g, i)
-			}
-		}
-	}
-	for _, d := range m.domains {
-		m.retire(d)
-	}
-}
-
-// listSockets lists the sockets of this network namespace. The kernel lists in
-// pieces, and leaves one out if others before it are closed between two of them
-// (unix_diag_dump, net/unix/diag.c): so an end counts as closed only if a second
-// list does not have it either.
-func (m *Monitor) listSockets() (map[uint64]bool, error) {
-	alive, err := m.Sockets()
-	if err != nil {
-		return nil, err
-	}
-	missing := false
-	for g := range m.gates {
-		for i, inode := range g.inodes {
-			missing = missing || g.live[i] && !alive[inode]
-		}
-	}
-	if !missing {
-		return alive, nil
-	}
-	again, err := m.Sockets()
-	if err != nil {
-		return nil, err
-	}
-	all := maps.Clone(alive)
-	maps.Copy(all, again)
-	return all, nil
 }
 
 // names of a gate for people.

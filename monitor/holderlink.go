@@ -36,6 +36,16 @@ func (h HolderLink) Restore() (kept []Kept, ends []Ended, err error) {
 		case link.Kept:
 			name, value, _ := strings.Cut(text, "\x00")
 			kept = append(kept, Kept{name, []byte(value), files})
+		case link.Many:
+			link.CloseAll(files)
+			texts, err := link.Unpack(text)
+			if err != nil {
+				return nil, nil, err
+			}
+			for _, text := range texts {
+				name, value, _ := strings.Cut(text, "\x00")
+				kept = append(kept, Kept{name, []byte(value), nil})
+			}
 		case link.Orphan:
 			if e, ok := orphan(text); ok {
 				ends = append(ends, e)

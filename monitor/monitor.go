@@ -232,6 +232,9 @@ func (m *Monitor) Stop() { m.stopOnce.Do(func() { close(m.stop) }) }
 func (m *Monitor) sweepUntil(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
+	if m.restored {
+		m.sweepCalmly() // what was closed meanwhile
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -239,8 +242,8 @@ func (m *Monitor) sweepUntil(ctx context.Context) {
 		case <-m.stop:
 			return
 		case <-tick.C:
+			m.sweepCalmly()
 			m.mu.Lock()
-			m.sweep()
 			m.expire(time.Now())
 			m.tellArrivals()
 			m.mu.Unlock()

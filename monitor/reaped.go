@@ -52,12 +52,13 @@ func (m *Monitor) Running() (all []Running, sealed *os.File, err error) {
 		}
 		all = append(all, r)
 	}
-	slices.SortStableFunc(all, func(a, b Running) int { return cmp.Compare(a.generation(), b.generation()) })
+	slices.SortStableFunc(all, func(a, b Running) int { return cmp.Compare(a.Generation(), b.Generation()) })
 	sealed, err = m.imageOfCreator()
 	return all, sealed, err
 }
 
-func (r *Running) generation() int {
+// Generation is 0 of a domain of the image, and one more of each child than of its parent.
+func (r *Running) Generation() int {
 	if r.Kin == nil {
 		return 0
 	}

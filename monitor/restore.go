@@ -332,7 +332,9 @@ func (m *Monitor) resume(ctx context.Context) {
 	defer m.mu.Unlock()
 	m.introduce()
 	m.resumeKin(ctx)
-	m.sweep() // gates whose ends went with the monitor before
+	if len(m.back) > 0 { // of users, gates whose ends went with the monitor before are made again; of all others sweepUntil finds them
+		m.closeEnds(m.closedEnds(func(g *gate) bool { return g.user != nil }))
+	}
 	for _, d := range m.domains {
 		switch {
 		case d.state == stateStarting:

@@ -29,10 +29,7 @@ func (p *creatorPort) adopt(ctx context.Context, m *monitor.Monitor) {
 		fmt.Fprintf(os.Stderr, "wardd monitor: the creator of before: %v\n", err)
 		c.Close() // it must not start anything of an image that is not in force
 	}
-	for _, r := range running {
-		adoptOne(ctx, c, &r) // an error: it knows the domain
-		r.Pidfd.Close()
-	}
+	adoptAll(ctx, c, running) // an error: it knows the domain
 }
 
 // askNow asks the creator that is there, and no other: the monitor asks so while

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 
 	"ward/creator"
 	"ward/image"
@@ -20,8 +21,32 @@ func (p *creatorPort) Spawn(ctx context.Context, o monitor.Order, control, outpu
 	return m, err
 }
 
+// adoptions is how many requests to adopt are on their way at a time.
+const adoptions = 32
+
+// adoptAll makes a creator know what runs, in the order of m.Running: parents
+// before their children.
+func adoptAll(ctx context.Context, c *creator.Client, running []monitor.Running) error {
+	var errs []error
+	for len(running) > 0 {
+		n := 1
+		for n < min(len(running), adoptions) && running[n].Generation() == running[0].Generation() {
+			n++
+		}
+		answers := make([]error, n)
+		var asked sync.WaitGroup
+		for i := range answers {
+			asked.Go(func() { answers[i] = adoptOne(ctx, c, &running[i]) })
+		}
+		asked.Wait()
+		errs, running = append(errs, answers...), running[n:]
+	}
+	return errors.Join(errs...)
+}
+
 // adoptOne makes a creator know a domain or child that runs.
 func adoptOne(ctx context.Context, c *creator.Client, r *monitor.Running) error {
+	defer r.Pidfd.Close()
 	if k := r.Kin; k != nil {
 		return c.AdoptChild(ctx, creator.Kinship{Root: k.Root, Line: k.Line, Adopted: k.Adopted, Until: k.Until}, r.PID, r.Pidfd)
 	}

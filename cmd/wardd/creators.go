@@ -132,12 +132,7 @@ func (p *creatorPort) renewed(ctx context.Context, m *monitor.Monitor, conn *os.
 		err = c.Renew(ctx, sealed)
 		sealed.Close()
 	}
-	for _, r := range running {
-		if err == nil {
-			err = adoptOne(ctx, c, &r)
-		}
-		r.Pidfd.Close()
-	}
+	err = errors.Join(err, adoptAll(ctx, c, running))
 	if err == nil {
 		err = c.Settle(ctx)
 	}

@@ -65,13 +65,41 @@ func (s *Store) Drop(name string) {
 	link.CloseAll(e.files)
 }
 
-// Give sends all that is kept to a new monitor, in the order in which it came.
+// Give sends all that is kept to a new monitor, in the order in which it came:
+// what has descriptors by itself, the rest as much as fits at a time.
 func (s *Store) Give(to *link.Conn) error {
 	inOrder := func(a, b entry) int { return cmp.Compare(a.at, b.at) }
+	packed := ""
+	flush := func() error {
+		if packed == "" {
+			return nil
+		}
+		err := to.Tell(link.Many, packed)
+		packed = ""
+		return err
+	}
 	for _, e := range slices.SortedFunc(maps.Values(s.entries), inOrder) {
-		if err := to.Tell(link.Kept, e.text, e.files...); err != nil {
+		if len(e.files) == 0 {
+			more, fits := link.Pack(packed, e.text)
+			if fits {
+				packed = more
+				continue
+			}
+		}
+		if err := flush(); err != nil {
 			return err
 		}
+		if len(e.files) == 0 {
+			packed, _ = link.Pack("", e.text)
+		}
+		if len(e.files) > 0 || packed == "" { // the longest fit alone, but not packed
+			if err := to.Tell(link.Kept, e.text, e.files...); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
 	}
 	return to.Tell(link.Whole, "")
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -77,5 +79,30 @@ func TestFull(t *testing.T) {
 	}
 	if err := a.Send([]byte("x"), 10*time.Millisecond); !errors.Is(err, ErrFull) {
 		t.Errorf("Send: %v", err)
+	}
+}
+
+func TestPack(t *testing.T) {
+	want := []string{"a", "", strings.Repeat("x", 5000), "b\x00c"}
+	all := ""
+	for _, w := range want {
+		var fits bool
+		if all, fits = Pack(all, w); !fits {
+			t.Fatalf("%d bytes do not fit behind %d", len(w), len(all))
+		}
+	}
+	if got, err := Unpack(all); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if same, fits := Pack(all, strings.Repeat("x", MaxMessage-len(all)-4)); fits || same != all {
+		t.Error("more than a message has room for was packed")
+	}
+	if full, fits := Pack(all, strings.Repeat("x", MaxMessage-1-len(all)-4)); !fits || len(full) != MaxMessage-1 {
+		t.Errorf("what just fits was not packed: %d bytes", len(full))
+	}
+	for _, bad := range []string{"\x01", "\x05\x00\x00\x00abcd", "\xff\xff\xff\xffabc"} {
+		if got, err := Unpack(bad); err == nil {
+			t.Errorf("%q was taken for %q", bad, got)
+		}
 	}
 }

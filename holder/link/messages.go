@@ -1,7 +1,10 @@
 package link
 
 import (
+	"encoding/binary"
+	"errors"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -22,7 +25,8 @@ const (
 
 	// From the holder to the monitor.
 	Stop    Kind = 16 // begin the ordered stop
-	Kept    Kind = 17 // NAME, 0, value; descriptors: what was kept, right after the start
+	Kept    Kind = 17 // what was kept, right after the start: as Put, with descriptors
+	Many    Kind = 21 // likewise, several without descriptors (Pack)
 	Whole   Kind = 18 // that was all
 	Renewed Kind = 19 // "creator", with a descriptor: a new channel to a new one; "audit": there is a new writer at the old channel
 	Orphan  Kind = 20 // PID and wait status of a domain whose end no creator could tell
@@ -51,10 +55,14 @@ func (c *Conn) Hand(k Kind, text string, end *Conn) error {
 	return c.Tell(k, text, f)
 }
 
+// buffers are for Hear: who takes over hears thousands of messages at once.
+var buffers = sync.Pool{New: func() any { return new([MaxMessage]byte) }}
+
 // Hear receives a message that was sent by Tell.
 func (c *Conn) Hear() (Kind, string, []*os.File, error) {
-	buf := make([]byte, MaxMessage)
-	n, files, err := c.Recv(buf, MaxFiles)
+	buf := buffers.Get().(*[MaxMessage]byte)
+	defer buffers.Put(buf)
+	n, files, err := c.Recv(buf[:], MaxFiles)
 	if err != nil {
 		return 0, "", nil, err
 	}
@@ -84,3 +92,28 @@ func (c *Conn) Messages() <-chan Message {
 	}()
 	return all
 }
+
+// Pack appends a text to those of one message, or reports that there is no room.
+func Pack(all, text string) (string, bool) {
+	if len(all)+4+len(text) > MaxMessage-1 {
+		return all, false
+	}
+	return all + string(binary.LittleEndian.AppendUint32(nil, uint32(len(text)))) + text, true
+}
+
+// Unpack returns the texts that were packed.
+func Unpack(all string) (texts []string, err error) {
+	for len(all) > 0 {
+		if len(all) < 4 {
+			return nil, errPacked
+		}
+		n := uint64(binary.LittleEndian.Uint32([]byte(all[:4])))
+		if all = all[4:]; n > uint64(len(all)) {
+			return nil, errPacked
+		}
+		texts, all = append(texts, all[:n]), all[n:]
+	}
+	return texts, nil
+}
+
+var errPacked = errors.New("malformed message of several texts")
