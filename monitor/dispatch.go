@@ -90,6 +90,7 @@ func (m *Monitor) hostile(d *domain, what string) {
 	d.control.Close()
 	d.hostile = true
 	m.failed = m.failed || d.def.Once
+	m.keepNow(d)
 	go m.kill(d)
 }
 

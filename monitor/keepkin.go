@@ -23,6 +23,7 @@ type kinRecord struct {
 	Asked     uint32
 	Told      bool
 	Overtaken bool
+	Doomed    bool
 }
 
 // A lentRecord is a delegation.
@@ -42,7 +43,7 @@ func (d *domain) kinOf() *kinRecord {
 		return nil
 	}
 	return &kinRecord{Root: k.Lineage[len(k.Lineage)-1], Line: k.Line, Adopted: k.Adopted, Parent: k.parent.ringID, Chain: encodeLevels(k.levels, k.rights),
-		Until: k.until, Asked: k.asked, Told: k.told, Overtaken: k.overtaken}
+		Until: k.until, Asked: k.asked, Told: k.told, Overtaken: k.overtaken, Doomed: k.doomed}
 }
 
 // decodeLevels reads what encodeLevels made.

@@ -371,6 +371,9 @@ func (m *Monitor) resume(ctx context.Context) {
 				m.ended(d)
 				continue
 			}
+			if d.hostile { // the monitor before had not come to end it
+				go m.kill(d)
+			}
 			go m.listen(d)
 		case d.again:
 			go m.restart(d)

@@ -31,7 +31,7 @@ func (r *restoring) kinless(l *lifeRecord, ring uint32) (*domain, error) {
 		return nil, err
 	}
 	d := &domain{id: k.ID, def: k.Def, serving: map[uint32]bool{}, served: map[uint32]bool{}, life: life{ringID: ring, ready: make(chan struct{})}}
-	d.kin = &kin{Kin: k, levels: levels, rights: rights, until: l.Kin.Until, asked: l.Kin.Asked, told: l.Kin.Told, overtaken: l.Kin.Overtaken || err != nil, routes: map[uint32]Route{}}
+	d.kin = &kin{Kin: k, levels: levels, rights: rights, until: l.Kin.Until, asked: l.Kin.Asked, told: l.Kin.Told, overtaken: l.Kin.Overtaken || err != nil, doomed: l.Kin.Doomed, routes: map[uint32]Route{}}
 	if err != nil { // the policy was changed, and the monitor before had not come to end it
 		d.kin.rights = nil
 	}
@@ -166,7 +166,7 @@ func (m *Monitor) resumeChildren() {
 			m.ended(d)
 		default:
 			m.renew(d)
-			if d.kin.overtaken || d.kin.parent.state != stateRunning && !d.kin.Adopted {
+			if d.kin.overtaken || d.kin.doomed || d.hostile || d.kin.parent.state != stateRunning && !d.kin.Adopted {
 				go m.kill(d)
 			}
 			go m.listen(d)

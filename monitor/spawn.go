@@ -73,6 +73,7 @@ type kin struct {
 	asked     uint32 // Seq of the request for it
 	told      bool   // its parent was told of its end
 	overtaken bool   // a change of the policy ends it
+	doomed    bool   // its parent ends it
 }
 
 // A level is a policy over a child: that of a domain of the image, whose
@@ -502,6 +503,8 @@ func (m *Monitor) answerKill(d *domain, c *abi.Control) {
 		m.refuse(d, c.Seq, abi.ReasonNotRunning, abi.NoPolicy, "there is no such child")
 		return
 	}
+	child.kin.doomed = true
+	m.keepLife(child) // who was told that it ends is not told so in vain
 	go m.kill(child)
 	m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq})
 }

@@ -230,25 +230,30 @@ func TestSpawnWhileKilled(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
-	const made = 25
-	churned := make(chan string, 1)
+	killed, churned := make(chan struct{}), make(chan int, 1)
 	other := r.attacker("chief")
-	go func() { churned <- other.try("churn leaf", made) }()
-	for done := false; !done; {
-		was := r.processes()
-		for _, role := range outlived[random.IntN(len(outlived))].roles {
-			r.kills(was[role])
-			r.comesBack(role, was[role])
-		}
-		select {
-		case got := <-churned:
-			done = true
-			if got != "done" {
+	go func() {
+		made := 0
+		defer func() { churned <- made }()
+		for {
+			if got := other.try("churn leaf", 2); got != "done" {
 				t.Errorf("making children: %s", got)
+				return
 			}
-		case <-time.After(time.Duration(random.IntN(150)) * time.Millisecond): // at a random moment
+			made += 2
+			select {
+			case <-killed:
+				return
+			default:
+			}
 		}
+	}()
+	for range 12 { // fewer than deaths in a row that end a system
+		r.killsAll(outlived[random.IntN(len(outlived))].roles...)
+		<-time.After(time.Duration(random.IntN(150)) * time.Millisecond) // to a random moment
 	}
+	close(killed)
+	t.Logf("%d children made meanwhile", <-churned)
 	if got := chief.done("list"); got != "" {
 		t.Errorf("children are left: %s", got)
 	}
