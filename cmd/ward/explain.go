@@ -57,6 +57,7 @@ that it depends, with an example of both.
 
 	ward explain DIR certd keys.v1.KeyStore/Rotate site=www chain.size=4096
 	ward explain DIR user:alice keys.v1.KeyStore/Rotate '{"site": "www"}'
+	ward explain DIR certd keys.v1.KeyStore/Rotate ward.metadata.x-tenant=lab  metadata beside it
 	ward explain DIR keystore keys.v1.KeyStore/Rotate --reply --to certd
 	ward explain --last                     the newest denial of the running system
 	ward explain --record 17                a record of its audit file

@@ -15,7 +15,7 @@ var suites = map[string]suite{
 		{"difftest", "^(TestDifferential|TestConcurrent)$"},
 	},
 	"policy": {
-		{"policy", "^(TestOracle|TestImpliedReply|TestConnectIsAsWideAsCalls|TestSpare|TestRunning|TestWords|TestEffectsThatMeet|TestRateForms)$"},
+		{"policy", "^(TestLanguage|TestMetadata.*|TestOracle|TestImpliedReply|TestConnectIsAsWideAsCalls|TestSpare|TestRunning|TestWords|TestEffectsThatMeet|TestRateForms)$"},
 		{"models", "^Test"},
 		{"difftest", "^TestDifferential$"},
 	},
