@@ -22,8 +22,9 @@ var (
 	ok  = []byte("HTTP/1.1 200 ")
 )
 
-// turn loads s for a while, and notes what came of it if it counts.
-func (s *server) turn(ctx context.Context, o Options, counts bool) error {
+// turn loads s for a while, and leaves what came of it in last.
+func (s *server) turn(whole context.Context, o Options) error {
+	s.last.rate, s.last.cpu = 0, 0
 	conns := make([]net.Conn, o.Connections)
 	defer func() {
 		for _, c := range conns {
@@ -44,7 +45,7 @@ func (s *server) turn(ctx context.Context, o Options, counts bool) error {
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Turn)
+	ctx, cancel := context.WithTimeout(whole, o.Turn)
 	defer cancel()
 	var count atomic.Int64
 	var wg sync.WaitGroup
@@ -57,13 +58,13 @@ func (s *server) turn(ctx context.Context, o Options, counts bool) error {
 	wg.Wait()
 	took := time.Since(begin)
 	after, toldAfter := processor(s.pid)
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(append(errs, whole.Err())...); err != nil {
 		return err
 	}
-	if n := float64(count.Load()); counts && n > 0 {
-		s.rates = append(s.rates, n/took.Seconds())
+	if n := float64(count.Load()); n > 0 {
+		s.last.rate = n / took.Seconds()
 		if told && toldAfter {
-			s.cpu = append(s.cpu, float64(after-used)/n)
+			s.last.cpu = float64(after-used) / n
 		}
 	}
 	return nil

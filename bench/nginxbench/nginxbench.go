@@ -79,10 +79,16 @@ func compare(ctx context.Context, o Options, files string) (_ []Result, err erro
 		for k := range b.servers {
 			// Who is first takes turns as well. The first round warms up.
 			s := b.servers[(k+i+1)%len(b.servers)]
-			if err := s.turn(ctx, o, i >= 0); err != nil {
+			if err := s.turn(ctx, o); err != nil {
 				return nil, fmt.Errorf("nginx %s: %w", s.name, err)
 			}
 		}
+		if i >= 0 {
+			b.note()
+		}
+	}
+	if len(b.servers[0].rates) == 0 {
+		return nil, errors.New("no round in which all had an answer: take longer turns")
 	}
 	plain := b.servers[0]
 	var out []Result
@@ -90,6 +96,22 @@ func compare(ctx context.Context, o Options, files string) (_ []Result, err erro
 		out = append(out, s.to(plain, Result{Bench: "nginx", Files: files, Without: layers[i].name}))
 	}
 	return out, nil
+}
+
+// note takes what the last turns brought, unless one of them brought nothing:
+// on a busy machine a short turn may pass without an answer.
+func (b *bench) note() {
+	for _, s := range b.servers {
+		if s.last.rate == 0 {
+			return
+		}
+	}
+	for _, s := range b.servers {
+		s.rates = append(s.rates, s.last.rate)
+		if s.last.cpu > 0 {
+			s.cpu = append(s.cpu, s.last.cpu)
+		}
+	}
 }
 
 // to fills in r.

@@ -40,9 +40,10 @@ type bench struct {
 // A server is one nginx, and what its turns have brought.
 type server struct {
 	name, port      string
-	pid             int       // of its master
-	answer          int       // bytes of each answer; 0: not known yet
-	rates, cpu      []float64 // requests a second, ns a request
+	pid             int                         // of its master
+	answer          int                         // bytes of each answer; 0: not known yet
+	last            struct{ rate, cpu float64 } // of the last turn
+	rates, cpu      []float64                   // requests a second, ns a request
 	plain           *exec.Cmd
 	client          *creator.Client // of the domain's own creator
 	served          chan error
