@@ -127,8 +127,11 @@ func TestDefaultLimits(t *testing.T) {
 		if u.Limits != want.limits {
 			t.Errorf("domain %d: %+v, want %+v", i, u.Limits, want.limits)
 		}
-		if u.Processes == nil || *u.Processes == 0 || u.Memory == nil || *u.Memory == 0 || u.Files == nil || *u.Files < 4 || u.CPU == nil {
+		if u.Processes == nil || *u.Processes == 0 || u.Memory == nil || *u.Memory == 0 || u.Files == nil || *u.Files < 4 || u.CPU == nil || u.AllFiles == nil || *u.AllFiles < *u.Files {
 			t.Errorf("domain %d uses %+v", i, u)
+		}
+		if n, err := kernel.TmpUse(l.PID); err != nil || n >= image.DefaultTmp {
+			t.Errorf("domain %d uses %d bytes of /tmp, %v", i, n, err)
 		}
 	}
 }

@@ -17,6 +17,7 @@ type CgroupUse struct {
 	Memory    *uint64 // bytes
 	CPU       *uint64 // ns of CPU time so far
 	Files     *uint64 // descriptors of the process that has most open; nil also if they may not be looked at
+	AllFiles  *uint64 // … of all processes
 	Limits    CgroupLimits
 }
 
@@ -53,7 +54,7 @@ func UseOf(pid int) (*CgroupUse, error) {
 			ns := usec * 1000
 			u.CPU = &ns
 		}
-		u.Files = mostFiles(dir)
+		u.Files, u.AllFiles = countFiles(dir)
 	}
 	in := func(controller, v2file string) string { // where the controller counts
 		if _, err := os.Lstat(filepath.Join(at[""], v2file)); at[""] != "" && err == nil {
@@ -112,24 +113,26 @@ func value(dir, file string) uint64 {
 	return 0
 }
 
-// mostFiles counts the descriptors of the processes of a cgroup.
-func mostFiles(dir string) *uint64 {
+// countFiles counts the descriptors of the processes of a cgroup: of the one
+// that has most, and of all. One that several processes share counts for each.
+func countFiles(dir string) (most, all *uint64) {
 	text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	var most *uint64
 	for _, pid := range strings.Fields(string(text)) {
 		entries, err := os.ReadDir(filepath.Join("/proc", pid, "fd"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it has just ended
 		}
 		if err != nil {
-			return nil
+			return nil, nil
 		}
-		if n := uint64(len(entries)); most == nil || n > *most {
-			most = &n
+		if most == nil {
+			most, all = new(uint64), new(uint64)
 		}
+		n := uint64(len(entries))
+		*most, *all = max(*most, n), *all+n
 	}
-	return most
+	return most, all
 }

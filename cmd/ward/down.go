@@ -20,10 +20,17 @@ const downLimit = 20 * time.Second
 
 func newDown() *cobra.Command {
 	var from string
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "down [SYSTEM]",
 		Short: "Stop a running system",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Stop a running system: its monitor asks all domains to end (SIGTERM), and kills those
+that are left after their time of grace.
+
+A monitor that is stopped or stuck does not answer. --force asks it first; then it
+kills the first process of wardd, with which everything ends: all gates close, and all
+domains are killed, without a time of grace. Only root may.`,
+		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
@@ -41,13 +48,8 @@ func newDown() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), downLimit)
-			defer cancel()
-			if err := admin.Down(ctx, dir); err != nil {
-				return failed("%w", err)
-			}
-			if err := gone(ctx, filepath.Join(dir, admin.Socket)); err != nil {
-				return failed("%s has not stopped within %v", nameOf(dir), downLimit)
+			if err := down(cmd, dir, force); err != nil {
+				return err
 			}
 			if !wantJSON(cmd) {
 				fmt.Fprintln(cmd.OutOrStdout(), nameOf(dir), "is down")
@@ -56,7 +58,37 @@ func newDown() *cobra.Command {
 		},
 	}
 	systemFlag(cmd, &from)
+	cmd.Flags().BoolVar(&force, "force", false, "end it by its first process if the monitor does not answer")
 	return cmd
+}
+
+// askLimit is how long a monitor has to answer before --force goes on without it.
+const askLimit = 5 * time.Second
+
+func down(cmd *cobra.Command, dir string, force bool) error {
+	limit := downLimit
+	if force {
+		limit = askLimit
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), limit)
+	defer cancel()
+	err := admin.Down(ctx, dir)
+	if force && err != nil && !errors.Is(err, context.Canceled) {
+		return downByForce(cmd, dir, err)
+	}
+	if err != nil {
+		return failed("%w", err)
+	}
+	stop, cancelStop := context.WithTimeout(cmd.Context(), downLimit)
+	defer cancelStop()
+	err = gone(stop, filepath.Join(dir, admin.Socket))
+	if force && err != nil {
+		return downByForce(cmd, dir, fmt.Errorf("it has not stopped within %v", downLimit))
+	}
+	if err != nil {
+		return failed("%s has not stopped within %v; 'ward down --force' ends it at once", nameOf(dir), downLimit)
+	}
+	return nil
 }
 
 // gone waits until path does not exist.

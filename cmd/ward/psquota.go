@@ -2,7 +2,11 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ward/kernel"
 	"ward/monitor/admin"
@@ -15,7 +19,17 @@ type use struct {
 	Memory    *uint64 `json:"memory,omitempty"` // bytes
 	CPU       *uint64 `json:"cpu_ns,omitempty"` // so far
 	Files     *uint64 `json:"files,omitempty"`  // of the process that has most
+	AllFiles  *uint64 `json:"all_files,omitempty"`
+	Tmp       *uint64 `json:"tmp,omitempty"` // bytes
 	Gates     int     `json:"gates"`
+	Disk      []disk  `json:"disk,omitempty"`
+}
+
+// A disk is a directory of the host that a domain may write. Nothing bounds what
+// it writes there in all.
+type disk struct {
+	Path string `json:"path"`
+	Free uint64 `json:"free"` // bytes of the file system, for users
 }
 
 // described is a domain with what it uses.
@@ -41,9 +55,30 @@ func withUse(d admin.Domain) described {
 	if err != nil {
 		return out
 	}
-	out.Use = &use{Processes: u.Processes, Memory: u.Memory, CPU: u.CPU, Files: u.Files, Gates: d.Gates}
+	out.Use = &use{Processes: u.Processes, Memory: u.Memory, CPU: u.CPU, Files: u.Files, AllFiles: u.AllFiles, Gates: d.Gates}
+	if n, err := kernel.TmpUse(d.PID); err == nil {
+		out.Use.Tmp = &n
+	}
+	out.Use.Disk = disks(d.Descriptor)
 	out.Enforced = &enforced{Processes: u.Limits.Processes, Memory: u.Limits.Memory}
 	return out
+}
+
+// disks lists the directories of the host that a domain may write.
+func disks(d *admin.Descriptor) (all []disk) {
+	if d == nil {
+		return nil
+	}
+	for _, f := range d.Files {
+		if info, err := os.Stat(f.Path); !strings.Contains(f.Access, "w") || err != nil || !info.IsDir() {
+			continue
+		}
+		var st unix.Statfs_t
+		if unix.Statfs(f.Path, &st) == nil {
+			all = append(all, disk{f.Path, st.Bavail * uint64(st.Bsize)})
+		}
+	}
+	return all
 }
 
 // quotaRows says for each quota what is used of how much.
@@ -69,8 +104,12 @@ func quotaRows(d described) (rows []string) {
 	row("processes", u.Processes, decimal, uint64(q.Processes), "", hits.Processes, "refused")
 	row("memory", u.Memory, sized, q.Memory, "", hits.Memory, "processes killed")
 	row("open files", u.Files, decimal, uint64(q.Files), " in a process", 0, "")
+	row("open files in all", u.AllFiles, decimal, uint64(q.Files)*uint64(q.Processes), ", as many processes with as many each", 0, "")
 	row("file size", nil, sized, q.FileSize, "", 0, "")
-	row("/tmp", nil, sized, q.Tmp, "", 0, "")
+	row("/tmp", u.Tmp, sized, q.Tmp, "", 0, "")
+	for _, w := range u.Disk {
+		rows = append(rows, fmt.Sprintf("%s: not bounded in all, only each file; %s free there", w.Path, sized(w.Free)))
+	}
 	row("gates", &gates, decimal, uint64(q.Gates), "", hits.Gates, "refused")
 	row("pending calls", nil, decimal, uint64(q.Pending), " on each gate", 0, "")
 	cpu := fmt.Sprintf("CPU: weight %d", q.CPUWeight)

@@ -50,7 +50,7 @@ func systemDir(name string) (string, error) {
 	return "", badInput("several systems run: %s; choose one with --system", strings.Join(running, ", "))
 }
 
-// runningSystems lists the systems with a monitor.
+// runningSystems lists the systems that live and have a monitor.
 func runningSystems() []string {
 	sockets, _ := filepath.Glob(filepath.Join(runRoot, "*", admin.Socket))
 	if len(sockets) == 0 {
@@ -58,6 +58,9 @@ func runningSystems() []string {
 	}
 	var names []string
 	for _, s := range sockets {
+		if !lives(filepath.Dir(s)) { // its holder was killed
+			continue
+		}
 		names = append(names, filepath.Base(filepath.Dir(s)))
 	}
 	return names

@@ -109,6 +109,7 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []b
 		return err
 	}
 	defer slot.release()
+	clearEnded(img.Name)
 	since := time.Now() // the audit file of an earlier run may still be there
 	w, err := startWardd(encoded, img, slot.number, untilDone)
 	if err != nil {

@@ -45,7 +45,7 @@ process, is replaced by 'ward down' and 'ward up' only.`,
 			ctx, cancel := context.WithTimeout(cmd.Context(), upgradeLimit)
 			defer cancel()
 			if err := admin.Upgrade(ctx, dir); err != nil {
-				return err
+				return failed("%w", err)
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "the processes of wardd are being started again; 'ward audit' tells how it goes")
 			return nil

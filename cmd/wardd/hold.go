@@ -80,22 +80,6 @@ func untilStop(life *os.File) <-chan struct{} {
 	return stop
 }
 
-// lockDir makes the run directory and locks it: one system at a time.
-func lockDir(path string) (*os.File, error) {
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return nil, fmt.Errorf("run directory: %w", err)
-	}
-	dir, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("run directory: %w", err)
-	}
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		dir.Close()
-		return nil, fmt.Errorf("a system with this name is running already (%s is locked): stop it with `ward down`, or give this one another name", path)
-	}
-	return dir, nil
-}
-
 // openProgram opens an executable to be started by its descriptor, which is
 // above all that a process is started with: those are put in place first.
 func openProgram(path string) (*os.File, error) {

@@ -217,7 +217,7 @@ func dial(ctx context.Context, runDir string) (*os.File, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("%s: only root may ask the monitor, and no policy lets a user: run it through sudo", path)
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, silence(path, err)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		conn.SetDeadline(deadline)
@@ -233,7 +233,7 @@ func readAll(conn *os.File, limit int64) ([]byte, error) {
 	if err == nil && int64(len(b)) > limit {
 		err = fmt.Errorf("the answer of the monitor has more than %d bytes", limit)
 	}
-	return b, err
+	return b, silence(conn.Name(), err)
 }
 
 func ask(ctx context.Context, runDir string, request []byte, each func([]byte) error) error {
@@ -244,7 +244,7 @@ func ask(ctx context.Context, runDir string, request []byte, each func([]byte) e
 	defer conn.Close()
 	path := conn.Name()
 	if _, err := conn.Write(request); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return silence(path, err)
 	}
 	in := bufio.NewReaderSize(conn, 64<<10)
 	for {
@@ -252,11 +252,8 @@ func ask(ctx context.Context, runDir string, request []byte, each func([]byte) e
 		if errors.Is(err, io.EOF) && len(line) == 0 {
 			return nil
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("%s: the monitor does not answer: it is busy, or coming back; ask again, and see 'ward audit'", path)
-		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+			return silence(path, err)
 		}
 		var f Failure
 		if request[0] != byte(OpSetState) && json.Unmarshal(line, &f) == nil && f.Error != "" {
@@ -268,6 +265,9 @@ func ask(ctx context.Context, runDir string, request []byte, each func([]byte) e
 	}
 }
 
+// connectSeconds bounds the wait for the monitor to take a connection.
+const connectSeconds = 5
+
 // connect connects to a stream socket. Package net would come into the
 // privileged binary with this package.
 func connect(path string) (*os.File, error) {
@@ -275,7 +275,12 @@ func connect(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+	// A monitor that is stopped takes no connection: without this, one too many waits for ever.
+	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: connectSeconds})
+	if err == nil {
+		err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+	}
+	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func Image(ctx context.Context, runDir string) ([]byte, error) {
 	}
 	defer conn.Close()
 	if _, err := conn.Write([]byte{byte(OpImage)}); err != nil {
-		return nil, err
+		return nil, silence(conn.Name(), err)
 	}
 	b, err := readAll(conn, image.MaxImage)
 	var f Failure
@@ -94,10 +94,13 @@ func (c *Change) Ask(ctx context.Context, runDir string) (*Changed, error) {
 	}
 	request = append(request, c.Text[:min(len(c.Text), MaxRequest-ChangeSize)]...)
 	if err := send(conn, request, c.Image); err != nil {
-		return nil, err
+		return nil, silence(conn.Name(), err)
 	}
 	answer, err := readAll(conn, 16<<20)
 	if err != nil {
+		if !c.DryRun {
+			err = fmt.Errorf("%w; %w", err, errUnknown)
+		}
 		return nil, err
 	}
 	var changed Changed
