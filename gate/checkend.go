@@ -71,11 +71,13 @@ func (g *serverGate) examine(m *message, payload []byte) (done bool, err error) 
 		} else if c.flow != nil && !j.reason.Allowed() {
 			c.refused = g.denied(&m.Header, &j)
 			notify(&c.arrival)
+		} else if m.Kind == abi.KindStreamItem && c.refused != nil {
+			done = true // no stream with a hole reaches the handler
 		}
 	}
 	g.mu.Unlock()
 	if err != nil || j.reason.Allowed() {
-		return err != nil, err
+		return done || err != nil, err
 	}
 	if m.Kind == abi.KindCall {
 		if c != nil {
