@@ -7,7 +7,9 @@
 //   - a request outside the fixed dispatch table, of the wrong size, with the
 //     wrong number of descriptors, or at the wrong time is fatal: the creator
 //     kills what it made and ends;
-//   - it signals and reaps only processes that it started, by pidfd;
+//   - it signals only processes that it started or took over from a creator
+//     before it, which it knows by their user IDs, and by pidfd; it reaps those
+//     that it started;
 //   - it runs one thread of control: no request is served while another is;
 //   - it writes nothing to the host's file systems but its cgroup directories,
 //     and removes them at the end;
