@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,13 +43,20 @@ func upOutlive(t *testing.T, more string) (*running, *attacker) {
 }
 
 // killsAll kills processes of wardd, one right after the other, and waits until
-// others have their roles and the monitor answers.
+// others have their roles and the monitor answers. Without roles, all are replaced.
 func (r *running) killsAll(roles ...string) (at time.Time) {
 	r.t.Helper()
 	was := r.processes()
 	at = time.Now()
-	for _, role := range roles {
-		r.kills(was[role])
+	if len(roles) == 0 {
+		if err := admin.Upgrade(r.t.Context(), r.dir); err != nil {
+			r.t.Fatal(err)
+		}
+		roles = slices.Collect(maps.Keys(was))
+	} else {
+		for _, role := range roles {
+			r.kills(was[role])
+		}
 	}
 	for _, role := range roles {
 		r.comesBack(role, was[role])
@@ -62,11 +71,13 @@ func called(from, verdict, method string) func(*audit.Record) bool {
 	}
 }
 
-// outlived are the ways to be killed.
-var outlived = []struct {
+// A killing is a way to be killed: who is, one after the other; nobody: all are replaced.
+type killing struct {
 	name  string
 	roles []string
-}{{"monitor", []string{"monitor"}}, {"creator", []string{"creator"}}, {"both", []string{"monitor", "creator"}}, {"both-again", []string{"creator", "monitor"}}}
+}
+
+var outlived = []killing{{"monitor", []string{"monitor"}}, {"creator", []string{"creator"}}, {"both", []string{"monitor", "creator"}}, {"both-again", []string{"creator", "monitor"}}}
 
 // TestChildrenOutlive: monitor and creator are killed, one or both; children go
 // on, are judged as before, are as many and have as much as before, and end
@@ -78,7 +89,7 @@ func TestChildrenOutlive(t *testing.T) {
 	branch := chief.done("spawn branch")
 	r.await(r.since, "the leaf of the twig of the branch", func(k *audit.Record) bool { return k.Event == audit.EventSpawned && k.Domain == "leaf#1" })
 	list := chief.done("list")
-	for _, way := range outlived {
+	for _, way := range append(slices.Clone(outlived), killing{name: "upgrade"}) {
 		before := r.domains()
 		at := r.killsAll(way.roles...)
 		for _, name := range []string{keeper, adopted} {
@@ -157,7 +168,7 @@ func TestAttackRightsAfterKill(t *testing.T) {
 	}
 	denied := func(from string) func(*audit.Record) bool { return called(from, audit.Deny, "One") }
 	borrower := chief.done("spawn borrower")
-	const count = 150
+	const count = 60
 	// The control: nobody is killed.
 	chief.done("loan plain", borrower, count, "1h")
 	r.await(r.since, "a use too many", denied(borrower))
@@ -167,7 +178,7 @@ func TestAttackRightsAfterKill(t *testing.T) {
 	counter := chief.done("spawn counter test.v1.Kin/One")
 	r.await(r.since, "a call too many", denied(counter))
 
-	for i, way := range outlived {
+	for i, way := range []killing{outlived[0], outlived[2]} {
 		second := chief.done("spawn borrower")
 		loan := fmt.Sprint("loan", i)
 		at := time.Now()

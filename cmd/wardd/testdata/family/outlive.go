@@ -95,24 +95,32 @@ func (p *chiefs) churn(ctx context.Context, template string) error {
 	return err
 }
 
-// borrow uses whatever it is lent as often as it can, and goes on trying: by the
-// gates that it has, and by new ones.
+// borrow uses whatever it is lent as often as it can, and goes on trying, more
+// slowly, so that the audit writer may be away for a while: by the gates that it
+// has, and by new ones.
 func borrow(ctx context.Context, d *gate.Domain) error {
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	var gates []*gate.Client
+	type held struct {
+		*gate.Client
+		over bool // used up, or over, when it was tried last
+	}
+	var gates []*held
 	opened := map[*gate.Loan]bool{}
-	for ctx.Err() == nil {
+	for round := 0; ctx.Err() == nil; round++ {
 		short, cancel := context.WithTimeout(ctx, 2*time.Millisecond)
 		l, err := d.Loan(short, kin+"/One")
 		cancel()
 		if err == nil && !opened[l] {
 			if g, err := l.Open(ctx, "server"); err == nil {
-				opened[l], gates = true, append(gates, g)
+				opened[l], gates = true, append(gates, &held{Client: g})
 			}
 		}
 		for _, g := range gates {
-			g.Invoke(ctx, "One", word("borrowed"), nil) // an error: it is used up, or over
+			if !g.over || round%10 == 0 {
+				_, err := g.Invoke(ctx, "One", word("borrowed"), nil)
+				g.over = err != nil
+			}
 		}
 		select {
 		case <-tick.C:
@@ -124,7 +132,7 @@ func borrow(ctx context.Context, d *gate.Domain) error {
 
 // count calls One by a new gate each time.
 func count(ctx context.Context, d *gate.Domain) error {
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		if g, err := d.Open(ctx, kin, gate.At("server")); err == nil {
