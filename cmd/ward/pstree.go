@@ -147,8 +147,11 @@ func childRows(c *admin.Child) (of, ends string) {
 // offspringRows say how many children a domain has of those that it may have,
 // and what of its quotas it has given to them.
 func offspringRows(o *admin.Offspring, q *admin.Quota) []string {
-	if o == nil {
+	switch {
+	case o == nil:
 		return nil
+	case o.Depth == 0:
+		return []string{"none: it is in the last generation that may be"}
 	}
 	rows := []string{fmt.Sprintf("%d of %d, %d of %d in all generations, of which there may be %d", o.Children, o.MaxChildren, o.Descendants, o.MaxDescendants, o.Depth),
 		"inherit: " + o.Inherit}
