@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -31,7 +30,7 @@ type Happened struct {
 	Params    map[string]any    `json:"params"`
 	State     map[string]string `json:"state"`   // after the decision: of a denial also before it
 	Changes   *uint16           `json:"changes"` // of State, so far
-	Time      time.Time         `json:"time"`
+	Time      string            `json:"time"`    // RFC 3339, UTC
 	Verdict   string            `json:"verdict"`
 	Policy    string            `json:"policy"`
 	Reason    string            `json:"reason"`

@@ -49,10 +49,11 @@ func newTimeline(img *image.Image, set *interfaces.Set) *timeline {
 	return &timeline{img: img, set: set, seen: map[string][]*moment{}, moves: map[string][]transit{}, entries: map[[4]string]bool{}, initial: map[string]string{}}
 }
 
-// inOrder sorts records by when the kernel decided, then by their place in the file.
+// inOrder sorts records by when the kernel decided, then by their place in the
+// file. Times are UTC without zeros at the end: they compare as texts.
 func inOrder(records []Happened) []Happened {
 	return slices.SortedStableFunc(slices.Values(records), func(a, b Happened) int {
-		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Seq, b.Seq))
+		return cmp.Or(strings.Compare(strings.TrimSuffix(a.Time, "Z"), strings.TrimSuffix(b.Time, "Z")), cmp.Compare(a.Seq, b.Seq))
 	})
 }
 

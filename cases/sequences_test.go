@@ -13,7 +13,7 @@ import (
 // happened makes a record of a message of an example, n ms after the first.
 func happened(n int, event, from, to, method, verdict, policy string, params map[string]any, state map[string]string, changes uint16) Happened {
 	h := Happened{Event: event, Kind: event, From: from, To: to, Method: method, Verdict: verdict, Policy: policy, Params: params, State: state, Changes: &changes,
-		Time: time.Unix(1000, int64(n)*int64(time.Millisecond))}
+		Time: time.Unix(1000, int64(n)*int64(time.Millisecond)).UTC().Format(time.RFC3339Nano)}
 	if verdict == "deny" && policy == "" {
 		h.Reason = "default deny"
 	}
