@@ -46,7 +46,7 @@ func upOutlive(t *testing.T, more string) (*running, *attacker) {
 // others have their roles and the monitor answers. Without roles, all are replaced.
 func (r *running) killsAll(roles ...string) (at time.Time) {
 	r.t.Helper()
-	was := r.processes()
+	was := r.wholly()
 	at = time.Now()
 	if len(roles) == 0 {
 		if err := admin.Upgrade(r.t.Context(), r.dir); err != nil {
@@ -63,6 +63,27 @@ func (r *running) killsAll(roles ...string) (at time.Time) {
 	}
 	r.domains()
 	return at
+}
+
+// wholly lists the processes of wardd when all are seen at once. The kernel may
+// leave one out of the list of a process's children while others end (proc(5)).
+func (r *running) wholly() map[string]int {
+	r.t.Helper()
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		now := r.processes()
+		if now["monitor"] != 0 && now["creator"] != 0 && now["audit"] != 0 {
+			return now
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			r.t.Fatalf("of wardd there are only %v", now)
+		}
+	}
 }
 
 func called(from, verdict, method string) func(*audit.Record) bool {
@@ -310,7 +331,7 @@ func TestChildEndsMeanwhile(t *testing.T) {
 			fd := pidfdOf(t, before[name].PID)
 			pidfds = append(pidfds, int(fd.Fd()))
 		}
-		was := r.processes()
+		was := r.wholly()
 		for _, role := range way.roles {
 			r.kills(was[role])
 		}
