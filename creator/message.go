@@ -107,13 +107,11 @@ func receive(fd int) (message, []*os.File, error) {
 	for {
 		n, oobn, flags, _, err := unix.Recvmsg(fd, b, oob, unix.MSG_CMSG_CLOEXEC)
 		switch {
-		case err == unix.EINTR:
+		case err == unix.EINTR, err == unix.ECONNRESET: // reset: it ended with something of ours unread; what it said is there still
 			continue
 		case err == unix.EAGAIN:
 			poll(fd, unix.POLLIN)
 			continue
-		case err == unix.ECONNRESET:
-			return message{}, nil, io.EOF
 		case err != nil:
 			return message{}, nil, fmt.Errorf("receive on the creator's channel: %w", err)
 		}

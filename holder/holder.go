@@ -304,10 +304,13 @@ func (h *holder) end() {
 		h.await(&h.monitor, h.cfg.Grace+endWait)
 	}
 	h.endCreator()
-	for _, pid := range h.orphans() { // what the creator did not end, because it died
-		syscall.Kill(pid, syscall.SIGKILL)
-	}
-	h.serve(killWait, func() bool { return len(h.orphans()) == 0 })
+	h.serve(killWait, func() bool { // what the creator did not end, because it died
+		left := h.orphans()
+		for _, pid := range left {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		return len(left) == 0
+	})
 	if h.creator.Status != 0 && h.startCreator() == nil { // another one removes the cgroups
 		h.endCreator()
 	}

@@ -274,9 +274,17 @@ func TestUpgrade(t *testing.T) {
 		if err != nil || !os.SameFile(runs, installed) {
 			t.Errorf("the %s does not run what was installed: %v", role, err)
 		}
+		r.await(at, "the upgrade of the "+role, func(rec *audit.Record) bool {
+			return rec.Event == audit.EventNotice && strings.Contains(rec.Detail, "upgraded: the "+role+" is replaced")
+		})
 	}
 	r.granted(at)
 	r.await(at, "a denied call", isCall(audit.Deny, "secret"))
 	r.sameDomains(before)
+	for _, rec := range r.records() {
+		if rec.Event == audit.EventNotice && strings.Contains(rec.Detail, "has ended") {
+			t.Errorf("the upgrade looks like a crash: %s", rec.Detail)
+		}
+	}
 	r.ends()
 }

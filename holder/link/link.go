@@ -191,14 +191,15 @@ func (c *Conn) recv(buf []byte, maxFiles, how int) (int, []*os.File, error) {
 	var n, oobn, flags int
 	var recvErr error
 	err := c.raw.Read(func(fd uintptr) bool {
-		n, oobn, flags, _, recvErr = unix.Recvmsg(int(fd), buf, oob, how|unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		// Closed with something of ours unread, it is reset, which is told once and
+		// before what it said last (sock_error in __skb_try_recv_datagram, Linux 6.18).
+		for recvErr = unix.ECONNRESET; recvErr == unix.ECONNRESET; {
+			n, oobn, flags, _, recvErr = unix.Recvmsg(int(fd), buf, oob, how|unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		}
 		return recvErr != unix.EAGAIN && recvErr != unix.EINTR
 	})
 	if err == nil {
 		err = recvErr
-	}
-	if err == unix.ECONNRESET { // closed with something of ours unread
-		err = io.EOF
 	}
 	if err != nil {
 		return 0, nil, err

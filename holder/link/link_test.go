@@ -106,3 +106,25 @@ func TestPack(t *testing.T) {
 		}
 	}
 }
+
+// Who ends with something unread is heard to the end all the same.
+func TestLastWords(t *testing.T) {
+	a, b := pair(t)
+	if err := b.Tell(Stop, "unread"); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"first", "last"} {
+		if err := a.Tell(Put, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.Close()
+	for _, want := range []string{"first", "last"} {
+		if _, got, _, err := b.Hear(); got != want || err != nil {
+			t.Errorf("heard %q, %v; want %q", got, err, want)
+		}
+	}
+	if _, _, _, err := b.Hear(); err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+}

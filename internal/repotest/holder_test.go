@@ -12,7 +12,7 @@ import (
 // it is made of (holder/child, holder/keep) and what prepares it (cmd/wardd/hold.go)
 // has a bound of its own, of lines that are code.
 func TestHolderIsSmall(t *testing.T) {
-	const maxLines, maxCode = 400, 620
+	const maxLines, maxCode = 400, 650
 	lines, code := 0, 0
 	sources(t, func(path string, text []byte) {
 		dir := filepath.ToSlash(filepath.Dir(path))
