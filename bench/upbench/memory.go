@@ -18,8 +18,8 @@ type Process struct {
 	PSS  int    `json:"pss_kib"`
 }
 
-// measure reads the memory of the holder and its children.
-func measure(holder int) ([]Process, error) {
+// roles lists the holder and its children.
+func roles(holder int) ([]Process, error) {
 	processes := []Process{{Role: "holder", PID: holder}}
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", holder, holder))
 	if err != nil {
@@ -31,6 +31,15 @@ func measure(holder int) ([]Process, error) {
 		if args := strings.Split(string(line), "\x00"); err == nil && bad == nil && len(args) > 1 && args[0] == "wardd" {
 			processes = append(processes, Process{Role: args[1], PID: pid})
 		}
+	}
+	return processes, nil
+}
+
+// measure reads the memory of the holder and its children.
+func measure(holder int) ([]Process, error) {
+	processes, err := roles(holder)
+	if err != nil {
+		return nil, err
 	}
 	for i := range processes {
 		p := &processes[i]

@@ -27,10 +27,14 @@ type ScaleResult struct {
 	Tenth   int64   `json:"tenth_ns"` // median of the 40 starts from the 5th on
 	Last    int64   `json:"last_ns"`  // … of the last 40
 	Ratio   float64 `json:"ratio"`
-	Memory  float64 `json:"wardd_kib_domain"` // KiB of PSS that wardd's processes have for each domain, those of a system of 10 taken off
-	PSS     int     `json:"pss_kib"`
-	RSS     int     `json:"rss_kib"`
-	Started int64   `json:"started_ns"` // all domains run
+	// Means of an eighth of the starts, at least 40, from the 5th on and of the last.
+	CPUTenth Cost    `json:"cpu_tenth"`
+	CPULast  Cost    `json:"cpu_last"`
+	CPURatio float64 `json:"cpu_ratio"`        // of wardd's
+	Memory   float64 `json:"wardd_kib_domain"` // KiB of PSS that wardd's processes have for each domain, those of a system of 10 taken off
+	PSS      int     `json:"pss_kib"`
+	RSS      int     `json:"rss_kib"`
+	Started  int64   `json:"started_ns"` // all domains run
 }
 
 // Scale starts a system of many domains that do nothing once they run, and one
@@ -54,6 +58,8 @@ func Scale(ctx context.Context, o Options) (ScaleResult, error) {
 		Tenth: median(r.steps[5 : 5+window]), Last: median(r.steps[len(r.steps)-window:]),
 		Memory: float64(r.PSS-base.PSS) / float64(r.Domains-few)}
 	s.Ratio = float64(s.Last) / float64(s.Tenth)
+	s.CPUTenth, s.CPULast = r.cpu[0], r.cpu[1]
+	s.CPURatio = float64(s.CPULast.Wardd) / float64(s.CPUTenth.Wardd)
 	return s, nil
 }
 
@@ -62,27 +68,46 @@ func median(d []int64) int64 {
 	return d[len(d)/2]
 }
 
-// starts reads when the domains were started, from one to the next.
-func (w *wardd) starts(ctx context.Context, n int) (steps []int64, err error) {
-	last, seen := w.begin, 0
+// A following is what was learned of the starts of a system's domains.
+type following struct {
+	steps []int64 // from one start to the next
+	cpu   [2]Cost // of the first ones and of the last; 0 for few domains
+	err   error
+}
+
+// starts follows the starts of n domains while they happen.
+func (w *wardd) starts(ctx context.Context, n int) (f following) {
+	last := w.begin
+	var pids []int
+	var samples []sample
 	for r, err := range audit.Follow(ctx, filepath.Join(w.dir, audit.File), audit.Filter{}) {
-		if err != nil {
-			return nil, err
+		switch {
+		case err != nil:
+			return following{err: err}
+		case r.Event == audit.EventLost:
+			return following{err: fmt.Errorf("%d records of %s were lost", r.Lost, r.Domain+r.From)}
+		case r.Event == audit.EventEnded:
+			return following{err: fmt.Errorf("domain %s ended", r.Domain)}
+		case r.Event != audit.EventStarted:
+			continue
 		}
-		switch r.Event {
-		case audit.EventStarted:
-			steps = append(steps, r.Time.Sub(last).Nanoseconds())
-			last = r.Time
-			seen++
-		case audit.EventEnded:
-			return nil, fmt.Errorf("domain %s ended", r.Domain)
+		f.steps, pids, last = append(f.steps, r.Time.Sub(last).Nanoseconds()), append(pids, int(r.PID)), r.Time
+		if n >= MinScale && sampled(len(pids), n) {
+			cpu, err := wardds(w.cmd.Process.Pid)
+			if err != nil {
+				return following{err: err}
+			}
+			samples = append(samples, sample{len(pids), cpu})
 		}
-		if seen == n {
-			return steps, nil
+		if len(pids) == n {
+			if len(samples) == 4 {
+				f.cpu = [2]Cost{each(samples[0], samples[1], pids), each(samples[2], samples[3], pids)}
+			}
+			return f
 		}
 	}
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return following{err: context.Cause(ctx)}
 	}
-	return nil, errors.New("the system stopped before all domains had started")
+	return following{err: errors.New("the system stopped before all domains had started")}
 }

@@ -57,7 +57,7 @@ type Result struct {
 	PSS       int       `json:"pss_kib"`
 	Processes []Process `json:"processes"`
 
-	steps []int64 // from one start to the next
+	following
 }
 
 // Run starts the system, measures it and stops it. It needs root. ctx ends it
@@ -96,6 +96,10 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		err = errors.Join(err, w.stop())
 	}()
 	result = Result{Bench: "up", Domains: o.Domains}
+	followed := make(chan following, 1)
+	if o.idle {
+		go func() { followed <- w.starts(ctx, o.Domains) }()
+	}
 	select {
 	case err := <-w.ready:
 		if err != nil {
@@ -109,7 +113,8 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		return result, o.during(ctx, w)
 	}
 	if o.idle {
-		result.steps, err = w.starts(ctx, o.Domains)
+		result.following = <-followed // ctx ends it
+		err = result.following.err
 	} else {
 		o.Progress("waiting for their calls")
 		result.Calls, result.Answered, err = w.answers(ctx, o.Domains-2)

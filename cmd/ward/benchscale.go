@@ -23,8 +23,9 @@ func benchScale(cmd *cobra.Command, domains int) error {
 	if err != nil {
 		return unfinished(cmd, err)
 	}
-	return printRows(cmd, []upbench.ScaleResult{r}, "DOMAINS\tALL RUN\tTENTH\tLAST\tRATIO\tWARDD KiB/DOMAIN\tPSS MiB", func(w io.Writer, r upbench.ScaleResult) {
-		fmt.Fprintf(w, "%d\t%v\t%v\t%v\t%.2f\t%.0f\t%.1f\n", r.Domains, nanos(r.Started), nanos(r.Tenth), nanos(r.Last), r.Ratio, r.Memory, float64(r.PSS)/1024)
+	return printRows(cmd, []upbench.ScaleResult{r}, "DOMAINS\tALL RUN\tTENTH\tLAST\tRATIO\tWARDD CPU TENTH\tLAST\tRATIO\tDOMAIN CPU TENTH\tLAST\tWARDD KiB/DOMAIN\tPSS MiB", func(w io.Writer, r upbench.ScaleResult) {
+		fmt.Fprintf(w, "%d\t%v\t%v\t%v\t%.2f\t%v\t%v\t%.2f\t%v\t%v\t%.0f\t%.1f\n", r.Domains, nanos(r.Started), nanos(r.Tenth), nanos(r.Last), r.Ratio,
+			nanos(r.CPUTenth.Wardd), nanos(r.CPULast.Wardd), r.CPURatio, nanos(r.CPUTenth.Domain), nanos(r.CPULast.Domain), r.Memory, float64(r.PSS)/1024)
 	})
 }
 
