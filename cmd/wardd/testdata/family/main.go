@@ -59,7 +59,7 @@ func main() {
 	if role := roles[os.Args[1]]; role != nil {
 		os.Exit(play(role))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // the test itself waits for less
 	defer cancel()
 	d, err := gate.Self()
 	if err != nil {
