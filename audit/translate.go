@@ -131,6 +131,9 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 	case event.Ended:
 		status := int(e.Status)
 		r.Event, r.Status = EventEnded, &status
+		if r.Domain == "" { // a child that ended before a new writer was told who it is
+			r.Domain = e.Text
+		}
 	case event.Gate:
 		t.gate(&r, e)
 	case event.Known:

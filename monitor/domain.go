@@ -313,6 +313,9 @@ func (m *Monitor) ended(d *domain) {
 	d.control.Close()
 	e := event.New(event.Ended)
 	e.Domain, e.PID, e.Status = d.id, uint32(d.exit.PID), int32(d.status)
+	if d.kin != nil {
+		e.Text = d.def.Name
+	}
 	m.Audit.Event(e)
 	if again := m.left(d); d.def.Once && d.status != 0 && !again {
 		m.failed = true

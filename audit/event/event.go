@@ -18,7 +18,7 @@ type Kind uint8
 const (
 	Compiled Kind = iota + 1 // Text: the image's hash; List: the abi.Level
 	Started                  // Domain, UID, PID, Ring; Allow, Policy
-	Ended                    // Domain, PID, Status
+	Ended                    // Domain, PID, Status; of a child Text: its name
 	Gate                     // From, To, Interface, Gate, Allow, Policy, Reason; of a user UID, PID, Text (name), List (what the policy knows: 1 + user, then groups). Refused by an unknown name: Text
 	Notice                   // Text; Domain
 	Stopped                  // Status; the last event
