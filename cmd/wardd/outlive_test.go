@@ -352,6 +352,15 @@ func TestChildEndsMeanwhile(t *testing.T) {
 		if got := chief.done("list"); got != "" {
 			t.Errorf("%s: left are %s", way.name, got)
 		}
+		for left := true; left; { // the leaf of the twig ends last
+			left = false
+			for _, d := range r.domains() {
+				left = left || d.Child != nil && d.State == admin.Running
+			}
+			if t.Context().Err() != nil {
+				t.FailNow()
+			}
+		}
 	}
 	r.ends()
 }
