@@ -105,11 +105,8 @@ func readControl(fd int) (answer, error) {
 	oob := make([]byte, unix.CmsgSpace(4*4))
 	for {
 		n, oobn, flags, _, err := unix.Recvmsg(fd, b, oob, unix.MSG_CMSG_CLOEXEC)
-		if err == unix.EINTR {
+		if err == unix.EINTR || err == unix.ECONNRESET { // reset, once: it ended with a request of ours unread; its answers are there still
 			continue
-		}
-		if err == unix.ECONNRESET { // it ended with a request of ours unread
-			return answer{}, io.EOF
 		}
 		if err != nil {
 			return answer{}, os.NewSyscallError("recvmsg", err)

@@ -27,11 +27,9 @@ func (l *link) recv(b []byte, flags int) (int, error) {
 	for {
 		n, err := packet.Recv(l.Socket, b, flags)
 		switch {
-		case err == unix.EINTR:
+		case err == unix.EINTR, err == unix.ECONNRESET: // reset: it ended with something of ours unread; what it said before is there still
 		case err == unix.EAGAIN:
 			return 0, errWoken
-		case err == unix.ECONNRESET:
-			return 0, io.EOF
 		case err != nil:
 			return 0, fmt.Errorf("recvfrom: %w", err)
 		case n > len(b):
