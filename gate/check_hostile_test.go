@@ -278,9 +278,11 @@ func TestAttackLibraryMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	attacks := map[string]func(fd int) error{
-		"write":           func(fd int) error { _, err := unix.Pwrite(fd, []byte{1}, 0); return err },
-		"shrink":          func(fd int) error { return unix.Ftruncate(fd, 4) },
-		"punch a hole":    func(fd int) error { return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 4096) },
+		"write":  func(fd int) error { _, err := unix.Pwrite(fd, []byte{1}, 0); return err },
+		"shrink": func(fd int) error { return unix.Ftruncate(fd, 4) },
+		"punch a hole": func(fd int) error {
+			return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 4096)
+		},
 		"map for writing": func(fd int) error { return mapping(fd, unix.PROT_READ|unix.PROT_WRITE) },
 		"open again": func(fd int) error {
 			again, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), unix.O_RDWR|unix.O_CLOEXEC, 0)
