@@ -279,11 +279,11 @@ func (c *bodyCheck) payload(f *image.Field, b []byte, path *string, depth int) b
 	}
 	s := string(b)
 	outside := len(f.In) > 0 && !slices.Contains(f.In, s) || !strings.HasPrefix(s, f.Prefix) || !strings.HasSuffix(s, f.Suffix)
+	if outside {
+		return bounds() // before its encoding, as the filter finds it
+	}
 	switch {
 	case f.Type == image.Bytes:
-		if outside {
-			return bounds()
-		}
 	case f.Class != [2]uint64{}:
 		for _, d := range b {
 			outside = outside || d > 127 || f.Class[d/64]>>(d%64)&1 == 0
@@ -295,7 +295,7 @@ func (c *bodyCheck) payload(f *image.Field, b []byte, path *string, depth int) b
 		if !utf8.Valid(b) {
 			return c.fail(abi.ReasonUTF8, f.Number)
 		}
-		if runes := utf8.RuneCount(b); outside || runes < int(f.MinRunes) || f.MaxRunes != 0 && runes > int(f.MaxRunes) {
+		if runes := utf8.RuneCount(b); runes < int(f.MinRunes) || f.MaxRunes != 0 && runes > int(f.MaxRunes) {
 			return bounds()
 		}
 	}

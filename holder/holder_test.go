@@ -130,6 +130,9 @@ func fileAppears(path string) <-chan struct{} {
 				close(there)
 				return
 			}
+			if os.Getppid() == 1 { // whoever would make it was killed
+				os.Exit(1)
+			}
 		}
 	}()
 	return there

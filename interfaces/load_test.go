@@ -110,14 +110,17 @@ func TestNames(t *testing.T) {
 	}
 	const lower, digits = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 	name := image.Field{Number: 1, Name: "interface", Type: image.String, Required: true, MinLen: 1, MaxLen: 255, Class: class(lower + strings.ToUpper(lower) + digits + "._")}
+	number := func(n uint32, name string) image.Field {
+		return image.Field{Number: n, Name: name, Type: image.Uint64, Card: image.Optional, HasRange: true, Max: 1<<63 - 1, Default: true}
+	}
 	want := []image.Message{
 		{Name: "ward.v1.PublishRequest", Fields: []image.Field{name}},
 		{Name: "ward.v1.PublishResponse"},
 		{Name: "ward.v1.WithdrawRequest", Fields: []image.Field{name}},
 		{Name: "ward.v1.WithdrawResponse"},
-		{Name: "ward.v1.LookupRequest", Fields: []image.Field{name, {Number: 2, Name: "wait", Type: image.Bool, HasRange: true, Max: 1}}},
+		{Name: "ward.v1.LookupRequest", Fields: []image.Field{name, {Number: 2, Name: "wait", Type: image.Bool, HasRange: true, Max: 1}, number(3, "after")}},
 		{Name: "ward.v1.LookupResponse", Fields: []image.Field{{Number: 1, Name: "servers", Type: image.String, Card: image.Repeated, Required: true,
-			MinLen: 1, MaxLen: 63, MinItems: 1, MaxItems: 64, Class: class(lower + digits + "-")}}},
+			MinLen: 1, MaxLen: 63, MinItems: 1, MaxItems: 64, Class: class(lower + digits + "-")}, number(2, "published")}},
 	}
 	if d := cmp.Diff(want, set.Messages); d != "" {
 		t.Error(d)
