@@ -280,7 +280,7 @@ func (c *bodyCheck) payload(f *image.Field, b []byte, path *string, depth int) b
 	s := string(b)
 	outside := len(f.In) > 0 && !slices.Contains(f.In, s) || !strings.HasPrefix(s, f.Prefix) || !strings.HasSuffix(s, f.Suffix)
 	if outside {
-		return bounds() // before its encoding, as the filter finds it
+		return bounds()
 	}
 	switch {
 	case f.Type == image.Bytes:
