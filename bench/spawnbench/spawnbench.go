@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ward/bench/payload"
 	"ward/creator"
 	"ward/image"
 )
@@ -52,7 +53,7 @@ func Run(ctx context.Context, n int, progress func(done int)) ([]Result, error) 
 		return nil, err
 	}
 	prog := filepath.Join(dir, "payload")
-	code, err := payload()
+	code, err := payload.Exit()
 	if err != nil {
 		return nil, err
 	}

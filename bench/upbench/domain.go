@@ -29,8 +29,6 @@ func Domain() {
 	switch what := os.Args[2]; what {
 	case "server":
 		run = serve
-	case "idle":
-		run = func(ctx context.Context) error { <-ctx.Done(); return nil }
 	case "maker":
 		run = maker
 	case "made":

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ward/bench/payload"
 	"ward/compile"
 	"ward/image"
 )
@@ -54,7 +55,18 @@ func makeSystem(dir, name, program string, o *Options) (*image.Image, error) {
 	if o.system != nil {
 		recorded, domains = "", strings.ReplaceAll(o.system(program), "RUN/", filepath.Join(dir, "run")+"/")
 	} else {
-		domains = clientsOf(program, o)
+		client := ""
+		if o.idle {
+			client = filepath.Join(dir, "idle")
+			code, err := payload.Idle()
+			if err != nil {
+				return nil, err
+			}
+			if err := os.WriteFile(client, code, 0o755); err != nil {
+				return nil, err
+			}
+		}
+		domains = clientsOf(program, client, o)
 	}
 	yaml := fmt.Sprintf("ward: 1\nname: %s\ninterfaces: [greeter.proto]\npolicy: [policy.cedar]\n%sdomains:\n%s", name, recorded, domains)
 	for file, text := range map[string]string{"system.yaml": yaml, "greeter.proto": protoText + o.proto, "policy.cedar": policyText + o.policy} {
@@ -69,16 +81,17 @@ func makeSystem(dir, name, program string, o *Options) (*image.Image, error) {
 	return r.Image, nil
 }
 
-// clientsOf describes a server and o.Domains-2 clients.
-func clientsOf(program string, o *Options) string {
-	client := "client"
-	if o.idle {
-		client = "idle"
+// clientsOf describes a server and o.Domains-2 clients. idle is the program of
+// clients that do nothing; empty: they call the server.
+func clientsOf(program, idle string, o *Options) string {
+	client := fmt.Sprintf("program: %q, args: [%s, client]", program, argument)
+	if idle != "" {
+		client = fmt.Sprintf("program: %q, grace: 1", idle) // it does not hear SIGTERM
 	}
 	var y strings.Builder
 	fmt.Fprintf(&y, "  server: { program: %q, args: [%s, server], exports: [{interface: %s}], quota: {gates: %d} }\n", program, argument, iface, o.Domains+64)
 	for i := range o.Domains - 2 {
-		fmt.Fprintf(&y, "  client-%d: { program: %q, args: [%s, %s] }\n", i+1, program, argument, client)
+		fmt.Fprintf(&y, "  client-%d: { %s }\n", i+1, client)
 	}
 	return y.String()
 }
