@@ -61,6 +61,36 @@ func (m *Monitor) awaitRoute(o *opening, s *domain, route uint32) {
 	go m.load(key, o, client, s.endpoint)
 }
 
+// prepare loads the routes to a name server that is started again, of the
+// domains that serve something: while it starts, and before those who only look
+// up ask for theirs, since until the names are published again nobody finds them.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) prepare(names *domain) {
+	if names.endpoint == nil {
+		return // it could not be started
+	}
+	iface, ok := m.ifaces[namesInterface]
+	if !ok {
+		return
+	}
+	for _, other := range m.domains {
+		route, ok := m.routes[routeKey{other.id, names.id, iface}]
+		if !ok || other.state != stateRunning || other.endpoint == nil || len(other.serving) == 0 || m.loaded[route] != nil {
+			continue
+		}
+		o := &opening{client: other, iface: iface}
+		key := o.loadKey(route)
+		if m.loads[key] != nil {
+			continue
+		}
+		m.loads[key] = &loading{server: names}
+		names.loads++
+		other.loads++
+		go m.load(key, o, other.endpoint, names.endpoint)
+	}
+}
+
 // load loads a route for o and all who wait for the same by then. One at a
 // time is loaded, so that the starts of domains come in between. What was
 // loaded of an image that is no longer in force by the end is loaded again.
@@ -93,7 +123,7 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 		gone = gone || o.user.gone
 	} else {
 		o.client.loads--
-		gone = gone || o.client.state == stateEnded || o.lent != nil && m.lent[o.lent.id] != o.lent
+		gone = gone || o.client.state == stateEnded || o.lent != nil && !m.lasts(o.lent)
 	}
 	switch {
 	case err != nil:
@@ -104,7 +134,7 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 		o.user.route = r
 		m.keepRoute(r, key.route, nil, l.server, o.user, false)
 	case o.chained() != nil:
-		o.chained()[key.route] = r
+		o.chained()[key.route], m.servers[r] = r, l.server
 		m.keepChained(o, key.route, r, l.server, false)
 	default:
 		m.loaded[key.route] = r

@@ -230,6 +230,7 @@ func (m *Monitor) restart(old *domain) {
 			delete(m.loaded, i)
 		}
 	}
+	m.unchain(old)
 	if old.endpoint == nil {
 		m.dropLife(old)
 	}
@@ -249,6 +250,9 @@ func (m *Monitor) restart(old *domain) {
 		m.mu.Unlock()
 	}
 	m.mu.Lock()
+	if d.def.Names {
+		m.prepare(d)
+	}
 	m.retry()
 	m.mu.Unlock()
 	m.checkDone()
