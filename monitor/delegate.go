@@ -55,32 +55,40 @@ func (m *Monitor) answerLend(d *domain, c *abi.Control) {
 		m.Audit.Event(e)
 		m.refuse(d, c.Seq, r, policy, text)
 	}
-	if to == nil || to == d || to.def.Template {
-		refuse(event.None, abi.ReasonNotRunning, abi.NoPolicy, fmt.Sprintf("there is no domain, and no child of this one, %q", ask.To))
-		return
+	at := abi.DomainID(event.None)
+	if to != nil && (to == d || to.def.Template) {
+		to = nil
+	}
+	if to != nil {
+		at = to.id
 	}
 	e, ok := m.entryOf(ask.Entry)
 	switch {
 	case !ok:
-		refuse(to.id, abi.ReasonUnknownInterface, abi.NoPolicy, fmt.Sprintf("%q is no entry point of this system", ask.Entry))
+		refuse(at, abi.ReasonUnknownInterface, abi.NoPolicy, fmt.Sprintf("%q is no entry point of this system", ask.Entry))
 		return
 	case ask.Lifetime == 0 || ask.Lifetime > maxLifetime || ask.Uses > maxUses:
-		refuse(to.id, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("a delegation lasts at most %v, and must end, and is for at most %d uses", time.Duration(maxLifetime), maxUses))
+		refuse(at, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("a delegation lasts at most %v, and must end, and is for at most %d uses", time.Duration(maxLifetime), maxUses))
 		return
 	case !m.has(d, e):
-		refuse(to.id, abi.ReasonDefault, abi.NoPolicy, fmt.Sprintf("%s has no right to call %s itself", d.def.Name, ask.Entry))
-		return
-	case to.state != stateRunning:
-		refuse(to.id, abi.ReasonNotRunning, abi.NoPolicy, to.def.Name+" does not run")
+		refuse(at, abi.ReasonDefault, abi.NoPolicy, fmt.Sprintf("%s has no right to call %s itself", d.def.Name, ask.Entry))
 		return
 	}
-	v := m.Image.Granting(d.base(), to.base(), e)
-	if !v.Allow {
-		if v.Policy != abi.NoPolicy {
-			refuse(to.id, abi.ReasonForbid, v.Policy, m.policyID(v.Policy))
-		} else {
-			refuse(to.id, abi.ReasonDefault, abi.NoPolicy, fmt.Sprintf("no policy lets %s lend %s to %s", d.def.Name, ask.Entry, to.def.Name))
-		}
+	// The policy comes first: who may not lend to a domain does not learn whether
+	// there is one of that name, or whether it runs.
+	v := image.Verdict{Policy: abi.NoPolicy}
+	if to != nil {
+		v = m.Image.Granting(d.base(), to.base(), e)
+	}
+	switch {
+	case !v.Allow && v.Policy != abi.NoPolicy:
+		refuse(at, abi.ReasonForbid, v.Policy, m.policyID(v.Policy))
+		return
+	case !v.Allow:
+		refuse(at, abi.ReasonDefault, abi.NoPolicy, fmt.Sprintf("no policy lets %s lend %s to %s", d.def.Name, ask.Entry, ask.To))
+		return
+	case to.state != stateRunning:
+		refuse(at, abi.ReasonNotRunning, abi.NoPolicy, to.def.Name+" does not run")
 		return
 	}
 	if n := m.lentBy(d); n >= maxLent {
@@ -136,10 +144,13 @@ func (m *Monitor) answerTakeBack(d *domain, c *abi.Control) {
 	}()
 }
 
+// lasts reports whether a delegation has not ended, and does not.
+func (m *Monitor) lasts(l *delegation) bool { return m.lent[l.id] == l && l.why == "" }
+
 // answerBorrow opens a gate by a delegation.
 func (m *Monitor) answerBorrow(d *domain, c *abi.Control) {
 	l := m.lent[c.Block]
-	if l == nil || l.to != d || l.why != "" {
+	if l == nil || l.to != d || !m.lasts(l) {
 		m.refuse(d, c.Seq, abi.ReasonExpired, abi.NoPolicy, "there is no such delegation to this domain (any more)")
 		return
 	}
