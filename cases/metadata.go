@@ -101,7 +101,8 @@ func besidePath(img *image.Image, path string) ([]string, bool) {
 
 // besideLiteral writes the value of a path that besidePath took apart.
 func besideLiteral(path []string, value string) string {
-	if value == "null" || len(path) > 3 && value != "" {
+	_, err := strconv.ParseUint(value, 10, 64)
+	if value == "null" || len(path) > 3 && err == nil {
 		return value
 	}
 	if _, err := strconv.Unquote(value); err == nil && strings.HasPrefix(value, `"`) {

@@ -137,6 +137,7 @@ type comparer struct {
 	old, new *index
 	report   *Report
 	seen     map[[2]string]bool // pairs of messages whose bounds are compared
+	keys     map[string]bool    // of metadata, that both sides declare
 	budget   int                // of all searches, in evaluated nodes
 }
 
@@ -172,6 +173,9 @@ func (c *comparer) route(k routeKey) {
 	none.Connect, none.Lookup = denied, denied
 	o, n := cmp.Or(before, &none), cmp.Or(after, &none)
 	x := Change{From: k.client, To: k.server, Interface: k.iface}
+	if before != nil && after != nil {
+		c.section(x, before, after)
+	}
 	if k.client == Users {
 		x.Event = "connect"
 		c.decisions(pair{side{c.old, connecting(o), nil}, side{c.new, connecting(n), nil}}, x)
@@ -193,7 +197,9 @@ func (c *comparer) route(k routeKey) {
 		c.decisions(request, x)
 		x.Event, x.From, x.To = "reply", k.server, k.client
 		c.silence(reply, x)
+		told := len(c.report.Changes)
 		c.decisions(reply, x)
+		c.errors(request, reply, x, c.report.Changes[told:])
 		if live(request.old.decision) && live(request.new.decision) {
 			c.streaming(x, om.Method, nm.Method)
 			c.bounds(c.old.Messages[om.Request].Name, om.Request, nm.Request, x.Method)

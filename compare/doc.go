@@ -7,6 +7,9 @@
 // else is said to be open, and counts as new access: so does every change of
 // an interface that is not plainly narrower.
 //
+// What passes beside messages is compared, too: how much errors in the place of
+// replies may say, and what metadata may be that no condition looks at.
+//
 // Not compared: programs, arguments, environment, quotas. They are not policy.
 //
 // Invariants: pure: no os, net, syscall or unsafe; the same images give the

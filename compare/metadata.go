@@ -25,8 +25,9 @@ func into(args map[string]any, name string) map[string]any {
 // means the same key. A key that one side does not declare is absent there.
 func (c *comparer) sameKeys() {
 	keys := slices.Clone(c.old.Metadata)
+	c.keys = map[string]bool{}
 	for _, k := range c.new.Metadata {
-		if !slices.ContainsFunc(keys, func(o image.Metadata) bool { return o.Key == k.Key }) {
+		if c.keys[k.Key] = slices.ContainsFunc(keys, func(o image.Metadata) bool { return o.Key == k.Key }); !c.keys[k.Key] {
 			keys = append(keys, k)
 		}
 	}

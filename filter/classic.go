@@ -96,7 +96,7 @@ func classicHeader(dir abi.Direction) []bpf.Instruction {
 // classicMethod checks kind and size of the messages of one method, and returns
 // in any case. It is empty if there are none.
 func classicMethod(img *image.Image, r *image.Route, method uint32, dir abi.Direction) []bpf.Instruction {
-	short := terse([]image.Decision{fold(r.Methods[method].Reply, Atoms{User: -1})})
+	short := Terse(r.Methods[method].Reply, Atoms{User: -1})
 	var kinds []bpf.Instruction
 	for _, k := range classicKinds {
 		plain, section, ok := img.Payload(r, method, dir, k, short)

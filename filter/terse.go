@@ -15,6 +15,11 @@ var codeMessage = image.Message{Name: "ward.v1.Status", Fields: []image.Field{
 	{Number: 1, Name: "code", Type: image.Int32, HasRange: true, Min: 0, Max: MaxCode},
 }}
 
+// Terse is terse for a client that is no child, by the decision on the replies to it.
+func Terse(reply image.Decision, atoms Atoms) bool {
+	return terse([]image.Decision{fold(reply, atoms)})
+}
+
 // terse reports whether the server's errors on a method carry their code only,
 // and they and a stream's end no metadata. Errors and ends are not decided on and
 // have no effects, so what a reply may not say, or not without an effect, they

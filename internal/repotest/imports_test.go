@@ -36,7 +36,7 @@ var rooms = map[string]struct {
 	"cases":                  {may: []string{"abi", "diag", "image", "interfaces", "internal/yamltext", "policy/eval", "policy/prove", "system"}, deny: pure},
 	"explain":                {may: []string{"abi", "cases", "diag", "image", "interfaces", "policy", "policy/eval", "policy/prove"}, deny: pure},
 	"lint":                   {may: []string{"abi", "diag", "image", "interfaces", "policy", "policy/prove", "system"}, deny: pure},
-	"compare":                {may: []string{"abi", "image", "policy/eval", "policy/prove"}, deny: []string{"os", "net", "syscall", "unsafe", "os/exec", "golang.org/x/sys/unix"}, only: []string{}}, // time: how a rate is written
+	"compare":                {may: []string{"abi", "filter", "image", "policy/eval", "policy/prove"}, deny: []string{"os", "net", "syscall", "unsafe", "os/exec", "golang.org/x/sys/unix"}, only: []string{}}, // time: how a rate is written
 	"kernel":                 {may: []string{"abi", "image", "filter"}},
 	"kernel/confine":         {only: []string{"golang.org/x/sys/unix"}},
 	"thread":                 {may: []string{"kernel/confine"}, deny: []string{"net", "unsafe", "os/exec"}, only: []string{"golang.org/x/sys/unix"}},
