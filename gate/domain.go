@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -46,7 +47,7 @@ func (d *Domain) Open(ctx context.Context, iface string, opts ...OpenOption) (*C
 		return d.open(ctx, iface, o.server)
 	}
 	q := lookup{iface: iface, wait: o.wait}
-	for {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		_, published, err := d.lookup(ctx, q)
 		if err != nil {
 			e := *AsError(err)
@@ -60,6 +61,29 @@ func (d *Domain) Open(ctx context.Context, iface string, opts ...OpenOption) (*C
 		// Who serves is none that this domain may call. Those who come between a
 		// lookup and the monitor's answer count for the next.
 		q.after, q.numbered = published, true
+		if err := rest(ctx, pause); err != nil {
+			return nil, contextError(ctx)
+		}
+	}
+}
+
+// While Open waits, it rests between one refusal and the next lookup, longer each
+// time: else a domain that publishes and withdraws the interface again and again
+// would make it ask the monitor as often, and fill the audit with refusals.
+const (
+	firstPause = 2 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// rest waits for d, or until ctx ends, and then returns an error.
+var rest = func(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
