@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // RemoveCgroupTree kills what is left in the cgroup of a system whose creator
@@ -23,6 +25,30 @@ func RemoveCgroupTree(name string) error {
 		return t.Remove()
 	}
 	return errors.Join(t.Kill(), t.Remove())
+}
+
+// SystemInUse reports whether a process is in the cgroup of a system of that
+// name, whoever its holder is or was: ward-NAME.PID. Where that cannot be known it
+// is not in use.
+func SystemInUse(system string) bool {
+	v2, _, err := readMounts()
+	if err != nil || v2 == "" {
+		return false
+	}
+	entries, err := os.ReadDir(v2)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		holder, ok := strings.CutPrefix(e.Name(), "ward-"+system+".")
+		if _, err := strconv.ParseUint(holder, 10, 32); !ok || err != nil {
+			continue
+		}
+		if n, err := readKey(filepath.Join(v2, e.Name(), "cgroup.events"), "populated"); err == nil && n > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func isDir(path string) bool {

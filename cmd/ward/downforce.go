@@ -21,8 +21,11 @@ func downByForce(cmd *cobra.Command, dir string, why error) error {
 	if err != nil {
 		return failed("%w", err)
 	}
+	if holder == nil && lives(dir) {
+		return failed("a system lives in %s, but its first process is not to be seen from here: end it where it was started", dir)
+	}
 	if holder == nil {
-		whileEnded(dir, func() { clearLiving(dir) })
+		clearEndedDir(dir)
 		return failed("no system lives in %s: nothing to end", dir)
 	}
 	defer holder.Close()
@@ -40,7 +43,7 @@ func downByForce(cmd *cobra.Command, dir string, why error) error {
 			return failed("%s: process %d has not ended within %v", nameOf(dir), processes[i].pid, downLimit)
 		}
 	}
-	whileEnded(dir, func() { clearLiving(dir) })
+	clearEndedDir(dir)
 	return nil
 }
 

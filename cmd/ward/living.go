@@ -10,11 +10,15 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"ward/kernel"
+	"ward/monitor/admin"
 )
 
 // A system lives as long as its holder, which holds a lock in the run directory
-// from before it puts anything else there to its end, in whatever way it ends. What
-// stands in the directory says nothing: a holder that is killed removes nothing.
+// from before it puts anything else there to its end, in whatever way it ends. That
+// something stands in the directory says nothing: a holder that is killed removes
+// nothing. That a process listens on a socket there does.
 
 // lockFile is that of wardd (lockDir). Only its owner may open it, so nobody else locks it.
 const lockFile = "lock"
@@ -50,9 +54,56 @@ func holderOf(dir string) (pid int, err error) {
 }
 
 // lives reports whether a system lives in a run directory. If that cannot be known it does.
+//
+// The kernel's list has no locks of processes that cannot be seen from here (another
+// PID namespace), and some file systems have other numbers there than stat(2)
+// says; an earlier wardd held no such lock at all.
 func lives(dir string) bool {
 	pid, err := holderOf(dir)
-	return err != nil || pid != 0
+	return err != nil || pid != 0 || isLocked(filepath.Join(dir, lockFile)) || answers(dir)
+}
+
+// isLocked reports whether somebody holds a lock on a file or directory that
+// keeps others out. Of what may not be opened it is not known.
+func isLocked(path string) bool {
+	fd, err := shared(path)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err == unix.EWOULDBLOCK
+}
+
+// shared opens and locks path, together with others who do so and with no wardd. The
+// caller closes it.
+func shared(path string) (fd int, err error) {
+	fd, err = unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err = unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// answers reports whether a process has the monitor's socket. It is asked for a
+// connection of another type than it takes, so that it does not notice.
+func answers(dir string) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return true // unknown
+	}
+	defer unix.Close(fd)
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: filepath.Join(dir, admin.Socket)})
+	return err == nil || err == unix.EAGAIN || err == unix.EPROTOTYPE
+}
+
+// mayLive reports whether any process may be left of a system whose lock nobody
+// holds: of an earlier wardd, which locked the directory, or of a holder that was killed
+// and whose domains have not ended yet. What it needs must not be taken from it.
+func mayLive(dir string) bool {
+	return isLocked(dir) || answers(dir) || kernel.SystemInUse(filepath.Base(dir))
 }
 
 // What is of use only while a system lives.
@@ -79,6 +130,11 @@ func clearEnded(except string) {
 		when int64
 	}
 	var ended []old
+	clearing, err := clearAlone(runRoot)
+	if err != nil {
+		return // somebody else does
+	}
+	defer clearing.Close()
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), endedPrefix) { // whoever was to remove it did not come to the end
 			os.RemoveAll(filepath.Join(runRoot, e.Name()))
@@ -123,20 +179,56 @@ func clearLiving(dir string) {
 	}
 }
 
-// whileEnded calls do with the lock on a run directory, unless a system has it. One
-// that starts meanwhile waits, or makes the directory anew (lockDir of wardd).
+// clearingFile is locked by who clears up. The lock of a run directory is then shared, so that
+// nobody takes who clears up for the holder of a system, and kills it.
+const clearingFile = ".clearing"
+
+// clearAlone locks it, or fails at once.
+func clearAlone(root string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(root, clearingFile), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// whileEnded calls do with the lock on a run directory, unless a system has it,
+// or a process of one may be left. One that starts meanwhile waits, or makes the
+// directory anew (lockDir of wardd).
+//
+// Preconditions: clearAlone.
 func whileEnded(dir string, do func()) {
+	if mayLive(dir) {
+		return
+	}
 	path := filepath.Join(dir, lockFile)
-	fd, err := unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if fd, err := unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600); err == nil {
+		unix.Close(fd)
+	}
+	fd, err := shared(path)
 	if err != nil {
 		return
 	}
 	defer unix.Close(fd)
-	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil {
+	own, err := shared(dir) // an earlier wardd does not start meanwhile
+	if err != nil {
 		return
 	}
+	defer unix.Close(own)
 	var have, is unix.Stat_t
-	if unix.Fstat(fd, &have) == nil && unix.Lstat(path, &is) == nil && have.Ino == is.Ino && have.Dev == is.Dev {
+	if unix.Fstat(fd, &have) == nil && unix.Lstat(path, &is) == nil && have.Ino == is.Ino && have.Dev == is.Dev && !mayLive(dir) {
 		do()
+	}
+}
+
+// clearEndedDir is clearLiving of one system that has ended, if nobody else clears up.
+func clearEndedDir(dir string) {
+	if clearing, err := clearAlone(filepath.Dir(dir)); err == nil {
+		defer clearing.Close()
+		whileEnded(dir, func() { clearLiving(dir) })
 	}
 }
