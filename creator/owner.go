@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"ward/kernel"
 )
 
@@ -31,13 +33,31 @@ func checkOwner(pidfd *os.File, uid uint32) error {
 	}
 	of, err := procField("/proc/"+pid+"/status", "Uid:")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		// It has ended; or it is not to be seen from here: another PID namespace, or
+		// /proc with hidepid and gid, and a creator without CAP_SYS_PTRACE.
+		return checkHidden(pidfd, uid)
 	}
 	if err != nil {
 		return err
 	}
 	if of != strconv.FormatUint(uint64(uid), 10) {
 		return fmt.Errorf("%w: process %s has user ID %s instead of %d", errStranger, pid, of, uid)
+	}
+	return nil
+}
+
+// checkHidden is checkOwner of a process that /proc does not show: the kernel
+// tells whose it is by the pidfd, since Linux 6.13 (PIDFD_GET_INFO).
+func checkHidden(pidfd *os.File, uid uint32) error {
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_CREDS}
+	err := unix.IoctlPidfdInfo(int(pidfd.Fd()), &info)
+	switch {
+	case hasEnded(pidfd):
+		return nil
+	case err != nil || info.Mask&unix.PIDFD_INFO_CREDS == 0:
+		return fmt.Errorf("%w: whose it is cannot be seen from here (/proc with hidepid before Linux 6.13, or another PID namespace)", errStranger)
+	case info.Ruid != uid || info.Euid != uid || info.Suid != uid:
+		return fmt.Errorf("%w: process %d has user ID %d instead of %d", errStranger, info.Pid, info.Ruid, uid)
 	}
 	return nil
 }
