@@ -256,7 +256,8 @@ func (h *holder) reap() {
 func (h *holder) ended(c *child.Child, status syscall.WaitStatus) {
 	how, upgraded := c.Ended(status)
 	if c == &h.monitor && h.heard != nil {
-		for m := range h.heard { // its last words may be on their way: its end of the channel is closed
+		h.fromMon.CloseSoon()    // somebody else may have its end
+		for m := range h.heard { // its last words may be on their way
 			h.note(m)
 		}
 		h.heard = nil
@@ -316,9 +317,7 @@ func (h *holder) end() {
 	}
 	h.kept.Close()
 	for _, path := range h.bound {
-		if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
-			os.Remove(path)
-		}
+		link.RemovePath(path)
 	}
 	if h.toAudit == nil {
 		return

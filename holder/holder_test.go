@@ -101,6 +101,15 @@ func role(name, dir string) {
 				conn.Tell(kind, fmt.Sprint(stranger), os.NewFile(uintptr(pidfd), "stranger"))
 			}
 		}
+		// Its end of the channel outlives it.
+		end, err := conn.File()
+		if err != nil {
+			return
+		}
+		left := exec.Command("/bin/sleep", "1000")
+		if left.ExtraFiles = []*os.File{end}; left.Start() != nil {
+			return
+		}
 		conn.Tell(link.Put, "a\x001")
 		conn.Tell(link.Put, "b\x002", os.Stderr)
 		return
@@ -141,8 +150,8 @@ func fileAppears(path string) <-chan struct{} {
 // TestAttackForeignProcess: a monitor cannot make the holder kill or reap a
 // process that is not its own child, whatever it says; the control is a process of
 // a creator that died, which the holder kills at the end. The test shows, too, that a
-// monitor that died is followed by one that is given what was kept, and that a
-// creator that died is told of.
+// monitor that died is followed by one that is given what was kept, though another
+// process has its end of the channel, and that a creator that died is told of.
 func TestAttackForeignProcess(t *testing.T) {
 	dir := t.TempDir()
 	stranger := exec.Command("/bin/sleep", "1000")
