@@ -279,6 +279,7 @@ func (m *Monitor) keepLoaded(r Route, rec routeRecord) {
 // closeRoute unloads a route.
 func (m *Monitor) closeRoute(r Route) {
 	r.Close()
+	delete(m.servers, r)
 	if k, known := m.routeKeys[r]; known {
 		delete(m.routeKeys, r)
 		m.drop(key(keptRoute, k))

@@ -104,7 +104,7 @@ func (m *Monitor) try(o *opening, last bool) bool {
 	if !o.waits() {
 		return true
 	}
-	if o.lent != nil && m.lent[o.lent.id] != o.lent {
+	if o.lent != nil && !m.lasts(o.lent) {
 		m.deny(o, event.None, abi.ReasonExpired, abi.NoPolicy, "the delegation has ended")
 		return true
 	}

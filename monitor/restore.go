@@ -240,6 +240,9 @@ func (r *restoring) route(name string, k *Kept) error {
 	}
 	r.routes[uint32(id)], m.routeKeys[made] = made, uint32(id)
 	r.lentBy[made] = rec.Lent != 0
+	if rec.Lent != 0 || !rec.User && r.lives[rec.Client].kin != nil {
+		m.servers[made] = server
+	}
 	switch {
 	case rec.User:
 		r.users[rec.Client].route = made

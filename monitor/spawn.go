@@ -52,6 +52,7 @@ type kindred struct {
 	named     map[abi.DomainID]uint32 // children made of each template
 	lent      map[uint32]*delegation
 	lastLent  uint32
+	servers   map[Route]*domain // of routes of children and delegations: the process at their other end
 
 	ending     []*delegation // by a change of the policy: their gates die with it
 	kinBack    []*domain     // restored, in the order in which they were made
@@ -59,7 +60,7 @@ type kindred struct {
 }
 
 func (k *kindred) init(img *image.Image) {
-	k.family, k.children, k.named, k.lent = image.NewFamily(img), map[abi.DomainID]*domain{}, map[abi.DomainID]uint32{}, map[uint32]*delegation{}
+	k.family, k.children, k.named, k.lent, k.servers = image.NewFamily(img), map[abi.DomainID]*domain{}, map[abi.DomainID]uint32{}, map[uint32]*delegation{}, map[Route]*domain{}
 }
 
 // A kin is what a child is beside a domain.

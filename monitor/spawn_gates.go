@@ -81,21 +81,11 @@ func (o *opening) identifyChain(e *event.Event) {
 }
 
 // closeChained unloads the routes of a child that has ended, and those of
-// children and delegations to a server that has. A delegation ends then: its
-// uses are counted where its routes are.
+// children and delegations to a process that served them and has. A delegation
+// ends then: its uses are counted where its routes are.
 //
 // Preconditions: m.mu is held; d has no gate.
 func (m *Monitor) closeChained(d *domain) {
-	unload := func(routes map[uint32]Route) (some bool) {
-		for i, r := range routes {
-			if m.Image.Routes[i].Server == d.id && d.kin == nil {
-				m.closeRoute(r)
-				delete(routes, i)
-				some = true
-			}
-		}
-		return some
-	}
 	if d.kin != nil {
 		for i, r := range d.kin.routes {
 			m.closeRoute(r)
@@ -103,12 +93,45 @@ func (m *Monitor) closeChained(d *domain) {
 		}
 		return
 	}
-	for _, c := range m.children {
-		unload(c.kin.routes)
+	m.endServed(d)
+	for _, o := range m.borrowers() {
+		for i, r := range o.chained() {
+			if m.servers[r] == d {
+				m.closeRoute(r)
+				delete(o.chained(), i)
+			}
+		}
 	}
+}
+
+// unchain makes children ask the process that comes after d for their gates: the
+// routes to d go on for those that are open. Delegations that d served end.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) unchain(d *domain) {
+	m.endServed(d)
+	for _, c := range m.children {
+		for i, r := range c.kin.routes {
+			if m.servers[r] == d {
+				m.keepChained(&opening{client: c}, i, r, d, true)
+				m.stale = append(m.stale, r)
+				delete(c.kin.routes, i)
+			}
+		}
+	}
+}
+
+// endServed ends the delegations of which d served something. That they end is kept
+// first: who takes over in between must not begin to count their uses anew.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) endServed(d *domain) {
 	for id, l := range m.lent {
-		if unload(l.routes) {
-			go m.endLent(id, d.def.Name+", which served it, has ended")
+		for _, r := range l.routes {
+			if m.servers[r] == d && l.why == "" {
+				m.keepLent(l, d.def.Name+", which served it, has ended")
+				go m.endLent(id, l.why)
+			}
 		}
 	}
 }
