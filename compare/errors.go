@@ -99,6 +99,10 @@ func (p pair) named() (users, groups []string) {
 // at it: a key that some condition of the gate looks at is text in all messages
 // of the gate, else it is any bytes.
 func (c *comparer) section(x Change, o, n *image.Route) {
+	open := func(m image.MethodPolicy) bool { return live(&m.Request) }
+	if !slices.ContainsFunc(o.Methods, open) || !slices.ContainsFunc(n.Methods, open) {
+		return // on one side nothing passes
+	}
 	was, is := c.old.Section(o), c.new.Section(n)
 	for i := range was.Fields {
 		key := was.Fields[i].Name

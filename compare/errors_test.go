@@ -87,6 +87,7 @@ func TestAttackMetadataUnnoticed(t *testing.T) {
 		"comes":            {forbid(""), forbid(looks), []string{narrow}},
 		"control: stays":   {forbid(looks), forbid(strings.Replace(looks, `"lab"`, `"shop"`, 1)), nil},
 		"control: nowhere": {forbid(""), two, nil},
+		"control: nobody":  {forbid(looks), two + `@id("none") forbid (principal, action, resource);`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := compare.Images(with(t, files(c.before)...), with(t, files(c.after)...))
