@@ -101,13 +101,11 @@ func (s *Sandbox) Start() (*Process, error) {
 }
 
 func (s *Sandbox) start() (*Process, error) {
-	if len(s.Network.Sockets) > 0 {
-		release, err := reserve(len(s.Files))
-		if err != nil {
-			return nil, err
-		}
-		defer release()
+	release, err := reserve(len(s.Files))
+	if err != nil {
+		return nil, err
 	}
+	defer release()
 	if err := s.checkPins(); err != nil {
 		return nil, err
 	}
