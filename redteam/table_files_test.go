@@ -76,7 +76,7 @@ var programs = []attack{
 	{name: "leaked directory", class: "CVE-2024-21626 (runc)", tries: "reads a file of the host from a directory that its creator left open", stops: "close_range before execve; its root", order: []string{"dirfds", "{secret}"},
 		domain:  func(s *scene, _ *image.Domain) { leak(s, "/", syscall.O_RDONLY|syscall.O_DIRECTORY) },
 		control: inherits("a plain child inherits it", func(s *scene, c *exec.Cmd) { c.ExtraFiles = append(c.ExtraFiles, openFile(s, "/")) }, "dirfds", "{secret}")},
-	{name: "working directory", class: "CVE-2024-21626 (runc)", tries: "reads from the directory in which it was started", stops: "chdir after pivot_root", order: []string{"cwd", "redteam_test.go"},
+	{name: "working directory", class: "CVE-2024-21626 (runc)", tries: "reads from the directory in which it was started", stops: "chdir after chroot, from a mount namespace of its own", order: []string{"cwd", "redteam_test.go"},
 		control: inherits("a plain child inherits it", func(s *scene, c *exec.Cmd) { c.Dir = filepath.Dir(s.file("redteam_test.go", 0o644)) }, "cwd", "redteam_test.go")},
 	{name: "supplementary groups", class: "CVE-2022-29162, CWE-271", tries: "uses its creator's groups", stops: "setgroups to none", order: []string{"groups"},
 		control: inherits("a plain child that keeps them", func(s *scene, c *exec.Cmd) { c.SysProcAttr.Credential.Groups = []uint32{0, 6} }, "groups")},
@@ -114,7 +114,7 @@ func openFile(s *scene, name string) *os.File {
 var others = []attack{
 	{name: "a file that was not granted", class: "files", tries: "reads a file of its user's by its path", stops: "root of its own; Landlock", order: []string{"read", "{secret}"},
 		layers: []layer{{without: seccomp | landlock}}, control: noFiles},
-	{name: "up and out", class: "files", tries: "the same by ../../…", stops: "pivot_root; Landlock", order: []string{"dotdot", "{secret}"}, layers: []layer{{without: seccomp | landlock}}, control: noFiles},
+	{name: "up and out", class: "files", tries: "the same by ../../…", stops: "the root is mounted over an empty one; Landlock", order: []string{"dotdot", "{secret}"}, layers: []layer{{without: seccomp | landlock}}, control: noFiles},
 	{name: "through its own link", class: "symlinks", tries: "makes a symbolic link to the file in a directory that it may write, and reads that", stops: "root of its own; Landlock", order: []string{"symlink", "{rw}", "{secret}"},
 		layers: []layer{{without: seccomp | landlock}}, control: noFiles},
 	{name: "through /proc/self/root", class: "magic links", tries: "reads the file through /proc/self/root", stops: "root of its own; Landlock", order: []string{"read", "/proc/self/root/{secret}"}, host: true,

@@ -31,7 +31,7 @@ var mounts = []attack{
 		layers: []layer{userRootLayer, {without: seccomp | landlock, nsroot: true}}, control: asRoot},
 	{name: "propagation", class: "mounts", tries: "shares its root's mounts with their peers", stops: "seccomp; as root of a user namespace Landlock", order: []string{"propagate", "/"}, host: true,
 		layers: []layer{userRootLayer}, control: asRoot},
-	{name: "chroot", class: "chroot escape", tries: "leaves the root by a second chroot (chroot(2)) and reads a file of the host", stops: "seccomp; pivot_root: there is nothing above", order: []string{"chroot", "/tmp", "{secret}"}, host: true,
+	{name: "chroot", class: "chroot escape", tries: "leaves the root by a second chroot (chroot(2)) and reads a file of the host", stops: "seccomp; the root is mounted over an empty one: there is nothing above", order: []string{"chroot", "/tmp", "{secret}"}, host: true,
 		layers: []layer{userRootLayer, {without: seccomp | landlock, nsroot: true}}, control: control{root: true, more: []string{"prepare"}}},
 	{name: "cgroup mount", class: "CVE-2022-0492", tries: "mounts the cgroup hierarchy, to move itself and raise its limits", stops: "seccomp; as root of a user namespace Landlock", order: []string{"cgroupmount"}, host: true,
 		layers: []layer{userRootLayer}, control: freeRoot},
