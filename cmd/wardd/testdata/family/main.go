@@ -117,7 +117,7 @@ func broker(ctx context.Context, d *gate.Domain) {
 	list, err := d.Children(ctx)
 	check("the list of children", err == nil && len(list) == 1 && list[0].Name == "worker#1" && list[0].Running, list, err)
 	_, err = d.Delegate(ctx, "idler", entry, time.Hour, 0)
-	refused("a delegation to nobody", err, "no child of this one")
+	refused("a delegation to nobody, which is answered like one that is not permitted", err, "no policy lets broker lend test.v1.Echo/Say to idler")
 	_, err = d.Delegate(ctx, "server", entry, time.Hour, 0)
 	refused("a delegation that no policy permits", err, "no policy lets")
 	_, err = d.Delegate(ctx, "worker#1", "test.v1.Other/Do", time.Hour, 0)
