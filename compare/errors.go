@@ -13,8 +13,8 @@ import (
 // follows from what the policy says of the messages, so it may change where no
 // message flips.
 
-// maxGroups bounds the groups of users that are tried in all combinations.
-const maxGroups = 6
+// maxClients bounds the combinations of users and groups that are tried.
+const maxClients = 1 << 12
 
 // errors compares whether errors in the place of a reply say their code only.
 // told is what was reported of the reply itself: where that says that there is
@@ -23,11 +23,14 @@ func (c *comparer) errors(request, reply pair, x Change, told []Change) {
 	if !live(request.old.decision) || !live(request.new.decision) || reply.old.decision.Silent != reply.new.decision.Silent {
 		return // nobody is answered on both sides, or silence says it
 	}
+	if reply.old.normal() == reply.new.normal() && reply.old.effects() == reply.new.effects() {
+		return
+	}
 	users, groups := reply.named()
 	x.Change = Changed
-	if len(groups) > maxGroups {
-		if reply.old.normal() != reply.new.normal() && !slices.ContainsFunc(told, func(t Change) bool { return t.NewAccess }) {
-			x.Change, x.Detail = Open, fmt.Sprintf("the policies look at %d groups: that an error in its place may say more than before could not be excluded", len(groups))
+	if len(groups) > 12 || (len(users)+1)<<len(groups) > maxClients {
+		if !slices.ContainsFunc(told, func(t Change) bool { return t.NewAccess }) {
+			x.Change, x.Detail = Open, fmt.Sprintf("the policies look at %d users and %d groups: that an error in its place may say more than before could not be excluded", len(users), len(groups))
 			c.add(x)
 		}
 		return
