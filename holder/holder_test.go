@@ -178,8 +178,14 @@ func TestAttackForeignProcess(t *testing.T) {
 			said <- lines.Text()
 		}
 	}()
+	var early []string // said by one process before what is awaited of another
 	await := func(prefix string) string {
 		t.Helper()
+		if i := slices.IndexFunc(early, func(line string) bool { return strings.HasPrefix(line, prefix) }); i >= 0 {
+			line := early[i]
+			early = slices.Delete(early, i, i+1)
+			return line
+		}
 		late := time.NewTimer(patience)
 		defer late.Stop()
 		for {
@@ -188,9 +194,9 @@ func TestAttackForeignProcess(t *testing.T) {
 				if strings.HasPrefix(line, prefix) {
 					return line
 				}
-				t.Log(line)
+				early = append(early, line)
 			case <-late.C:
-				t.Fatalf("nobody says %q", prefix)
+				t.Fatalf("nobody says %q, but %q", prefix, early)
 			}
 		}
 	}
