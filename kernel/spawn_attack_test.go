@@ -116,3 +116,41 @@ func TestEmptyMounts(t *testing.T) {
 		t.Error("the control: the host has no other mounts")
 	}
 }
+
+// TestEmptyMountsAgain: a creator that has no descriptor left when it starts its
+// first domain starts it later. In a process of its own: in this one it is made.
+func TestEmptyMountsAgain(t *testing.T) {
+	needRoot(t)
+	const env = "WARD_TEST_NO_DESCRIPTOR"
+	if os.Getenv(env) == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run", "^TestEmptyMountsAgain$", "-test.v")
+		cmd.Env = append(os.Environ(), env+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	if !initialUser() {
+		t.Skip("needs the initial user namespace")
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	next, err := unix.Dup(0) // from here on there is none
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(next)
+	for _, c := range []struct {
+		most uint64
+		want bool
+	}{{uint64(next) + 1, false}, {limit.Cur, true}} {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: c.most, Max: limit.Max}); err != nil {
+			t.Fatal(err)
+		}
+		if ns, err := emptyMounts(); (err == nil) != c.want {
+			t.Errorf("with %d descriptors it is %d, %v", c.most, ns, err)
+		}
+	}
+}

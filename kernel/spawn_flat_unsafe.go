@@ -30,7 +30,29 @@ const keptFDs = 4096
 // nothing can be made. Its descriptor is -1 where it cannot be used: in a user namespace
 // /proc may be mounted only where one is to be seen already (mount_too_revealing,
 // fs/namespace.c).
-var emptyMounts = sync.OnceValues(func() (int, error) {
+//
+// It is made by the first start for which that succeeds: a creator that was short of
+// descriptors or memory for a moment is not so for ever.
+func emptyMounts() (int, error) {
+	flat.Lock()
+	defer flat.Unlock()
+	if !flat.made {
+		var err error
+		if flat.ns, err = newEmptyMounts(); err != nil {
+			return -1, err
+		}
+		flat.made = true
+	}
+	return flat.ns, nil
+}
+
+var flat struct {
+	sync.Mutex
+	made bool
+	ns   int
+}
+
+func newEmptyMounts() (int, error) {
 	if !initialUser() {
 		return -1, nil
 	}
@@ -53,12 +75,15 @@ var emptyMounts = sync.OnceValues(func() (int, error) {
 	// What it opens is this process's.
 	_, pidfd, err := p.run(unix.CLONE_NEWNS|unix.CLONE_FILES, -1)
 	if err != nil {
+		if ns != 0 {
+			unix.Close(int(ns))
+		}
 		return -1, fmt.Errorf("empty mount namespace: %w", err)
 	}
 	reap(pidfd)
 	unix.Close(pidfd)
 	return int(ns), nil
-})
+}
 
 // initialUser reports whether this process is in the first user namespace of the machine.
 func initialUser() bool {
