@@ -54,6 +54,25 @@ func (r *running) comesBack(role string, was int) int {
 	}
 }
 
+// runs waits until a domain runs, and returns its PID.
+func (r *running) runs(name string) int {
+	r.t.Helper()
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		if d := r.domains()[name]; d.State == admin.Running && d.PID != 0 {
+			return d.PID
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			r.t.Fatalf("%s does not run", name)
+		}
+	}
+}
+
 // state of the domains, by name, once the monitor answers.
 func (r *running) domains() map[string]admin.Domain {
 	r.t.Helper()
