@@ -204,6 +204,11 @@ func (m *Monitor) isLookup(e image.Entry) bool {
 	return f.Name == namesInterface && f.Methods[e.Method].Name == "Lookup"
 }
 
+// noSpawn says that a domain may not make children of a template.
+func noSpawn(d *domain, template string, why error) string {
+	return fmt.Sprintf("no policy lets %s make children of %s: %v", d.def.Name, template, why)
+}
+
 // answerSpawn makes a child.
 func (m *Monitor) answerSpawn(d *domain, c *abi.Control) {
 	ask, err := abi.ParseSpawn(c.Text)
@@ -215,7 +220,8 @@ func (m *Monitor) answerSpawn(d *domain, c *abi.Control) {
 	if ask.Template != "" {
 		t := m.byName[ask.Template]
 		if t == nil {
-			m.refuseSpawn(d, c.Seq, event.None, abi.ReasonDefault, abi.NoPolicy, fmt.Sprintf("there is no template %q", ask.Template))
+			// The answer to whom no policy lets make children of one that is there.
+			m.refuseSpawn(d, c.Seq, event.None, abi.ReasonDefault, abi.NoPolicy, noSpawn(d, ask.Template, image.ErrChild))
 			return
 		}
 		template = t.id
@@ -236,7 +242,7 @@ func (m *Monitor) answerSpawn(d *domain, c *abi.Control) {
 	if err != nil {
 		reason, text := abi.ReasonQuota, err.Error()
 		if errors.Is(err, image.ErrChild) {
-			reason, text = abi.ReasonDefault, fmt.Sprintf("no policy lets %s make children of %s: %v", d.def.Name, m.Image.Domains[template].Name, err)
+			reason, text = abi.ReasonDefault, noSpawn(d, m.Image.Domains[template].Name, err)
 			if verdict.Policy != abi.NoPolicy {
 				reason, text = abi.ReasonForbid, m.policyID(verdict.Policy)
 			}
