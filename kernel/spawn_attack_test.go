@@ -149,7 +149,7 @@ func TestEmptyMountsAgain(t *testing.T) {
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: c.most, Max: limit.Max}); err != nil {
 			t.Fatal(err)
 		}
-		if ns, err := emptyMounts(); (err == nil) != c.want {
+		if ns, err := emptyMounts(); (err == nil && ns >= 0) != c.want {
 			t.Errorf("with %d descriptors it is %d, %v", c.most, ns, err)
 		}
 	}
