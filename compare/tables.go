@@ -75,6 +75,12 @@ func (c *comparer) confinement(name string, o, n *image.Domain) {
 	if len(o.Digest) > 0 && !bytes.Equal(o.Digest, n.Digest) {
 		c.add(Change{Event: "setting", Change: Changed, NewAccess: true, From: name, Object: "digest", Detail: "another program than the pinned one has these rights"})
 	}
+	for _, p := range o.Pins {
+		same := func(q image.Pin) bool { return q.Path == p.Path && bytes.Equal(q.Digest, p.Digest) }
+		if n.Start.Allow && !slices.ContainsFunc(n.Pins, same) {
+			c.add(Change{Event: "setting", Change: Changed, NewAccess: true, From: name, Object: "pinned " + p.Path, Detail: "another library than the pinned one may have these rights"})
+		}
+	}
 	if o.Names != n.Names {
 		c.add(Change{Event: "setting", Change: Changed, NewAccess: true, From: name, Object: "name server", Detail: fmt.Sprintf("%v → %v", o.Names, n.Names)})
 	}
