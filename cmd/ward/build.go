@@ -118,7 +118,7 @@ func buildAll(ctx context.Context, w io.Writer, dir, system string, packages map
 func goBuild(ctx context.Context, dir, pkg, output string) error {
 	goCommand, err := exec.LookPath("go")
 	if err != nil {
-		return badInput("%s must be built, but there is no go command on PATH: install Go, or build first and state `program:`", pkg)
+		return badInput("%s must be built, but there is no go command on PATH: install Go, or build first and state `program:`%s", pkg, sudoPath())
 	}
 	for _, args := range [][]string{
 		{"mkdir", "-p", filepath.Dir(output)},
@@ -136,6 +136,14 @@ func goBuild(ctx context.Context, dir, pkg, output string) error {
 		}
 	}
 	return nil
+}
+
+// sudoPath says what hides a program that is installed from whoever calls sudo.
+func sudoPath() string {
+	if os.Getenv("SUDO_UID") == "" {
+		return ""
+	}
+	return "; sudo sets a PATH of its own: 'sudo env \"PATH=$PATH\" ward ...' keeps yours"
 }
 
 // An account is an ordinary user on whose behalf ward runs.

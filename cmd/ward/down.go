@@ -51,9 +51,10 @@ domains are killed, without a time of grace. Only root may.`,
 			if err := down(cmd, dir, force); err != nil {
 				return err
 			}
-			if !wantJSON(cmd) {
-				fmt.Fprintln(cmd.OutOrStdout(), nameOf(dir), "is down")
+			if wantJSON(cmd) {
+				return sayDone(cmd, "down", dir)
 			}
+			fmt.Fprintln(cmd.OutOrStdout(), nameOf(dir), "is down")
 			return nil
 		},
 	}

@@ -243,6 +243,9 @@ func (t *target) adopt(img *image.Image, build map[string]string) (*image.Image,
 			d.Program = programs[d.Name]
 		}
 	}
+	if img.Name != t.img.Name {
+		return nil, badInput("this is the system %q, and %q is running: give the directory of %[2]q, name another system with --system, or start this one with 'ward up'", img.Name, t.img.Name)
+	}
 	aligned, err := image.Align(t.img, img)
 	if err != nil {
 		return nil, failed("%w", err)

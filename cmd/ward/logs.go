@@ -29,10 +29,15 @@ func newLogs() *cobra.Command {
 				return err
 			}
 			var out io.Writer = cmd.OutOrStdout()
-			if isTerminal(out) {
+			name := filepath.Base(args[0])
+			switch {
+			case wantJSON(cmd):
+				lines := &outputLines{to: jsonLines(out), domain: name}
+				defer lines.end()
+				out = lines
+			case isTerminal(out):
 				out = plainWriter{out}
 			}
-			name := filepath.Base(args[0])
 			path := filepath.Join(dir, audit.LogDir, name)
 			older, err := os.Open(path + ".1")
 			if err == nil {
@@ -40,14 +45,14 @@ func newLogs() *cobra.Command {
 				older.Close()
 			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return failed("%w", err)
+				return unreadable(path, err)
 			}
 			log, err := os.Open(path)
 			if errors.Is(err, fs.ErrNotExist) {
 				return failed("no log of %q in %s: it is no domain of this system, or has not started", name, nameOf(dir))
 			}
 			if err != nil {
-				return failed("%w", err)
+				return unreadable(path, err)
 			}
 			defer log.Close()
 			if err := copyLog(cmd.Context(), out, log, follow, filepath.Join(dir, admin.Socket)); err != nil {
@@ -59,6 +64,14 @@ func newLogs() *cobra.Command {
 	systemFlag(cmd, &from)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more, until the system stops")
 	return cmd
+}
+
+// unreadable is the error of a log of domains, which only root may read.
+func unreadable(path string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return failed("%s: only root may read it; run it through sudo", path)
+	}
+	return failed("%w", err)
 }
 
 // copyLog copies log and, if follow is set, what is appended to it while

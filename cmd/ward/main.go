@@ -30,7 +30,8 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	return report(os.Stderr, newRoot().ExecuteContext(ctx))
+	cmd, err := newRoot().ExecuteContextC(ctx)
+	return report(os.Stderr, cmd, err)
 }
 
 // The two ways to fail. Every error that a command returns is one of the two;
@@ -65,14 +66,19 @@ func badInput(format string, args ...any) error {
 	return &exitError{exitInput, fmt.Errorf(format, args...)}
 }
 
-// report prints err, once, and returns the exit status.
-func report(w io.Writer, err error) int {
+// report prints the error of cmd, once, and returns the exit status. Who made a
+// mistake in the usage of a command reads how that one is used.
+func report(w io.Writer, cmd *cobra.Command, err error) int {
 	var exit *exitError
 	switch {
 	case err == nil:
 		return 0
 	case !errors.As(err, &exit):
-		fmt.Fprintf(w, "ward: %v\nRun 'ward --help' for usage.\n", err)
+		fmt.Fprintf(w, "ward: %v\n", err)
+		if cmd.Runnable() {
+			fmt.Fprintf(w, "Usage: %s\n", cmd.UseLine())
+		}
+		fmt.Fprintf(w, "Run '%s --help' for more.\n", cmd.CommandPath())
 		return exitInput
 	case exit.err != nil:
 		fmt.Fprintf(w, "ward: %v\n", err)

@@ -34,6 +34,11 @@ type tally struct {
 	failed          []string // domains that ended with a status other than 0, or were refused
 }
 
+// nothing reports whether no message and no gate has been decided on.
+func (t *tally) nothing() bool {
+	return t.allowed == 0 && t.denied == 0 && t.opened == 0 && t.refused == 0 && t.lost == 0
+}
+
 func newTeller(out io.Writer, json bool) *teller {
 	return &teller{out: out, json: json, style: styleFor(out)}
 }

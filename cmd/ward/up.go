@@ -168,6 +168,9 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []b
 
 // verdict prints the last line and turns the end of the system into an error.
 func verdict(cmd *cobra.Command, t *teller, img *image.Image, fatal string, status int, err error) error {
+	if fatal != "" && !t.json && t.tally.nothing() {
+		return failed("%s", fatal) // it never ran: there is nothing to sum up
+	}
 	if !t.json {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", img.Name, t.tally.sum())
 	} else {

@@ -47,6 +47,9 @@ process, is replaced by 'ward down' and 'ward up' only.`,
 			if err := admin.Upgrade(ctx, dir); err != nil {
 				return failed("%w", err)
 			}
+			if wantJSON(cmd) {
+				return sayDone(cmd, "upgrade", dir)
+			}
 			fmt.Fprintln(cmd.OutOrStdout(), "the processes of wardd are being started again; 'ward audit' tells how it goes")
 			return nil
 		},
