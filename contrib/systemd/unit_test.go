@@ -20,7 +20,9 @@ func TestUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(string(unit), "/usr/bin/ward", "/bin/true")
-	text = strings.ReplaceAll(text, "Documentation=man:ward(1)\n", "")
+	if !strings.Contains(text, "\nExecReload=/bin/true reload --yes --system %i ") {
+		t.Error("ExecReload asks, where nobody answers, or does not say which system is meant")
+	}
 	path := filepath.Join(t.TempDir(), "ward@x.service")
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
