@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/goccy/go-yaml"
 	"golang.org/x/tools/txtar"
 
 	"ward/compile"
@@ -59,5 +60,23 @@ func TestAttackRecordsAsYAML(t *testing.T) {
 				pass(t, files, w)
 			}
 		})
+	}
+}
+
+// TestAttackRecordsOnTerminal: a text of a message, which the audit has as it was sent,
+// changes the terminal that a written case is shown on, or the order in which it
+// is read. The control: the case means that very text, and passes.
+func TestAttackRecordsOnTerminal(t *testing.T) {
+	const sent = "lab\u009b31m\u202e\u200f\x7f\x1b[2J\u00a0é\U0001f600"
+	want := sent
+	q := quote(sent)
+	for _, r := range q {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u202e' || r == '\u200f' {
+			t.Errorf("%U is in %q", r, q)
+		}
+	}
+	var got string
+	if err := yaml.Unmarshal([]byte(q), &got); err != nil || got != want {
+		t.Errorf("%s is read as %q: %v", q, got, err)
 	}
 }

@@ -2,9 +2,11 @@ package cases
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -139,7 +141,21 @@ func quote(s string) string {
 	if err := e.Encode(s); err != nil {
 		return `""`
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return visible(strings.TrimSuffix(b.String(), "\n"))
+}
+
+// visible escapes what JSON leaves as it is and a terminal may obey, or show in
+// another order than it stands: control characters from 0x7f on, directions.
+func visible(quoted string) string {
+	var b strings.Builder
+	for _, r := range quoted {
+		if r > 0xffff || unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
 }
 
 // ShowArgs writes an example in the form of a test's args.
