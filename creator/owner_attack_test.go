@@ -88,7 +88,7 @@ func hiddenOwner(t *testing.T) {
 	}
 
 	procfs("hidepid=invisible,gid=4242") // group 0 would see all
-	runtime.LockOSThread() // what is given up is this thread's
+	runtime.LockOSThread()               // what is given up is this thread's
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData
 	if err := unix.Capget(&header, &caps[0]); err != nil {
