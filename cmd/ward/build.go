@@ -131,11 +131,30 @@ func goBuild(ctx context.Context, dir, pkg, output string) error {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &caller.credential}
 			cmd.Env = append(cmd.Env, "HOME="+caller.home, "USER="+caller.name, "LOGNAME="+caller.name)
 		}
-		if out, err := cmd.CombinedOutput(); err != nil {
+		if out, err := cmd.CombinedOutput(); interrupted(ctx, err) {
+			return failed("interrupted while building %s; nothing was started", pkg)
+		} else if err != nil {
 			return &exitError{exitInput, fmt.Errorf("building %s in %s: %w\n%s", pkg, dir, err, bytes.TrimSpace(out))}
 		}
 	}
 	return nil
+}
+
+// interrupted reports whether err, the end of a process, is due to Ctrl-C. On a
+// terminal the process has the signal, too, and may end before ctx does.
+func interrupted(ctx context.Context, err error) bool {
+	var exit *exec.ExitError
+	if err == nil {
+		return false
+	}
+	if ctx.Err() != nil {
+		return true
+	}
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGINT
 }
 
 // sudoPath says what hides a program that is installed from whoever calls sudo.

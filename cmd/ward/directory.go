@@ -33,7 +33,7 @@ func packDirectory(w io.Writer, dir string, more *extra) error {
 	if info, err := os.Stat(dir); err != nil {
 		return err
 	} else if !info.IsDir() {
-		return fmt.Errorf("%s is not a directory", dir)
+		return fmt.Errorf("%s is not a directory: give the one that holds system.yaml", dir)
 	}
 	archive := tar.NewWriter(w)
 	files, total := 0, int64(0)
