@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -184,16 +185,27 @@ func TestRecords(t *testing.T) {
 	a := run(t)
 	r := a.ring(0, 0)
 	r.put(call(1, "hello", abi.ReasonPermit), call(2, "secret", abi.ReasonDefault))
+	empty := call(4, "", abi.ReasonPermit)
+	empty.Present = 0
+	unread := call(5, "", abi.ReasonBounds) // not read to its end: the filter says nothing of parameters
+	unread.Present, unread.Params = 0, nil
+	r.put(empty, unread)
 	reply := call(3, "", abi.ReasonPermit)
 	reply.Dir, reply.Kind, reply.Params, reply.Present = abi.Reply, abi.KindReply, nil, 0
 	r.put(reply)
-	a.gone(0, 3)
+	a.gone(0, 5)
 	calls := find(a.finish(), EventCall)
-	if len(calls) != 2 {
+	if len(calls) != 4 {
 		t.Fatalf("calls: %+v", calls)
 	}
-	if c := calls[0]; c.From != "client" || c.To != "server" || c.Method != "t.Echo/Say" || c.Verdict != Allow || c.Policy != "say" || c.Params["text"] != "hello" || c.Reason != "" {
+	if c := calls[0]; c.From != "client" || c.To != "server" || c.Method != "t.Echo/Say" || c.Verdict != Allow || c.Policy != "say" || c.Params["text"] != "hello" || c.Reason != "" || len(c.Absent) > 0 {
 		t.Errorf("allowed call: %+v", c)
+	}
+	if c := calls[2]; !slices.Equal(c.Absent, []string{"text"}) || len(c.Params) > 0 {
+		t.Errorf("call without the parameter: %+v", c)
+	}
+	if c := calls[3]; len(c.Absent) > 0 || len(c.Params) > 0 {
+		t.Errorf("call that was not read to its end: %+v", c)
 	}
 	if c := calls[1]; c.Verdict != Deny || c.Policy != "" || c.Reason != "default deny" || c.Params["text"] != "secret" {
 		t.Errorf("denied call: %+v", c)

@@ -59,6 +59,7 @@ type Record struct {
 	Address   string         `json:"address,omitempty"`   // as in connect and listen of system.yaml: tcp:HOST:PORT
 	Kind      string         `json:"kind,omitempty"`      // of a message: call, reply, error, stream item, stream end, cancel, credit
 	Params    map[string]any `json:"params,omitempty"`    // those that the policy looks at, by path in the message
+	Absent    []string       `json:"absent,omitempty"`    // those that it looked for in vain: zero, or null where a message can do without
 
 	// The state that the policy of the method looks at or changes, after the
 	// decision: NAME of the gate or of the system, DOMAIN.NAME of a domain. Changes

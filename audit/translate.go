@@ -74,6 +74,14 @@ func (t *translator) policy(i uint32) string {
 	return ""
 }
 
+// counted writes a number of things.
+func counted(n int, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
 func userLabel(uid uint32, name string) string {
 	if name == "" {
 		name = strconv.FormatUint(uint64(uid), 10)
@@ -110,7 +118,8 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 		for _, i := range t.img.Interfaces {
 			methods += len(i.Methods)
 		}
-		r.Detail = fmt.Sprintf("%d domains, %d methods, %d policies", len(t.img.Domains), methods, len(t.img.Policies))
+		r.Detail = counted(len(t.img.Domains), "domain", "domains") + ", " + counted(methods, "method", "methods") + ", " +
+			counted(len(t.img.Policies), "policy", "policies")
 		if r.Level == abi.LevelLibrary.String() {
 			r.Detail += "; level library: the kernel checks methods and sizes, the receivers' libraries the parameters"
 		}
@@ -155,7 +164,7 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 		r.Event, r.System, r.Status, r.Detail = EventStopped, t.img.Name, &status, e.Text
 	case event.Reloaded:
 		r.Event, r.System, r.Hash, r.UID = EventReload, t.img.Name, e.Text, &e.UID
-		r.Detail = fmt.Sprintf("%d gates swapped, %d closed", e.Status, e.Count)
+		r.Detail = fmt.Sprintf("%s swapped, %d closed", counted(int(e.Status), "gate", "gates"), e.Count)
 	case event.Revoked:
 		r.Event, r.System, r.UID, r.Detail = EventRevoked, t.img.Name, &e.UID, e.Text
 	case event.Granted:
@@ -285,7 +294,7 @@ func (t *translator) record(k *abi.Record) Record {
 	if !k.Reason.Allowed() && k.Reason >= abi.ReasonUnknownField && k.Reason < abi.ReasonRate && k.Detail != 0 {
 		r.Detail = fmt.Sprintf("field %d", k.Detail)
 	}
-	r.Params = t.values(k, atoms)
+	r.Params, r.Absent = t.values(k, atoms)
 	r.State, r.Changes = t.state(k, atoms)
 	if name := namesEvents[method]; name != "" && f.Name == namesInterface && k.Dir == abi.Request && k.Kind == abi.KindCall {
 		r.Event = name
@@ -306,15 +315,17 @@ func policyOf(k *abi.Record) uint32 {
 var kindNames = map[abi.Kind]string{abi.KindCall: "call", abi.KindReply: "reply", abi.KindError: "error",
 	abi.KindStreamItem: "stream item", abi.KindStreamEnd: "stream end", abi.KindCancel: "cancel", abi.KindCredit: "credit"}
 
-// values are the parameters that the filter remembered.
-func (t *translator) values(k *abi.Record, atoms filter.Atoms) map[string]any {
+// values are the parameters that the filter remembered, and the names of those
+// that it looked for in vain. A record of a message that was not read to its end
+// has neither.
+func (t *translator) values(k *abi.Record, atoms filter.Atoms) (values map[string]any, absent []string) {
 	params := t.paramsOf(k, atoms)
 	if t.ambiguous(k, params, atoms) {
-		return nil
+		return nil, nil
 	}
-	var values map[string]any
 	for i, p := range params[:min(len(params), len(k.Params))] {
 		if k.Present>>i&1 == 0 {
+			absent = append(absent, p.Name)
 			continue
 		}
 		if values == nil {
@@ -326,7 +337,7 @@ func (t *translator) values(k *abi.Record, atoms filter.Atoms) map[string]any {
 		}
 		values[p.Name] = value(&p, k.Params[i])
 	}
-	return values
+	return values, absent
 }
 
 // text is what the filter remembered of string i, marked if it is not the whole.
@@ -346,6 +357,8 @@ func value(p *filter.Param, v uint64) any {
 		return map[string]uint64{"size": v & 0xffffffff}
 	case p.Type == image.Bool:
 		return v != 0
+	case p.Type == image.Nested: // what is remembered of it is that it is there
+		return true
 	case p.Type == image.Uint64 || p.Type == image.Fixed64:
 		return v
 	}

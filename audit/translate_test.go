@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ward/abi"
+	"ward/audit/event"
 	"ward/filter"
 	"ward/image"
 )
@@ -17,6 +18,21 @@ func TestTextsOfARecord(t *testing.T) {
 	for i, want := range map[int]string{0: strings.Repeat("x", 32) + "…", 2: "foo"} {
 		if got := text(params, k, i); got != want {
 			t.Errorf("string %d: %q, want %q", i, got, want)
+		}
+	}
+}
+
+// One of a thing is no things.
+func TestCounted(t *testing.T) {
+	a := run(t)
+	a.send(event.New(event.Compiled))
+	e := event.New(event.Reloaded)
+	e.Status, e.Count = 1, 1
+	a.send(e)
+	all := a.finish()
+	for _, c := range []struct{ event, want string }{{EventCompiled, "2 domains, 1 method, 1 policy"}, {EventReload, "1 gate swapped, 1 closed"}} {
+		if found := find(all, c.event); len(found) != 1 || found[0].Detail != c.want {
+			t.Errorf("%s: %+v, want %s", c.event, found, c.want)
 		}
 	}
 }

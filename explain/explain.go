@@ -54,9 +54,10 @@ type Policy struct {
 
 // A Value is what a policy saw of a parameter.
 type Value struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-	Any   bool   `json:"any,omitempty"` // the question leaves it out: Value is an example
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Any    bool   `json:"any,omitempty"`    // the question leaves it out: Value is an example
+	Unsent bool   `json:"unsent,omitempty"` // of a record: the message did not have it, which is as if it had Value
 }
 
 // A Case is an example.

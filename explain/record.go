@@ -22,7 +22,8 @@ type Recorded struct {
 	Method    string            `json:"method,omitempty"`
 	Kind      string            `json:"kind,omitempty"`
 	Params    map[string]any    `json:"params,omitempty"`
-	State     map[string]string `json:"state,omitempty"` // after the decision: of a denial also before it
+	Absent    []string          `json:"absent,omitempty"` // parameters that the message did not have
+	State     map[string]string `json:"state,omitempty"`  // after the decision: of a denial also before it
 	Verdict   string            `json:"verdict"`
 	Policy    string            `json:"policy,omitempty"`
 	Reason    string            `json:"reason,omitempty"`
@@ -73,10 +74,13 @@ func (s *System) FromRecord(r *Recorded) (cases.Question, error) {
 	if r.Verdict == Deny && len(r.State) > 0 {
 		q.State = cases.RecordedState(s.Image, r.State)
 	}
-	args, cut := cases.RecordedArgs(r.Params)
+	args, cut, there := s.arguments(s.message(q), r)
 	r.Cut = cut
-	var err error
-	q.Args, err = cases.Compact(s.Image, s.Set, q.Method, q.Reply, args)
+	text, err := cases.Compact(s.Image, s.Set, q.Method, q.Reply, args)
+	for _, name := range there {
+		text = strings.TrimSuffix(text, "}") + ", " + strconv.Quote(name) + ": {}}"
+	}
+	q.Args = strings.Replace(text, "{, ", "{", 1)
 	return q, err
 }
 
@@ -94,6 +98,7 @@ func (s *System) Record(r *Recorded) ([]Explanation, error) {
 	all, err := s.question(q, r.Event == "gate")
 	for i := range all {
 		all[i].Record = r
+		all[i].markUnsent(r.Absent)
 	}
 	return all, err
 }

@@ -174,7 +174,7 @@ func (a *answerer) missing(e *image.Expr, args *prove.Example, client eval.Clien
 		}
 		return all
 	}
-	text := eval.Show(a.Image, a.road.Question.Message, e)
+	text := a.show(e)
 	if strings.HasPrefix(text, "(") && strings.HasSuffix(text, ")") && (e.Op == image.Or || e.Op == image.If) {
 		text = text[1 : len(text)-1]
 	}

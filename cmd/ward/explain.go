@@ -463,8 +463,11 @@ func valuesText(list []explain.Value) string {
 	var parts []string
 	for _, v := range list {
 		text := v.Name + "=" + v.Value
-		if v.Any {
+		switch {
+		case v.Any:
 			text += " (any; an example)"
+		case v.Unsent && v.Value != "null":
+			text += " (not sent)"
 		}
 		parts = append(parts, text)
 	}

@@ -1,0 +1,105 @@
+package explain
+
+import (
+	"slices"
+	"strings"
+
+	"ward/cases"
+	"ward/image"
+)
+
+// arguments writes what a record says of its message as arguments, and lists the
+// parameters of which it has the beginning only. What was not sent is null, or the
+// zero value where a message cannot do without.
+func (s *System) arguments(m *image.Message, r *Recorded) (args, cut, there []string) {
+	params := make(map[string]any, len(r.Params))
+	for name, v := range r.Params {
+		if f := s.fieldNamed(m, name); f != nil && f.Type == image.Nested && f.Card != image.Repeated {
+			there = append(there, name) // a message is no value: it is there
+			continue
+		}
+		params[name] = v
+	}
+	args, cut = cases.RecordedArgs(params)
+	below := func(name string, list []string) bool {
+		return slices.ContainsFunc(list, func(a string) bool { return strings.HasPrefix(a, name+".") })
+	}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(r.Absent))) {
+		if v, ok := s.unsent(m, name); ok && !slices.ContainsFunc(above(name), func(a string) bool { return !slices.Contains(there, a) && !below(a, args) }) {
+			args = append(args, name+v)
+		}
+	}
+	slices.Sort(there)
+	return args, cut, slices.DeleteFunc(there, func(name string) bool { return strings.Contains(name, ".") || below(name, args) })
+}
+
+// above lists the messages that a parameter is in: of a.b.c, a and a.b. Those of
+// metadata are always there.
+func above(name string) (all []string) {
+	if strings.HasPrefix(name, image.MetadataName+".") {
+		return nil
+	}
+	for i, c := range name {
+		if c == '.' {
+			all = append(all, name[:i])
+		}
+	}
+	return all
+}
+
+// unsent is the argument that says that a parameter was not sent: what comes after
+// its name.
+func (s *System) unsent(m *image.Message, name string) (value string, ok bool) {
+	if strings.HasPrefix(name, image.MetadataName+".") {
+		return "=null", true
+	}
+	f := s.fieldNamed(m, name)
+	switch {
+	case f == nil:
+		return "", false
+	case f.Card == image.Optional:
+		return "=null", true
+	case f.Card == image.Repeated:
+		return ".count=0", true
+	case f.Type == image.Bytes:
+		return ".size=0", true
+	case f.Type == image.String:
+		return "=", true
+	case f.Type == image.Bool:
+		return "=false", true
+	}
+	return "=0", true
+}
+
+// fieldNamed finds a field of a message by its dotted name; nil: it has none.
+func (s *System) fieldNamed(m *image.Message, name string) (f *image.Field) {
+	for part := range strings.SplitSeq(name, ".") {
+		if m == nil {
+			return nil
+		}
+		at := slices.IndexFunc(m.Fields, func(f image.Field) bool { return f.Name == part })
+		if at < 0 {
+			return nil
+		}
+		if f, m = &m.Fields[at], nil; f.Type == image.Nested {
+			m = &s.Image.Messages[f.Message]
+		}
+	}
+	return f
+}
+
+// markUnsent notes with each value whether its parameter was not sent.
+func (e *Explanation) markUnsent(absent []string) {
+	mark := func(list []Value) {
+		for i := range list {
+			name := strings.TrimSuffix(strings.TrimSuffix(list[i].Name, ".count"), ".size")
+			list[i].Unsent = slices.Contains(absent, list[i].Name) || slices.Contains(absent, name)
+		}
+	}
+	mark(e.Saw)
+	for i := range e.Close {
+		for k := range e.Close[i].Missing {
+			mark(e.Close[i].Missing[k].Saw)
+		}
+	}
+}
