@@ -191,11 +191,8 @@ func shortest(prefix, suffix string) int {
 	return len(prefix) + len(suffix)
 }
 
-// letters fill the middle of an example where the interface states no class.
+// letters are those of which an example is made first.
 const letters = "abcdefghijklmnopqrstuvwxyz0123456789-_./ABCDEFGHIJKLMNOPQRSTUVWXYZ~ é"
-
-// maxWords bounds how many texts are tried one after the other.
-const maxWords = 4096
 
 // example finds a possible value. If it finds none, all says whether every
 // value was tried, so that there is none.
@@ -216,57 +213,5 @@ func (t *text) example() (v string, found, all bool) {
 			return v, true, false
 		}
 	}
-	alphabet := []rune(letters)
-	if t.field.Class != [2]uint64{} {
-		alphabet = nil
-		for r := rune(0); r < 128; r++ {
-			if inClass(t.field, string(r)) {
-				alphabet = append(alphabet, r)
-			}
-		}
-	}
-	room := int(t.field.MaxLen) - len(t.prefix) - len(t.suffix)
-	if v, found, all := t.enumerate(alphabet, room); found || all {
-		return v, found, all
-	}
-	least := max(1, int(t.field.MinLen)-len(t.prefix)-len(t.suffix), int(t.field.MinRunes)-utf8.RuneCountInString(t.prefix+t.suffix))
-	for _, n := range []int{least, least + 1, least + 2, least + 7, room} {
-		for _, first := range alphabet {
-			for _, last := range alphabet {
-				middle := string(first)
-				if n > 1 {
-					middle = string(first) + strings.Repeat(string(first), n-2) + string(last)
-				}
-				if v := t.prefix + middle + t.suffix; t.admits(v) {
-					return v, true, false
-				}
-			}
-		}
-	}
-	return "", false, false
-}
-
-// enumerate tries every middle of up to room characters, if they are few.
-func (t *text) enumerate(alphabet []rune, room int) (v string, found, all bool) {
-	if room <= 0 {
-		return "", false, true
-	}
-	words := []string{""}
-	for range room {
-		if len(words)*len(alphabet) > maxWords {
-			return "", false, false
-		}
-		var next []string
-		for _, w := range words {
-			for _, r := range alphabet {
-				v := w + string(r)
-				if t.admits(t.prefix + v + t.suffix) {
-					return t.prefix + v + t.suffix, true, false
-				}
-				next = append(next, v)
-			}
-		}
-		words = next
-	}
-	return "", false, t.field.Class != [2]uint64{} // else there are more characters than those tried
+	return t.words()
 }
