@@ -134,12 +134,7 @@ func runExplain(cmd *cobra.Command, dir string, q *asked) error {
 		return err
 	}
 	if answer.Findings.Failed() {
-		w := cmd.ErrOrStderr()
-		if wantJSON(cmd) {
-			w = cmd.OutOrStdout()
-		}
-		printFindings(w, dir, answer.Findings, wantJSON(cmd))
-		return &exitError{status: exitInput}
+		return reportFindings(cmd, dir, &compiled{Findings: answer.Findings})
 	}
 	if answer.Refused != "" {
 		return badInput("%s", answer.Refused)

@@ -49,7 +49,7 @@ func newLogs() *cobra.Command {
 			}
 			log, err := os.Open(path)
 			if errors.Is(err, fs.ErrNotExist) {
-				return failed("no log of %q in %s: it is no domain of this system, or has written nothing; 'ward ps' lists the domains", name, nameOf(dir))
+				return noLog(cmd.Context(), dir, name)
 			}
 			if err != nil {
 				return unreadable(path, err)

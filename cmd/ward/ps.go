@@ -35,7 +35,7 @@ and how much it has; its children, and what of its quotas it gave to them.`,
 			if len(args) == 1 {
 				d, err := admin.Describe(cmd.Context(), dir, args[0])
 				if err != nil {
-					return failed("%w", err)
+					return cmp.Or(unknownDomain(cmd.Context(), dir, args[0]), failed("%w", err))
 				}
 				whole := withUse(d)
 				if wantJSON(cmd) {

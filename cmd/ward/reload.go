@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,8 @@ process when it was made (program, files, ring, ...) cannot change while it runs
 then the reload is refused, with the list. Programs of running domains are not
 built again.
 
+Of several running systems it is the one whose name system.yaml has.
+
 What 'ward revoke' and 'ward grant' did since the last reload is undone.
 
 Root may, and a user whom a policy permits ward::Action::"reload" on the system.`,
@@ -64,6 +67,12 @@ Root may, and a user whom a policy permits ward::Action::"reload" on the system.
 }
 
 func reload(cmd *cobra.Command, path string, o *reloadFlags) error {
+	if running := runningSystems(); o.system == "" && len(running) > 1 {
+		var err error
+		if o.system, err = meant(cmd, path, running); err != nil {
+			return err
+		}
+	}
 	t, err := runningTarget(cmd.Context(), o.system)
 	if err != nil {
 		return err
@@ -125,6 +134,33 @@ func reload(cmd *cobra.Command, path string, o *reloadFlags) error {
 	return t.tell(cmd, changed, o.dry)
 }
 
+// meant is the one of several running systems that a directory or an image is of.
+func meant(cmd *cobra.Command, path string, running []string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", badInput("%w", err)
+	}
+	var img *image.Image
+	if info.IsDir() {
+		c, err := compileDirectory(cmd.Context(), path)
+		if err != nil {
+			return "", err
+		}
+		if c.Findings.Failed() {
+			return "", reportFindings(cmd, path, c)
+		}
+		if img, err = image.Decode(c.Image); err != nil {
+			return "", failed("image from the compiler: %w", err)
+		}
+	} else if img, err = readImage(path); err != nil {
+		return "", err
+	}
+	if !slices.Contains(running, img.Name) {
+		return "", badInput("%s is the system %q, and these run: %s; start it with 'ward up'", path, img.Name, strings.Join(running, ", "))
+	}
+	return img.Name, nil
+}
+
 // read compiles a directory, or reads an image, and gives it the numbers of
 // the running one. Programs are built for domains that are new.
 func (t *target) read(cmd *cobra.Command, path string, dry bool) (*image.Image, []byte, error) {
@@ -148,13 +184,8 @@ func (t *target) read(cmd *cobra.Command, path string, dry bool) (*image.Image, 
 	if err != nil {
 		return nil, nil, err
 	}
-	w := cmd.ErrOrStderr()
-	if wantJSON(cmd) {
-		w = cmd.OutOrStdout()
-	}
-	printFindings(w, path, c.Findings, wantJSON(cmd))
-	if c.Findings.Failed() {
-		return nil, nil, &exitError{status: exitInput}
+	if err := reportFindings(cmd, path, &c.compiled); err != nil {
+		return nil, nil, err
 	}
 	img, err := image.Decode(c.Image)
 	if err != nil {

@@ -97,7 +97,7 @@ func newRight(img *image.Image, verb, from, to, method string) (*right, error) {
 			}
 			known = append(known, img.Domains[i].Name)
 		}
-		return nil, badInput("%s", sentence("the system "+img.Name+" has no domain "+name, diag.Suggest(name, known), "a user outside Ward is written user:NAME"))
+		return nil, badInput("the system %s has no domain %q%s", img.Name, name, orElse(name, known, "a user outside Ward is written user:NAME"))
 	}
 	server, err := domain(to)
 	if err != nil {
@@ -127,7 +127,7 @@ func newRight(img *image.Image, verb, from, to, method string) (*right, error) {
 		if i := slices.IndexFunc(known, short); i >= 0 && !slices.ContainsFunc(known[i+1:], short) {
 			method = known[i]
 		} else {
-			return nil, badInput("%s", sentence(to+" has no method "+method, diag.Suggest(method, known), "methods are written pkg.Service/Method: "+strings.Join(known, ", ")))
+			return nil, badInput("%s has no method %q%s", to, method, orElse(method, known, methodsOf(known)))
 		}
 	}
 	r.Method = method
@@ -143,9 +143,12 @@ func newRight(img *image.Image, verb, from, to, method string) (*right, error) {
 	return r, nil
 }
 
-func sentence(parts ...string) string {
-	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
-	return strings.Join(parts, "; ")
+// methodsOf says which methods there are.
+func methodsOf(known []string) string {
+	if len(known) == 0 {
+		return "it exports nothing"
+	}
+	return "methods are written pkg.Service/Method: " + strings.Join(known, ", ")
 }
 
 // action is the entity of a method, or of all of a service.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ward/diag"
 	"ward/monitor/admin"
 )
 
@@ -44,6 +43,7 @@ system; --force is root's.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			what := ""
+			var systems []string // that the argument may have been meant for
 			switch {
 			case len(args) == 2 && from != "":
 				return badInput("%q and --system %q: name one system", args[0], from)
@@ -53,6 +53,9 @@ system; --force is root's.`,
 				from = args[0]
 			case len(args) == 1:
 				what = args[0]
+				if from == "" {
+					systems = runningSystems()
+				}
 			}
 			dir, err := systemDir(from)
 			if err != nil {
@@ -63,7 +66,7 @@ system; --force is root's.`,
 				return failed("%w", err)
 			}
 			name, value, set := strings.Cut(what, "=")
-			chosen, err := choose(all, name)
+			chosen, err := choose(all, name, systems)
 			if err != nil {
 				return err
 			}
@@ -93,8 +96,9 @@ func instance(s *admin.State) string {
 	return s.Name
 }
 
-// choose finds the instances that a name stands for; "": all.
-func choose(all []admin.State, name string) ([]admin.State, error) {
+// choose finds the instances that a name stands for; "": all. systems are what
+// the name could have been meant for, too.
+func choose(all []admin.State, name string, systems []string) ([]admin.State, error) {
 	if name == "" {
 		return all, nil
 	}
@@ -108,7 +112,7 @@ func choose(all []admin.State, name string) ([]admin.State, error) {
 		known = append(known, instance(s), s.Name)
 	}
 	if len(chosen) == 0 {
-		return nil, badInput("%s", sentence("there is no state "+name, diag.Suggest(name, known), "a state of a domain is DOMAIN.NAME, one of an open gate NUMBER.NAME"))
+		return nil, badInput("there is no state %s%s", name, orElse(name, append(known, systems...), "a state of a domain is DOMAIN.NAME, one of an open gate NUMBER.NAME"))
 	}
 	return chosen, nil
 }
@@ -127,7 +131,7 @@ func setState(cmd *cobra.Command, from string, chosen []admin.State, name, value
 	s := &chosen[0]
 	index := slices.Index(s.Values, value)
 	if index < 0 {
-		return nil, badInput("%s", sentence(fmt.Sprintf("%s has no value %q", s.Name, value), diag.Suggest(value, s.Values), "it has "+strings.Join(s.Values, ", ")))
+		return nil, badInput("%s has no value %q%s", s.Name, value, orElse(value, s.Values, "it has "+strings.Join(s.Values, ", ")))
 	}
 	t, err := runningTarget(cmd.Context(), from)
 	if err != nil {

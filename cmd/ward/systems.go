@@ -36,7 +36,7 @@ func systemDir(name string) (string, error) {
 			dir = filepath.Join(rootsSystems, name)
 		}
 		if _, err := os.Stat(dir); err != nil {
-			return "", failed("no system %q runs or ran here (no %s)", name, dir)
+			return "", failed("no system %q runs or ran here (no %s)%s", name, dir, orElse(name, systemsHere(), ""))
 		}
 		return dir, nil
 	}
@@ -73,12 +73,7 @@ func domainNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.S
 	if err != nil || len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	domains, _ := admin.PS(cmd.Context(), dir)
-	var names []string
-	for _, d := range domains {
-		names = append(names, d.Name)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return domainsIn(cmd.Context(), dir), cobra.ShellCompDirectiveNoFileComp
 }
 
 // must is for errors that only a mistake in this program can cause.
