@@ -83,8 +83,11 @@ func learn(c net.Conn, size int) (int, error) {
 	}
 	defer r.Body.Close()
 	n, err := io.Copy(io.Discard, r.Body)
-	if err != nil || r.StatusCode != http.StatusOK || n != int64(size) {
-		return 0, fmt.Errorf("answer %s with %d bytes: %w", r.Status, n, err)
+	if err != nil {
+		return 0, fmt.Errorf("answer %s, after %d bytes: %w", r.Status, n, err)
+	}
+	if r.StatusCode != http.StatusOK || n != int64(size) {
+		return 0, fmt.Errorf("answer %s with %d bytes, the file has %d", r.Status, n, size)
 	}
 	return all.Len(), nil
 }
