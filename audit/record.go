@@ -33,6 +33,10 @@ const (
 	EventSocket    = "socket" // From was refused Address: Kind is connect, send or bind
 )
 
+// Events are all events of a Record.
+var Events = []string{EventCompiled, EventStarted, EventPublished, EventWithdrawn, EventLookup, EventGate, EventCall, EventReply, EventEnded, EventLost, EventReload,
+	EventRevoked, EventGranted, EventClosed, EventState, EventNotice, EventStopped, EventQuota, EventSocket, EventSpawned, EventLent, EventLentEnded}
+
 // Verdicts of a Record.
 const (
 	Allow = "allow"

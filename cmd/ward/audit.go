@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"iter"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,11 +28,14 @@ were lost are counted and shown whatever the filter says.`,
 			if verdict != "" && verdict != audit.Allow && verdict != audit.Deny {
 				return badInput("--verdict is %q; it must be %s or %s", verdict, audit.Allow, audit.Deny)
 			}
+			if event != "" && !slices.Contains(audit.Events, event) {
+				return badInput("--event is %q, which there is none of%s", event, orElse(event, audit.Events, "events are "+strings.Join(audit.Events, ", ")))
+			}
 			dir, err := systemDir(from)
 			if err != nil {
 				return err
 			}
-			path := filepath.Join(dir, audit.File)
+			path := auditIn(dir)
 			filter := audit.Filter{Domain: domain, Verdict: verdict, Event: event}
 			records := audit.Read(path, filter)
 			if follow {
@@ -44,8 +49,16 @@ were lost are counted and shown whatever the filter says.`,
 	cmd.Flags().StringVar(&domain, "domain", "", "only records about this domain")
 	cmd.Flags().StringVar(&verdict, "verdict", "", "only records with this verdict: allow or deny")
 	cmd.Flags().StringVar(&event, "event", "", "only this event: started, gate, call, …")
+	flagWords(cmd, "domain", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return domainsHere(cmd), cobra.ShellCompDirectiveNoFileComp
+	})
+	flagWords(cmd, "verdict", oneOf(audit.Allow, audit.Deny))
+	flagWords(cmd, "event", oneOf(audit.Events...))
 	return cmd
 }
+
+// auditIn is the audit file in a run directory.
+func auditIn(dir string) string { return filepath.Join(dir, audit.File) }
 
 func tellAll(t *teller, records iter.Seq2[audit.Record, error], path string) error {
 	for r, err := range records {

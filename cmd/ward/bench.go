@@ -53,6 +53,7 @@ func newBenchCall() *cobra.Command {
 	cmd.Flags().IntSliceVar(&o.Sizes, "size", nil, "payload in bytes (default 64,1024,32768)")
 	cmd.Flags().IntSliceVar(&o.Outstanding, "outstanding", nil, "calls under way at a time (default 1,16)")
 	cmd.Flags().StringSliceVar(&o.Peers, "peer", nil, "peers: raw, ward, unfiltered, grpc, dbus (default all but unfiltered)")
+	flagWords(cmd, "peer", oneOf(callbench.Raw, callbench.Ward, callbench.Plain, callbench.GRPC, callbench.DBus))
 	cmd.Flags().IntVar(&o.Rounds, "rounds", 5, "turns of each peer")
 	cmd.Flags().DurationVar(&o.Turn, "turn", 300*time.Millisecond, "how long one turn takes")
 	return cmd

@@ -82,7 +82,8 @@ policy that never matches or never decides, a domain or a method that nobody may
 call, and more (docs/policy-tools.md lists them). Its kind stands in brackets;
 --allow KIND, or --allow KIND:SUBJECT for one policy, domain, method or field,
 silences it. With --strict a warning that is left is exit status 1.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := knownLint(allowed); err != nil {
 				return err
@@ -118,9 +119,7 @@ silences it. With --strict a warning that is left is exit status 1.`,
 	}
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit status 1 if there is a warning")
 	cmd.Flags().StringArrayVar(&allowed, "allow", nil, "silence this `kind` of finding, or KIND:SUBJECT")
-	must(cmd.RegisterFlagCompletionFunc("allow", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return lintIDs, cobra.ShellCompDirectiveNoFileComp
-	}))
+	flagWords(cmd, "allow", oneOf(lintIDs...))
 	cmd.Flags().BoolVar(&policies, "policy", false, "show the policies that Ward makes from system.yaml, too")
 	return cmd
 }
@@ -222,7 +221,8 @@ too, are written to a file instead, as a FileDescriptorSet. protoc makes code fr
 and needs no other file:
 
   protoc --descriptor_set_in=FILE --go_out=. --go-grpc_out=. my.proto`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := compileDirectory(cmd.Context(), args[0])
 			if err != nil {
@@ -244,6 +244,7 @@ and needs no other file:
 		},
 	}
 	cmd.Flags().StringVar(&descriptors, "descriptors", "", "file for the interfaces as a FileDescriptorSet, which protoc reads")
+	flagWords(cmd, "descriptors", file)
 	return cmd
 }
 
@@ -260,7 +261,8 @@ With --pin the image holds the SHA-256 of every program and of the libraries tha
 dynamic linker loads: 'ward up IMAGE' runs those files and no others. A policy reads it
 as principal.program. What a program opens by itself later (plugins, scripts, data) is
 not covered; a script cannot be pinned.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			make := makeImage
 			if pin {
@@ -285,5 +287,6 @@ not covered; a script cannot be pinned.`,
 	}
 	cmd.Flags().BoolVar(&pin, "pin", false, "write the SHA-256 of every program and its libraries into the image")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the image")
+	flagWords(cmd, "output", file)
 	return cmd
 }

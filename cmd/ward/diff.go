@@ -24,7 +24,8 @@ What an example leaves out may have any value.
 
 With --no-new-access the exit status is 1 if the new system allows anything that
 the old one denied, or if that could not be excluded.`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: paths(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			before, err := readSystem(cmd, args[0])
 			if err != nil {

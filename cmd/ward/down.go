@@ -30,13 +30,8 @@ that are left after their time of grace.
 A monitor that is stopped or stuck does not answer. --force asks it first; then it
 kills the first process of wardd, with which everything ends: all gates close, and all
 domains are killed, without a time of grace. Only root may.`,
-		Args: cobra.MaximumNArgs(1),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return runningSystems(), cobra.ShellCompDirectiveNoFileComp
-		},
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: oneSystem,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				if from != "" && from != args[0] {

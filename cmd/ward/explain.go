@@ -121,6 +121,8 @@ Exit status: 0 allowed, for all that was not given; 1 denied, or it depends; 2 b
 	cmd.Flags().StringArrayVar(&states, "state", nil, "what some state is, as gate.session=authenticated (default: what its moves lead to)")
 	cmd.Flags().BoolVar(&last, "last", false, "explain the newest denial of the running system")
 	cmd.Flags().StringVar(&record, "record", "", "explain the record with this number in the audit file, or - for one from standard input")
+	flagWords(cmd, "to", completeTo)
+	flagWords(cmd, "record", completeDenials)
 	return cmd
 }
 
@@ -229,7 +231,7 @@ func readRecord(cmd *cobra.Command, system, which string) (json.RawMessage, erro
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, audit.File)
+	path := auditIn(dir)
 	var found *audit.Record
 	for r, err := range audit.Read(path, filter) {
 		switch {
@@ -284,24 +286,13 @@ func sourceOf(system string) (string, error) {
 	return strings.TrimSuffix(string(note), "\n"), nil
 }
 
-// completeExplain completes the directory, as the shell does, and then who
-// and what there is.
-func completeExplain(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) == 0 {
-		return nil, cobra.ShellCompDirectiveFilterDirs
+// namesOf lists the domains and methods of a system directory.
+func namesOf(cmd *cobra.Command, dir string) (domains, methods []string) {
+	c, err := compileDirectory(cmd.Context(), dir)
+	if err != nil {
+		return nil, nil
 	}
-	if len(args) > 2 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	c, err := compileDirectory(cmd.Context(), args[0])
-	if err != nil || c.Image == nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	domains, methods := namesIn(c.Image)
-	if len(args) == 1 {
-		return domains, cobra.ShellCompDirectiveNoFileComp
-	}
-	return methods, cobra.ShellCompDirectiveNoFileComp
+	return namesIn(c.Image)
 }
 
 // namesIn lists the domains and methods of an encoded image.

@@ -21,7 +21,8 @@ outside Ward, gates with their methods and policies, files and addresses. What i
 denied is not drawn; what depends on the message or the user is dashed.
 
 	ward graph DIR | dot -Tsvg >system.svg`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: paths(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "dot" && format != "mermaid" {
 				return badInput("--format is %q; it must be dot or mermaid", format)
@@ -43,6 +44,7 @@ denied is not drawn; what depends on the message or the user is dashed.
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "dot", "dot or mermaid")
+	flagWords(cmd, "format", oneOf("dot", "mermaid"))
 	cmd.Flags().BoolVar(&names, "names", false, "draw the name server, too: who may publish and look up")
 	return cmd
 }

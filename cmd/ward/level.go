@@ -24,9 +24,7 @@ var (
 
 func levelFlag(cmd *cobra.Command, level *string) {
 	cmd.Flags().StringVar(level, "level", kernelLevel, "what checks the parameters of messages: kernel, or library, which needs no root and protects less")
-	must(cmd.RegisterFlagCompletionFunc("level", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return []string{kernelLevel, libraryLevel}, cobra.ShellCompDirectiveNoFileComp
-	}))
+	flagWords(cmd, "level", oneOf(kernelLevel, libraryLevel))
 }
 
 // checkLevel refuses a level that the caller's user ID does not fit. The weaker

@@ -22,7 +22,7 @@ func newLogs() *cobra.Command {
 		Use:               "logs DOMAIN",
 		Short:             "Show what a domain wrote to its standard output and standard error",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: domainNames,
+		ValidArgsFunction: oneDomain,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := systemDir(from)
 			if err != nil {

@@ -104,6 +104,8 @@ Exit status: 0 success; 1 a check failed or access was denied; 2 bad usage or ba
 		newCheck(), newExplain(), newTest(), newCompile(), newSchema(), newGraph(), newDiff(),
 		newDoctor(), newBench(), newVersion(), newConfined(), newConfinedTest(), newConfinedExplain(), newConfinedLive(),
 	)
+	// What says nothing of it is completed with nothing, and not with files.
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root
 }
 

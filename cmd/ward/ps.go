@@ -25,7 +25,7 @@ call at most. The last line says who checks messages: the level. With a name: al
 that this domain may do, and the policies that say so; of each quota what it uses
 and how much it has; its children, and what of its quotas it gave to them.`,
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: domainNames,
+		ValidArgsFunction: oneDomain,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := systemDir(from)
 			if err != nil {

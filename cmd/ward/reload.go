@@ -54,7 +54,8 @@ Of several running systems it is the one whose name system.yaml has.
 What 'ward revoke' and 'ward grant' did since the last reload is undone.
 
 Root may, and a user whom a policy permits ward::Action::"reload" on the system.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: paths(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return reload(cmd, args[0], &o)
 		},

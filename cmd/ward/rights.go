@@ -111,17 +111,13 @@ func newRight(img *image.Image, verb, from, to, method string) (*right, error) {
 	} else {
 		principal = fmt.Sprintf("Domain::%q", from)
 	}
-	var known, services []string
+	var services []string
 	for _, e := range server.Exports {
-		f := &img.Interfaces[e.Interface]
-		if len(f.Methods) == 0 {
-			continue
-		}
-		services = append(services, action(f.Name, ""))
-		for _, m := range f.Methods {
-			known = append(known, f.Name+"/"+m.Name)
+		if f := &img.Interfaces[e.Interface]; len(f.Methods) > 0 {
+			services = append(services, action(f.Name, ""))
 		}
 	}
+	known := methodsAt(img, to)
 	if method != "" && !slices.Contains(known, method) {
 		short := func(s string) bool { return strings.HasSuffix(s, "/"+method) || strings.HasSuffix(s, "."+method) }
 		if i := slices.IndexFunc(known, short); i >= 0 && !slices.ContainsFunc(known[i+1:], short) {
@@ -141,6 +137,22 @@ func newRight(img *image.Image, verb, from, to, method string) (*right, error) {
 	effect := map[string]string{revoked: "forbid", granted: "permit"}[verb]
 	r.Cedar = fmt.Sprintf("@id(%q) %s (principal == %s, %s, resource == Domain::%q);", r.id(), effect, principal, what, to)
 	return r, nil
+}
+
+// methodsAt lists the methods that a domain exports.
+func methodsAt(img *image.Image, domain string) (names []string) {
+	for i := range img.Domains {
+		if img.Domains[i].Name != domain {
+			continue
+		}
+		for _, e := range img.Domains[i].Exports {
+			f := &img.Interfaces[e.Interface]
+			for _, m := range f.Methods {
+				names = append(names, f.Name+"/"+m.Name)
+			}
+		}
+	}
+	return names
 }
 
 // methodsOf says which methods there are.
@@ -216,14 +228,6 @@ func rightCommand(verb, use, short, long string, args cobra.PositionalArgs) *cob
 	}
 	systemFlag(cmd, &from)
 	return cmd
-}
-
-// completeRight completes the names of domains.
-func completeRight(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) >= 2 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return domainNames(cmd, nil, "")
 }
 
 // changeRight puts a right into force.

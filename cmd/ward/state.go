@@ -28,19 +28,8 @@ number, one of the system NAME; NAME alone shows all its instances.
 NAME=VALUE sets one, along a declared move, or with --force to any declared value.
 It is recorded. Root may, and a user whom a policy permits ward::Action::"set" on the
 system; --force is root's.`,
-		Args: cobra.MaximumNArgs(2),
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			dir, err := systemDir(from)
-			if err != nil {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			all, _ := admin.States(cmd.Context(), dir)
-			var names []string
-			for i := range all {
-				names = append(names, instance(&all[i]))
-			}
-			return names, cobra.ShellCompDirectiveNoFileComp
-		},
+		Args:              cobra.MaximumNArgs(2),
+		ValidArgsFunction: completeState,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			what := ""
 			var systems []string // that the argument may have been meant for

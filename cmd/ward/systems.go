@@ -19,9 +19,9 @@ var runRoot = ownSystems()
 // systemFlag adds the flag that names a running system.
 func systemFlag(cmd *cobra.Command, name *string) {
 	cmd.Flags().StringVarP(name, "system", "s", "", "name of the system (default: the one that runs)")
-	must(cmd.RegisterFlagCompletionFunc("system", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	flagWords(cmd, "system", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return runningSystems(), cobra.ShellCompDirectiveNoFileComp
-	}))
+	})
 }
 
 // systemDir is the run directory of the named system; of the only one that
@@ -64,16 +64,6 @@ func runningSystems() []string {
 		names = append(names, filepath.Base(filepath.Dir(s)))
 	}
 	return names
-}
-
-// domainNames completes the name of a domain.
-func domainNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	from, _ := cmd.Flags().GetString("system")
-	dir, err := systemDir(from)
-	if err != nil || len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return domainsIn(cmd.Context(), dir), cobra.ShellCompDirectiveNoFileComp
 }
 
 // must is for errors that only a mistake in this program can cause.

@@ -50,7 +50,8 @@ ward up --json print), each of which passes now.
 	ward audit --json | ward test DIR --from-audit - >DIR/recorded_test.yaml
 
 Exit status: 0 all passed; 1 a test failed; 2 the system or a test is not well-formed.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := regexp.Compile(pattern); err != nil {
 				return badInput("--run: %w", err)
@@ -95,6 +96,8 @@ Exit status: 0 all passed; 1 a test failed; 2 the system or a test is not well-f
 	cmd.Flags().StringVar(&pattern, "run", "", "run only the tests whose name matches this regular expression")
 	cmd.Flags().StringVar(&junit, "junit", "", "write the results as JUnit XML to this file, too")
 	cmd.Flags().StringVar(&fromAudit, "from-audit", "", "write cases from what this audit `file` says happened (-: standard input)")
+	flagWords(cmd, "junit", file)
+	flagWords(cmd, "from-audit", file)
 	cmd.Flags().BoolVar(&coverage, "coverage", false, "list the policies and methods that no test touched")
 	return cmd
 }

@@ -39,7 +39,8 @@ Needs root: domains get user IDs, namespaces and a policy in the kernel. With
 --level library an ordinary user starts a system, in a user namespace: the kernel
 checks methods and sizes of messages, the receivers' libraries the parameters.
 docs/unprivileged.md says what that protects, and what not.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: paths(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkLevel(level); err != nil {
 				return err

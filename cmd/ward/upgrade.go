@@ -24,13 +24,8 @@ there first. Only root may.
 
 Domains go on, and so do their gates, calls, states and rights. The holder, the first
 process, is replaced by 'ward down' and 'ward up' only.`,
-		Args: cobra.MaximumNArgs(1),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return runningSystems(), cobra.ShellCompDirectiveNoFileComp
-		},
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: oneSystem,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				if from != "" && from != args[0] {

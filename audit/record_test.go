@@ -1,0 +1,50 @@
+package audit
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Events has every constant Event….
+func TestEventsAreAll(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, text, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			v, ok := n.(*ast.ValueSpec)
+			if !ok || len(v.Values) != 1 || !strings.HasPrefix(v.Names[0].Name, "Event") {
+				return true
+			}
+			if l, ok := v.Values[0].(*ast.BasicLit); ok {
+				event, err := strconv.Unquote(l.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				found = append(found, event)
+			}
+			return true
+		})
+	}
+	slices.Sort(found)
+	if known := slices.Sorted(slices.Values(Events)); len(found) == 0 || !slices.Equal(found, known) {
+		t.Errorf("constants %q, Events %q", found, known)
+	}
+}
