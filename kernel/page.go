@@ -57,6 +57,14 @@ func (f *Fabric) AddEndpoint(id abi.DomainID, cgroup uint64, blocks uint32, ring
 	return f.addEndpoint(id, sender, cgroup, blocks, ringBytes)
 }
 
+// Bind says in which cgroup the domain is, of an endpoint that was made before its
+// process. Gates that are open stay bound as they were.
+func (e *Endpoint) Bind(cgroup uint64) {
+	e.f.mu.Lock()
+	defer e.f.mu.Unlock()
+	e.cgroup = cgroup
+}
+
 // AddUser makes the page, ring and counters of one connection of a user outside
 // Ward, as AddEndpoint does. Rates count what the user sends over all of its connections.
 func (f *Fabric) AddUser(uid uint32, blocks uint32, ringBytes int) (*Endpoint, error) {

@@ -49,6 +49,7 @@ type domain struct {
 	hits     admin.Hits      // limits that it ran into (quota.go)
 	kept     lifeFiles       // keep.go
 	kin      *kin            // of a child (spawn.go); nil: of the image
+	early    early           // hasten.go
 	requests requests        // heard
 }
 
@@ -230,7 +231,7 @@ func (m *Monitor) equip(d *domain) error {
 		return err
 	}
 	var err error
-	if d.endpoint, err = m.Fabric.Endpoint(d.id, d.process.Cgroup, uint32(blocksPerEnd*d.limit), d.ring()); err != nil {
+	if d.endpoint, err = m.makeEndpoint(d); err != nil {
 		return err
 	}
 	if err := m.sendRing(d.endpoint, d.ringID, d.id, 0, ""); err != nil {

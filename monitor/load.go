@@ -61,15 +61,12 @@ func (m *Monitor) awaitRoute(o *opening, s *domain, route uint32) {
 	go m.load(key, o, client, s.endpoint)
 }
 
-// prepare loads the routes to a name server that is started again, of the
-// domains that serve something: while it starts, and before those who only look
+// prepare loads the routes to a name server that is started again, on its endpoint,
+// of the domains that serve something: while it starts, and before those who only look
 // up ask for theirs, since until the names are published again nobody finds them.
 //
 // Preconditions: m.mu is held.
-func (m *Monitor) prepare(names *domain) {
-	if names.endpoint == nil {
-		return // it could not be started
-	}
+func (m *Monitor) prepare(names *domain, endpoint Endpoint) {
 	iface, ok := m.ifaces[namesInterface]
 	if !ok {
 		return
@@ -87,18 +84,20 @@ func (m *Monitor) prepare(names *domain) {
 		m.loads[key] = &loading{server: names}
 		names.loads++
 		other.loads++
-		go m.load(key, o, other.endpoint, names.endpoint)
+		go m.load(key, o, other.endpoint, endpoint)
 	}
 }
 
 // load loads a route for o and all who wait for the same by then. One at a
 // time is loaded, so that the starts of domains come in between. What was
-// loaded of an image that is no longer in force by the end is loaded again.
+// loaded of an image that is no longer in force by the end is loaded again. What
+// is loaded before the server's process is there (hasten.go) counts when it is.
 func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var r Route
 	var err error
+	begun := m.loads[key].server.early.begun
 	for img := (*image.Image)(nil); img != m.Image; {
 		if r != nil {
 			r.Close()
@@ -112,6 +111,9 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 		}
 		m.mu.Unlock()
 		r, err = m.loadOne(img, key.route, atoms, client, server)
+		if begun != nil {
+			<-begun
+		}
 		m.mu.Lock()
 	}
 	l := m.loads[key]

@@ -28,11 +28,7 @@ func (m *Monitor) answerServe(d *domain, c *abi.Control) {
 	d.checkReady()
 	m.keepNow(d)
 	if d.def.Names && d.restarts > 0 { // who has published does so again
-		for _, other := range m.domains {
-			if other != d && other.state == stateRunning {
-				m.renew(other)
-			}
-		}
+		m.tellRenewedLate(d)
 	}
 	if m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq}) {
 		m.retry()

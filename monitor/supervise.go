@@ -19,7 +19,7 @@ import (
 
 const (
 	restartDelay = 100 * time.Millisecond // before the first restart in a row; doubled each time
-	namesDelay   = time.Millisecond       // … of the name server, which all others need
+	namesDelay   = time.Millisecond       // … before the name server's second one, which all others need: the first is at once
 	namesSteady  = 200 * time.Millisecond // … after which its end is the first one in a row again
 	restartMax   = 30 * time.Second       // … up to this
 	restartLimit = 20                     // restarts in a row; then the domain stays ended
@@ -175,25 +175,34 @@ func (m *Monitor) left(d *domain) (again bool) {
 		d.setReady()
 		return false
 	}
-	delay := m.restartDelay()
-	if d.def.Names && m.RestartDelay == 0 {
-		delay = namesDelay
-	}
-	for range min(d.row, 16) {
-		delay = min(2*delay, restartMax)
-	}
+	delay := m.delay(d)
 	d.row++
-	m.notice(d.id, "%s; it is started again in %v", d.reason, delay)
+	when := "at once"
+	if delay > 0 {
+		when = "in " + delay.String()
+	}
+	m.notice(d.id, "%s; it is started again %s", d.reason, when)
 	d.again = true
 	time.AfterFunc(delay, func() { m.restart(d) })
 	return true
 }
 
-func (m *Monitor) restartDelay() time.Duration {
-	if m.RestartDelay > 0 {
-		return m.RestartDelay
+// delay is the time before the next start of a domain that has ended. The name
+// server's first one in a row comes at once.
+func (m *Monitor) delay(d *domain) time.Duration {
+	delay, doubled := restartDelay, d.row
+	switch {
+	case m.RestartDelay > 0:
+		delay = m.RestartDelay
+	case d.def.Names && d.row == 0:
+		return 0
+	case d.def.Names:
+		delay, doubled = namesDelay, d.row-1
 	}
-	return restartDelay
+	for range min(doubled, 16) {
+		delay = min(2*delay, restartMax)
+	}
+	return delay
 }
 
 // wanted reports whether a domain that has ended is to be started again.
@@ -238,6 +247,9 @@ func (m *Monitor) restart(old *domain) {
 	m.closeStale()
 	d.began = time.Now()
 	m.retire(old)
+	if d.def.Names {
+		m.hasten(d)
+	}
 	m.mu.Unlock()
 	if err := m.startDomain(context.Background(), d); err != nil {
 		m.mu.Lock()
@@ -251,7 +263,7 @@ func (m *Monitor) restart(old *domain) {
 	}
 	m.mu.Lock()
 	if d.def.Names {
-		m.prepare(d)
+		m.hastened(d)
 	}
 	m.retry()
 	m.mu.Unlock()
