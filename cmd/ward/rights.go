@@ -197,13 +197,13 @@ is written into the policy: the line to write is printed.`, cobra.RangeArgs(2, 3
 }
 
 func newGrant() *cobra.Command {
-	return rightCommand(granted, "grant FROM TO METHOD", "Give a right while the system runs",
+	return rightCommand(granted, "grant FROM TO [METHOD]", "Give a right while the system runs",
 		`Permit one domain (or user:NAME) the calls of a method of another, while the system
 runs. What the policy forbids stays forbidden. A grant of what 'ward revoke' took away
-takes that back.
+takes that back; without METHOD that is all that it can do.
 
 It is recorded, shown by 'ward ps', and undone by the next 'ward reload', unless it
-is written into the policy: the line to write is printed.`, cobra.ExactArgs(3))
+is written into the policy: the line to write is printed.`, cobra.RangeArgs(2, 3))
 }
 
 func rightCommand(verb, use, short, long string, args cobra.PositionalArgs) *cobra.Command {
@@ -255,9 +255,18 @@ func changeRight(cmd *cobra.Command, t *target, r *right) error {
 		return o.same(*r)
 	})
 	about := r.id()
-	if undone {
+	switch {
+	case undone:
 		about = ""
-	} else {
+	case r.Verb == granted && r.Method == "":
+		return badInput("nothing was revoked from %s to %s as a whole: name the METHOD that is granted%s", r.From, r.To, t.revokedInPart(r))
+	case r.Verb == granted:
+		whole := right{From: r.From, To: r.To}
+		if i := slices.IndexFunc(live, func(o right) bool { return o.Verb == revoked && o.same(whole) }); i >= 0 {
+			return failed("%s: 'ward grant %s %s' takes that back", &live[i], r.From, r.To)
+		}
+		live = append(live, *r)
+	default:
 		live = append(live, *r)
 	}
 	img, err := t.recompile(cmd, archive, live, about, false)
@@ -306,6 +315,20 @@ func changeRight(cmd *cobra.Command, t *target, r *right) error {
 	}
 	fmt.Fprintf(out, "The next 'ward reload' undoes it, unless the policy says so itself:\n  %s\n", r.Cedar)
 	return nil
+}
+
+// revokedInPart names the methods that were revoked between the ends of a right.
+func (t *target) revokedInPart(r *right) string {
+	var methods []string
+	for i := range t.live {
+		if o := &t.live[i]; o.Verb == revoked && o.From == r.From && o.To == r.To {
+			methods = append(methods, o.Method)
+		}
+	}
+	if len(methods) == 0 {
+		return ""
+	}
+	return "; revoked is " + strings.Join(methods, ", ")
 }
 
 // recompile compiles the sources with live policies, into an image with the
