@@ -44,9 +44,11 @@ func (m *Monitor) listen(d *domain) {
 			return // it has ended, or wants nothing any more
 		}
 		c, parseErr := abi.ParseControl(buf[:n])
+		leave := m.standInLine(&c)
 		m.mu.Lock()
 		alive := m.handle(d, &c, errors.Join(err, parseErr))
 		m.mu.Unlock()
+		leave()
 		if !alive {
 			return
 		}

@@ -65,6 +65,7 @@ type Monitor struct {
 	Config
 	users *users
 
+	line         sync.Mutex // of who asks for a gate (line.go); taken without mu
 	loader       sync.Mutex // held while a route is loaded; taken without mu
 	mu           sync.Mutex
 	domains      []*domain           // by abi.DomainID

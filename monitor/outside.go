@@ -177,6 +177,8 @@ func (m *Monitor) welcome(fd int, path string) {
 		conn.Close() // it has gone already
 		return
 	}
+	m.line.Lock()
+	defer m.line.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	u := &user{credentials: c, conn: conn, peer: m.users.peer(&c), atoms: m.users.atoms(&c)}
