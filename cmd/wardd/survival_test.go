@@ -89,6 +89,7 @@ func (r *running) domains() map[string]admin.Domain {
 		if time.Now().After(limit) {
 			r.t.Fatalf("the monitor does not answer: %v", err)
 		}
+		<-time.After(time.Millisecond)
 	}
 }
 

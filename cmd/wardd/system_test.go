@@ -32,6 +32,16 @@ var patience = func() time.Duration {
 	return 20 * time.Second
 }()
 
+// pace is how often the clients of these tests call. On an emulated processor, where
+// a call takes that much longer, they would else leave nothing for whoever writes
+// and reads the records of their calls, who falls behind more and more.
+var pace = func() time.Duration {
+	if os.Getenv(builtEnv) != "" {
+		return time.Second
+	}
+	return 10 * time.Millisecond
+}()
+
 func needsRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -29,7 +29,13 @@ func main() {
 	case "late":
 		err = late(ctx)
 	case "client":
-		err = client(ctx)
+		pace := 10 * time.Millisecond
+		if len(os.Args) > 2 {
+			pace, err = time.ParseDuration(os.Args[2])
+		}
+		if err == nil {
+			err = client(ctx, pace)
+		}
 	case "idle":
 		_, err = gate.Self()
 		<-ctx.Done()
@@ -98,10 +104,10 @@ func say(ctx context.Context, c *gate.Client, text string) error {
 	return err
 }
 
-// client calls all the time: what is allowed, what is not, and, now and then,
-// for a new gate. What it finds out it says in a call, so that the audit log
-// shows it.
-func client(ctx context.Context) error {
+// client calls all the time, once in a pace: what is allowed, what is not, and,
+// now and then, for a new gate. What it finds out it says in a call, so that the
+// audit log shows it.
+func client(ctx context.Context, pace time.Duration) error {
 	d, err := gate.Self()
 	if err != nil {
 		return err
@@ -110,7 +116,7 @@ func client(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		if err := say(ctx, c, "hello"); err != nil && ctx.Err() == nil {
