@@ -25,6 +25,11 @@ import (
 // makeImage compiles a system directory, builds its programs and returns the
 // image that names them, encoded and decoded.
 func makeImage(cmd *cobra.Command, dir string) ([]byte, *image.Image, error) {
+	return makeSuitable(cmd, dir, func(*image.Image) error { return nil })
+}
+
+// makeSuitable is makeImage, but builds nothing of a system that does not suit.
+func makeSuitable(cmd *cobra.Command, dir string, suits func(*image.Image) error) ([]byte, *image.Image, error) {
 	c, err := compileOrReport(cmd, dir)
 	if err != nil {
 		return nil, nil, err
@@ -35,6 +40,9 @@ func makeImage(cmd *cobra.Command, dir string) ([]byte, *image.Image, error) {
 	}
 	if err := plausible(img, c.Build); err != nil {
 		return nil, nil, failed("answer of the compiler: %w", err)
+	}
+	if err := suits(img); err != nil {
+		return nil, nil, err
 	}
 	programs, err := buildAll(cmd.Context(), cmd.ErrOrStderr(), dir, img.Name, c.Build)
 	if err != nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -20,7 +22,7 @@ func newDoctor() *cobra.Command {
 know (some need root to find out), and what Ward does without it.
 
 Levels: full (everything), floor (all that is needed, as on Linux 6.1), unsupported.
-Exit status 1 if Ward cannot run here.`,
+Exit status 1 if Ward cannot run here, or an ordinary user cannot find that out.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			results := probe.All()
@@ -51,7 +53,7 @@ func doctorJSON(out io.Writer, results []probe.Result, level probe.Level) error 
 			return err
 		}
 	}
-	return e.Encode(map[string]any{"event": "level", "level": level.String(), "kernel": release(), "library": libraryPossible()})
+	return e.Encode(map[string]any{"event": "level", "level": levelName(results, level), "kernel": release(), "library": libraryPossible()})
 }
 
 func doctorText(out io.Writer, results []probe.Result, level probe.Level, missing []string) error {
@@ -74,8 +76,12 @@ func doctorText(out io.Writer, results []probe.Result, level probe.Level, missin
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	line := fmt.Sprintf("Linux %s, level in force: %s", release(), s.bold(level.String()))
-	if len(missing) > 0 {
+	name := levelName(results, level)
+	line := fmt.Sprintf("Linux %s, level in force: %s", release(), s.bold(name))
+	switch {
+	case name == levelUnknown:
+		line += ": only root can find out, run it through sudo"
+	case len(missing) > 0:
 		line += "; without: " + strings.Join(missing, ", ")
 	}
 	if _, err := fmt.Fprintln(out, line); err != nil {
@@ -83,6 +89,21 @@ func doctorText(out io.Writer, results []probe.Result, level probe.Level, missin
 	}
 	_, err := fmt.Fprintln(out, libraryLine())
 	return err
+}
+
+// levelUnknown is said where a user may not ask the kernel for what is needed.
+const levelUnknown = "unknown"
+
+// levelName names a level. That a user cannot find out whether there is what is
+// needed does not make a system unsupported.
+func levelName(results []probe.Result, level probe.Level) string {
+	needed := func(a probe.Answer) bool {
+		return slices.ContainsFunc(results, func(r probe.Result) bool { return r.Needed && r.Answer == a })
+	}
+	if os.Geteuid() != 0 && needed(probe.Unknown) && !needed(probe.No) {
+		return levelUnknown
+	}
+	return level.String()
 }
 
 func release() string {

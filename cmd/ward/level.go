@@ -41,13 +41,11 @@ func checkLevel(level string) error {
 	return nil
 }
 
-// unprivileged makes the image of a system that an ordinary user starts: what
-// needs root is refused, with its place if the system is a directory; sockets of
-// exports are left out, and it says so.
-func unprivileged(cmd *cobra.Command, path string, img *image.Image) ([]byte, error) {
-	if list := img.Unprivileged(); len(list) > 0 {
-		return nil, refuseLevel(cmd, path, list)
-	}
+// unprivileged makes the image of a system that an ordinary user starts: sockets
+// of exports are left out, and it says so.
+//
+// Preconditions: img has no obstacles (refuseLevel).
+func unprivileged(cmd *cobra.Command, img *image.Image) ([]byte, error) {
 	if err := makeRunRoot(); err != nil {
 		return nil, failed("%w", err)
 	}
@@ -66,7 +64,8 @@ func unprivileged(cmd *cobra.Command, path string, img *image.Image) ([]byte, er
 	return image.Encode(img), nil
 }
 
-// refuseLevel says why a system cannot run at the level library.
+// refuseLevel says why a system cannot run at the level library, with the places
+// if it is a directory.
 func refuseLevel(cmd *cobra.Command, path string, list []image.Obstacle) error {
 	findings := diag.List{}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {

@@ -380,6 +380,9 @@ func effect(img *image.Image, r *right) (unless []string, err error) {
 		}
 	}
 	if !found {
+		if id, yes := permittedAlready(img, r); yes {
+			return nil, failed("%q permits it already: nothing was changed", id)
+		}
 		what := errors.New("the permit could match no message")
 		if strings.HasPrefix(r.From, userPrefix) {
 			what = errors.New("the interface has no socket for programs outside Ward")
@@ -387,4 +390,24 @@ func effect(img *image.Image, r *right) (unless []string, err error) {
 		return nil, failed("a grant to %s of %s at %s would have no effect: %w", r.From, r.Method, r.To, what)
 	}
 	return unless, nil
+}
+
+// permittedAlready finds the policy that permits every message that a right between
+// domains is about. A permit beside such a one is left out of the image.
+func permittedAlready(img *image.Image, r *right) (id string, yes bool) {
+	for i := range img.Routes {
+		route := &img.Routes[i]
+		if route.Client == abi.NoDomain || img.Domains[route.Client].Name != r.From || img.Domains[route.Server].Name != r.To {
+			continue
+		}
+		f := &img.Interfaces[route.Interface]
+		for m := range route.Methods {
+			for _, p := range route.Methods[m].Request.Permit {
+				if f.Name+"/"+f.Methods[m].Name == r.Method && p.When.Op == image.True {
+					return img.Policies[p.Policy].ID, true
+				}
+			}
+		}
+	}
+	return "", false
 }

@@ -49,20 +49,25 @@ docs/unprivileged.md says what that protects, and what not.`,
 			if err != nil {
 				return err
 			}
-			encoded, img, err := imageOf(cmd, args[0])
+			encoded, img, err := imageOf(cmd, args[0], func(img *image.Image) error {
+				if list := img.Unprivileged(); level == libraryLevel && len(list) > 0 {
+					return refuseLevel(cmd, args[0], list)
+				}
+				if untilDone && !slices.ContainsFunc(img.Domains, func(d image.Domain) bool { return d.Once }) {
+					return badInput("--until-done: no domain of %s has `once: true`, so it would never be done", img.Name)
+				}
+				return nil
+			})
 			if err != nil {
 				return err
 			}
 			if level == libraryLevel {
-				if encoded, err = unprivileged(cmd, args[0], img); err != nil {
+				if encoded, err = unprivileged(cmd, img); err != nil {
 					return err
 				}
 			}
 			if err := linkable(img); err != nil {
 				return badInput("%w", err)
-			}
-			if untilDone && !slices.ContainsFunc(img.Domains, func(d image.Domain) bool { return d.Once }) {
-				return badInput("--until-done: no domain of %s has `once: true`, so it would never be done", img.Name)
 			}
 			noteSource(img.Name, args[0])
 			return supervise(cmd, encoded, img, archive, untilDone)
@@ -73,14 +78,14 @@ docs/unprivileged.md says what that protects, and what not.`,
 	return cmd
 }
 
-// imageOf reads an image, or makes one of a directory.
-func imageOf(cmd *cobra.Command, path string) ([]byte, *image.Image, error) {
+// imageOf reads an image, or makes one of a directory, of a system that suits.
+func imageOf(cmd *cobra.Command, path string, suits func(*image.Image) error) ([]byte, *image.Image, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, nil, badInput("%w", err)
 	}
 	if info.IsDir() {
-		return makeImage(cmd, path)
+		return makeSuitable(cmd, path, suits)
 	}
 	encoded, err := os.ReadFile(path)
 	if err != nil {
@@ -90,7 +95,7 @@ func imageOf(cmd *cobra.Command, path string) ([]byte, *image.Image, error) {
 	if err != nil {
 		return nil, nil, badInput("%s: neither a system directory nor a policy image: %w", path, err)
 	}
-	return encoded, img, nil
+	return encoded, img, suits(img)
 }
 
 // sourcesOf archives a system directory; of an image there is nothing.
