@@ -53,6 +53,12 @@ const (
 	AccessWrite uint8 = 2
 )
 
+// AccessPost stands alone: in OpOpen it asks for a gate to a mailbox, which
+// OpOpen without it never gives, and in the answer it says that this is one. The
+// reading end of one that its reader gets (OpReceive) has AccessRead, and Name is
+// the mailbox's; its block is on no page of the reader's.
+const AccessPost uint8 = 4
+
 // ControlMethod is one entry of an interface, in the order of the ordinals.
 type ControlMethod struct {
 	Name         string // without package and service
@@ -96,7 +102,7 @@ type Control struct {
 	// before there were objects read every other message as they did.
 	Handle uint64 // a reference, or the number of a handle in a message
 	Size   uint64 // bytes
-	Access uint8  // OpOpenObject, OpOffer, OpObject
+	Access uint8  // OpOpenObject, OpOffer, OpObject; OpOpen, OpGate: of a mailbox
 }
 
 // aboutObject reports whether c has the fields of objects.
