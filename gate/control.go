@@ -206,7 +206,7 @@ func (d *Domain) accept(a answer) {
 // end makes an end of an answer, and takes its descriptors over.
 func (d *Domain) end(a *answer) (End, error) {
 	e := End{Interface: a.Interface, Page: d.page, Block: a.Block, Peer: a.Peer,
-		Methods: a.Methods, Metadata: a.Metadata, Policies: a.Policies}
+		Methods: a.Methods, Metadata: a.Metadata, Policies: a.Policies, domain: d}
 	want := 1
 	if d.checks != nil {
 		want = 2
