@@ -24,6 +24,7 @@ const (
 	stateEnded
 	stateRefused  // the policy forbids its start
 	stateTemplate // children are made of it
+	stateMailbox  // messages wait in it for their reader (mailbox.go)
 )
 
 type domain struct {
@@ -49,6 +50,7 @@ type domain struct {
 	hits     admin.Hits      // limits that it ran into (quota.go)
 	kept     lifeFiles       // keep.go
 	kin      *kin            // of a child (spawn.go); nil: of the image
+	box      *mailbox        // it is one (mailbox.go); nil: it is not
 	requests requests        // heard
 }
 
@@ -58,6 +60,10 @@ func newDomain(img *image.Image, id abi.DomainID) *domain {
 	if d.def.Template {
 		d.state = stateTemplate
 		d.setReady() // nobody waits for it
+	}
+	if d.def.Mailbox {
+		d.state, d.box = stateMailbox, &mailbox{}
+		d.setReady()
 	}
 	return d
 }
@@ -85,6 +91,12 @@ func (m *Monitor) start(ctx context.Context) error {
 		m.begun = true
 		m.keepSystem()
 		m.mu.Unlock()
+	}
+	m.mu.Lock()
+	err := m.openMailboxes()
+	m.mu.Unlock()
+	if err != nil {
+		return err
 	}
 	if err := m.listenAdmin(); err != nil {
 		return err

@@ -21,6 +21,7 @@ type gate struct {
 	inodes         [2]uint64 // of the client's and the server's end
 	live           [2]bool
 	chained        bool // by policies of a chain: of a child, or of a delegation
+	letters             // of a gate to a mailbox
 }
 
 // makeGate opens a gate on a loaded route.
@@ -41,6 +42,14 @@ func (m *Monitor) makeGate(o *opening, s *domain, route uint32, r Route) (*gate,
 	}
 	for i, f := range []*os.File{client, server} {
 		if g.inodes[i], err = inode(f); err != nil {
+			client.Close()
+			server.Close()
+			made.Close()
+			return nil, err
+		}
+	}
+	if s.box != nil {
+		if err := g.retain(server); err != nil {
 			client.Close()
 			server.Close()
 			made.Close()
@@ -99,6 +108,7 @@ func (m *Monitor) forget(g *gate) {
 	if err := g.Close(); err != nil {
 		m.notice(event.None, "closing a gate: %v", err)
 	}
+	g.discard()
 	m.drop(key(keptGate, g.Index()))
 	m.closeStale()
 	if g.user != nil {

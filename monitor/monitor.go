@@ -153,7 +153,7 @@ func (m *Monitor) complete(img *image.Image) error {
 		if d.Names && d.Program == "" {
 			d.Program = m.NamesProgram
 		}
-		if d.Program == "" {
+		if d.Program == "" && !d.Mailbox {
 			return fmt.Errorf("domain %s has no program: build the system with `ward up` or `ward compile`, or name the name server's with --names-program", d.Name)
 		}
 	}
@@ -246,6 +246,7 @@ func (m *Monitor) sweepUntil(ctx context.Context) {
 			m.mu.Lock()
 			m.expire(time.Now())
 			m.tellArrivals()
+			m.handAll()
 			m.mu.Unlock()
 			m.Reaped()
 		}

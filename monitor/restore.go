@@ -285,6 +285,9 @@ func (r *restoring) gate(name string, k *Kept) error {
 	}
 	server.ends++
 	m.gates[g] = struct{}{}
+	if server.box != nil {
+		r.letters(g, &rec, k)
+	}
 	return nil
 }
 
