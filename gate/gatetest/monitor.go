@@ -28,6 +28,9 @@ type Monitor struct {
 
 	published int // publications so far
 
+	// Methods are those of interfaces whose gates have others than Methods.
+	Methods map[string][]abi.ControlMethod
+
 	named   map[string]*Object
 	objects objects
 
@@ -153,6 +156,9 @@ func (m *Monitor) open(name string, fd int, c *abi.Control) {
 		}
 	}
 	g := abi.Control{Op: abi.OpGate, Interface: c.Interface, Methods: Methods, Metadata: Metadata}
+	if own := m.Methods[c.Interface]; own != nil {
+		g.Methods = own
+	}
 	client := g
 	client.Seq, client.Peer = c.Seq, abi.Peer{Name: c.Name}
 	switch {
