@@ -50,6 +50,8 @@ const (
 	HandleKind  = 2
 	HandleSize  = 3
 	HandleWrite = 4
+
+	HandleFields = 4 // of which a filter keeps all
 )
 
 // ObjectNamed returns the index of an object in Image.Objects.
@@ -202,6 +204,9 @@ func (c *checker) mailbox(o *Object) error {
 		for _, m := range c.img.Interfaces[e.Interface].Methods {
 			if m.ClientStream || m.ServerStream || len(c.img.Messages[m.Reply].Fields) > 0 {
 				return fmt.Errorf("method %s of its interface is a stream, or has a reply with fields: nobody answers", m.Name)
+			}
+			if _, ok := c.img.HandleOf(m.Request); ok {
+				return fmt.Errorf("method %s of its interface passes a handle on: a mailbox has no rights", m.Name)
 			}
 		}
 	}

@@ -115,6 +115,9 @@ func (c *compiler) uidOf(index int, object string) cedar.UID {
 }
 
 func (c *compiler) domainUID(i int) cedar.UID {
+	if c.isBox(i) {
+		return cedar.NewUID(typeObject, c.domains[i].Name.Value)
+	}
 	return cedar.NewUID(typeDomain, c.domains[i].Name.Value)
 }
 

@@ -69,6 +69,9 @@ func (c *compiler) resolve(s *source) {
 	}
 	s.scope = sc
 	if !s.broken {
+		c.objectScope(s)
+	}
+	if !s.broken {
 		c.applicable(s)
 	}
 }

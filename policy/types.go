@@ -205,7 +205,11 @@ func (m *messages) message(index uint32) *typ {
 		if desc != nil {
 			fd = desc.Fields().ByNumber(protoreflect.FieldNumber(f.Number))
 		}
-		t.rec.add(m.field(msg, f, fd))
+		a := m.field(msg, f, fd)
+		if msg.Name == image.HandleName && f.Number == image.HandleID {
+			a.left, a.instead = "the number of an offer says nothing of the object", "decide on kind, size or write"
+		}
+		t.rec.add(a)
 	}
 	return t
 }
