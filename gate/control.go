@@ -34,6 +34,7 @@ type Domain struct {
 	kin      *kindred           // processes.go
 	asked    map[uint32][]byte  // what is pending
 	names    *Client
+	inboxes  map[string]*inbox // mailboxes that are being read
 	err      error
 }
 
@@ -188,6 +189,10 @@ func (d *Domain) lost(err error) {
 
 // accept hands a new client's gate to its service.
 func (d *Domain) accept(a answer) {
+	if a.Access == abi.AccessRead { // of a mailbox
+		d.deliver(&a)
+		return
+	}
 	d.mu.Lock()
 	s := d.services[a.Interface]
 	d.mu.Unlock()
