@@ -31,6 +31,7 @@ type Monitor struct {
 	// Methods are those of interfaces whose gates have others than Methods.
 	Methods map[string][]abi.ControlMethod
 
+	boxes   map[string]*mailbox
 	named   map[string]*Object
 	objects objects
 
@@ -136,7 +137,13 @@ func (m *Monitor) answer(name string, fd int, c *abi.Control) {
 		delete(m.serving[c.Interface], name)
 		m.send(fd, abi.Control{Op: abi.OpOK, Seq: c.Seq})
 	case abi.OpOpen:
+		if c.Access == abi.AccessPost {
+			m.post(name, fd, c)
+			return
+		}
 		m.open(name, fd, c)
+	case abi.OpReceive:
+		m.receive(name, fd, c)
 	default:
 		m.object(name, fd, c)
 	}
