@@ -24,6 +24,8 @@ type Happened struct {
 	Domain    string            `json:"domain"`
 	From      string            `json:"from"`
 	To        string            `json:"to"`
+	Object    string            `json:"object"` // of the event object, with Access: what was asked for
+	Access    string            `json:"access"`
 	Interface string            `json:"interface"`
 	Method    string            `json:"method"`
 	Kind      string            `json:"kind"`
@@ -108,7 +110,7 @@ func (d *draft) key() string {
 }
 
 // FromAudit writes cases from what happened: one for each different message
-// and state that it met, publication and start. A message that depends on what
+// and state that it met, publication, start and right to an object. A message that depends on what
 // came before it is the last step of a sequence. A case that would not pass, as
 // the record has too little of the message, is written as a comment that says
 // so. The text depends on the set of the records only, not on their order.
@@ -212,6 +214,8 @@ func draftOf(img *image.Image, set *interfaces.Set, line *timeline, h *Happened)
 	case h.Event == "published" && verdict != "":
 		return &draft{title: h.From + " publishes " + h.Interface,
 			message: "  from: " + quote(h.From) + "\n  publish: " + quote(h.Interface) + "\n", verdict: verdict}, ""
+	case h.Event == "object" && (verdict != "" || h.Verdict == "deny"):
+		return objectDraft(h, verdict)
 	case h.Event != "call" && h.Event != "reply":
 		return nil, ""
 	case h.Method == "" || h.From == "" || h.To == "":

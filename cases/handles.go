@@ -14,9 +14,6 @@ import (
 // on: whoever has it may hand it on, with no more rights than it has, to whoever
 // may open the object, with a message that may pass with such a handle.
 
-// handleMemory is the kind of a handle of memory: ward.v1.Handle.Kind.memory.
-const handleMemory = 1
-
 // An instance stands for all that one domain may make of one object.
 type instance struct {
 	object  *image.Object
@@ -128,14 +125,14 @@ func (in *instance) give(d abi.DomainID, write bool, over string) {
 	in.holders = append(in.holders, holder{d, write, over})
 }
 
-// carriers are all ways for handles: between domains, for users have no rights
-// to objects. What comes to a mailbox comes to its reader.
+// carriers are all ways for handles: between domains, for users and mailboxes
+// have no rights to objects.
 func (w *world) carriers() []*carrier {
 	all := []*carrier{}
 	for i := range w.img.Routes {
 		r := &w.img.Routes[i]
 		server := &w.img.Domains[r.Server]
-		if r.Client == abi.NoDomain || server.Names {
+		if r.Client == abi.NoDomain || server.Names || server.Mailbox {
 			continue
 		}
 		for m := range r.Methods {
@@ -144,26 +141,17 @@ func (w *world) carriers() []*carrier {
 			}
 			target := method{r.Interface, uint32(m)}
 			for _, reply := range []bool{false, true} {
-				if reply && server.Mailbox {
-					continue
-				}
 				path, ok := w.handleIn(target, reply)
 				if !ok {
 					continue
 				}
-				c := carrier{sender: r.Client, path: path, over: w.methodName(target),
+				c := &carrier{sender: r.Client, receiver: r.Server, path: path, over: w.methodName(target),
 					query: w.channel(subject{domain: r.Client}, subject{domain: r.Server}, target, reply).unsaw()}
-				to := []abi.DomainID{r.Server}
 				if reply {
-					c.sender, c.over, to = r.Server, "reply to "+c.over, []abi.DomainID{r.Client}
-				} else if o := w.mailbox(r.Server); o != nil {
-					to = w.readers(o)
+					c.sender, c.receiver, c.over = r.Server, r.Client, "reply to "+c.over
 				}
-				for _, d := range to {
-					if one := c; d != c.sender {
-						one.receiver = d
-						all = append(all, &one)
-					}
+				if c.sender != c.receiver {
+					all = append(all, c)
 				}
 			}
 		}
@@ -210,7 +198,7 @@ func withHandle(img *image.Image, m *image.Message, path []uint32, size uint64, 
 	if write {
 		may = 1
 	}
-	return append(given, says(image.Eq, image.HandleKind, handleMemory), says(image.Eq, image.HandleWrite, may), says(image.LessEq, image.HandleSize, int64(size)))
+	return append(given, says(image.Eq, image.HandleKind, int64(abi.HandleMemory)), says(image.Eq, image.HandleWrite, may), says(image.LessEq, image.HandleSize, int64(size)))
 }
 
 // handed are the ways that memory in handles makes from one domain to others: it

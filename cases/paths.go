@@ -2,6 +2,7 @@ package cases
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"ward/abi"
@@ -45,6 +46,13 @@ func (r *reader) noPath(v value) (rule, string) {
 	case p.object != nil:
 	case path.IsAbs(name) && path.Clean(name) == name:
 		p.path = name
+	case !strings.HasPrefix(name, "user:") && !slices.Contains(r.domainNames(), name):
+		fix := diag.Suggest(name, append(r.domainNames(), r.objectNames()...))
+		if fix == "" {
+			fix = "write a domain, an object or an absolute path"
+		}
+		r.out.Errorf(to.pos, fix, "%s: there is no domain and no object %q", to.what, short(name))
+		return nil, ""
 	default:
 		s, ok := r.subject(to, false)
 		if !ok || s.isUser() {

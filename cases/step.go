@@ -129,13 +129,23 @@ func (r *reader) static(s *step, v value) bool {
 
 // to reads the other end of a message.
 func (r *reader) to(s *step, v value) bool {
+	if name, ok := r.text(v); !ok {
+		return false
+	} else if o := r.objectNamed(name); o != nil && o.Kind == image.ObjectMemory {
+		r.out.Errorf(v.pos, "name a domain; the message may have a handle of it", "%s: %s is memory, which takes no messages", v.what, name)
+		return false
+	}
 	to, ok := r.subject(v, false)
 	if !ok {
 		return false
 	}
 	exports := slices.ContainsFunc(r.exporters(s.target.iface), func(e subject) bool { return e.domain == to.domain })
 	if s.verb == "call" && !exports {
-		r.out.Errorf(v.pos, "", "%s does not export %s", r.subjectName(to), r.img.Interfaces[s.target.iface].Name)
+		word := "export"
+		if r.img.Domains[to.domain].Mailbox {
+			word = "take"
+		}
+		r.out.Errorf(v.pos, "", "%s does not %s %s", r.subjectName(to), word, r.img.Interfaces[s.target.iface].Name)
 		return false
 	}
 	s.to = []subject{to}

@@ -18,6 +18,9 @@ type Recorded struct {
 	Seq       uint64            `json:"seq,omitempty"`
 	From      string            `json:"from"`
 	To        string            `json:"to"`
+	Domain    string            `json:"domain,omitempty"` // of the event object: who
+	Object    string            `json:"object,omitempty"`
+	Access    string            `json:"access,omitempty"` // of the event object: what was asked for
 	Interface string            `json:"interface,omitempty"`
 	Method    string            `json:"method,omitempty"`
 	Kind      string            `json:"kind,omitempty"`
@@ -39,8 +42,10 @@ func ParseRecord(line []byte) (*Recorded, error) {
 		return nil, fmt.Errorf("not an audit record: %w", err)
 	}
 	switch {
+	case r.Event == "object":
+		return r, r.whole()
 	case r.Event != "call" && r.Event != "reply" && r.Event != "gate":
-		return nil, fmt.Errorf("a record of the event %q: only call, reply and gate can be explained", r.Event)
+		return nil, fmt.Errorf("a record of the event %q: only call, reply, gate and object can be explained", r.Event)
 	case r.From == "" || r.To == "" && r.Event != "gate":
 		return nil, fmt.Errorf("the record does not say from whom, or to whom")
 	case r.Event == "gate" && r.Interface == "" || r.Event != "gate" && r.Method == "":
@@ -84,6 +89,9 @@ func (s *System) FromRecord(r *Recorded) (cases.Question, error) {
 //
 // Preconditions: as for Question.
 func (s *System) Record(r *Recorded) ([]Explanation, error) {
+	if r.Event == "object" {
+		return s.objectRecord(r)
+	}
 	q, err := s.FromRecord(r)
 	if err != nil {
 		return nil, err
@@ -115,6 +123,10 @@ func (r *Recorded) Changed(e *Explanation) bool {
 func (s *System) checked(r *Recorded, q cases.Question) Explanation {
 	e := Explanation{Event: "explained", Kind: r.Event, From: r.From, To: r.To, Method: r.Method, Args: q.Args, Verdict: Deny, Check: r.Reason, Record: r,
 		Why: "no policy decided: the filter refuses such a message whatever the policies say"}
+	if r.Reason == abi.ReasonHandle.String() {
+		e.Why = handleWhy(r.Detail)
+		return e
+	}
 	number, err := strconv.ParseUint(strings.TrimPrefix(r.Detail, "field "), 10, 32)
 	m := s.message(q)
 	if err != nil || m == nil {

@@ -31,6 +31,7 @@ type asked struct {
 	Question cases.Question
 	Compact  []string // arguments, if Question.Args is empty
 	Record   json.RawMessage
+	Object   *explain.ObjectQuestion // a right to an object, in place of a question
 }
 
 // explained is its answer.
@@ -46,7 +47,7 @@ func newExplain() *cobra.Command {
 	var groups, states []string
 	var reply, last bool
 	cmd := &cobra.Command{
-		Use:   "explain DIR FROM METHOD [NAME=VALUE…]",
+		Use:   "explain DIR FROM METHOD [NAME=VALUE…] | DIR FROM create|open.read|open.write OBJECT",
 		Short: "Say why a request is allowed or denied, and what would allow it",
 		Long: `Say why a request is allowed or denied: the policy that decides, the values that it
 saw, the permits that came close and which of their conditions failed, and the
@@ -59,6 +60,7 @@ that it depends, with an example of both.
 	ward explain DIR user:alice keys.v1.KeyStore/Rotate '{"site": "www"}'
 	ward explain DIR certd keys.v1.KeyStore/Rotate ward.metadata.x-tenant=lab  metadata beside it
 	ward explain DIR keystore keys.v1.KeyStore/Rotate --reply --to certd
+	ward explain DIR viewer open.read frames         a right to an object of system.yaml
 	ward explain --last                     the newest denial of the running system
 	ward explain --record 17                a record of its audit file
 	ward audit --json --verdict deny | tail -1 | ward explain DIR --record -
@@ -88,6 +90,13 @@ Exit status: 0 allowed, for all that was not given; 1 denied, or it depends; 2 b
 					return badInput("what is asked about? give DIR FROM METHOD, or --last, or --record SEQ")
 				}
 				dir = args[0]
+				if explain.IsAction(args[2]) {
+					if len(args) != 4 || to != "" || reply || len(groups)+len(states) > 0 {
+						return badInput("a right to an object has no arguments: write DIR FROM %s OBJECT", args[2])
+					}
+					q.Object = &explain.ObjectQuestion{From: args[1], Action: args[2], Object: args[3]}
+					return runExplain(cmd, dir, &q)
+				}
 				q.Question = cases.Question{From: args[1], To: to, Method: args[2], Reply: reply}
 				for _, s := range states {
 					name, value, ok := strings.Cut(s, "=")
@@ -198,6 +207,9 @@ func answerTo(s *explain.System, q *asked) ([]explain.Explanation, error) {
 		}
 		return s.Record(r)
 	}
+	if q.Object != nil {
+		return s.Object(*q.Object)
+	}
 	if q.Question.Args == "" && len(q.Compact) > 0 {
 		args, err := cases.Compact(s.Image, s.Set, q.Question.Method, q.Question.Reply, q.Compact)
 		if err != nil {
@@ -251,13 +263,13 @@ func readRecord(cmd *cobra.Command, system, which string) (json.RawMessage, erro
 		return nil, failed("%s has no record %d", path, seq)
 	}
 	if found == nil {
-		return nil, failed("%s has no denial of a call, a reply or a gate", path)
+		return nil, failed("%s has no denial of a call, a reply, a gate or a right to an object", path)
 	}
 	return json.Marshal(found)
 }
 
 func explainable(event string) bool {
-	return event == audit.EventCall || event == audit.EventReply || event == audit.EventGate
+	return event == audit.EventCall || event == audit.EventReply || event == audit.EventGate || event == audit.EventObject
 }
 
 // Where `ward up` notes the directory that a system was started from.
@@ -358,7 +370,7 @@ func (p *explainPrinter) indented(by, text string) {
 func (p *explainPrinter) explanation(e *explain.Explanation) {
 	word := map[string]string{explain.Allow: p.style.good("ALLOWED"), explain.Deny: p.style.bad("DENIED"),
 		explain.Depends: p.style.bold("DEPENDS"), explain.Unknown: p.style.bold("UNKNOWN")}[e.Verdict]
-	fmt.Fprintf(&p.b, "%s  %s\n", word, plain(strings.TrimSpace(fmt.Sprintf("%s %s → %s  %s  %s", e.Kind, e.From, e.To, e.Method, e.Args))))
+	fmt.Fprintf(&p.b, "%s  %s\n", word, plain(strings.TrimSpace(fmt.Sprintf("%s %s → %s  %s  %s", e.Kind, e.From, e.To+e.Object, e.Method, e.Args))))
 	p.recorded(e)
 	if e.Why != "" {
 		p.indented("  ", e.Why)
@@ -372,6 +384,9 @@ func (p *explainPrinter) explanation(e *explain.Explanation) {
 	}
 	if len(e.Saw) > 0 {
 		p.indented("  ", "it saw "+valuesText(e.Saw))
+	}
+	for _, note := range e.Notes {
+		p.indented("  ", note)
 	}
 	for _, effect := range e.Effects {
 		p.indented("  ", effect)
