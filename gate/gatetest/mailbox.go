@@ -43,7 +43,9 @@ func (m *Monitor) Renew(name string) {
 	for _, b := range m.boxes {
 		b.reader = ""
 	}
-	m.send(m.ends[name], abi.Control{Op: abi.OpRenewed})
+	if to, there := m.ends[name]; there {
+		m.send(to, abi.Control{Op: abi.OpRenewed})
+	}
 }
 
 // post opens a gate to a mailbox.
@@ -78,8 +80,9 @@ func (m *Monitor) boxGate(b *mailbox) abi.Control {
 
 // hand gives the reader of a mailbox the reading end of a gate.
 func (m *Monitor) hand(box string, b *mailbox, i int) {
-	if b.reader == "" {
-		return
+	to, there := m.ends[b.reader]
+	if !there {
+		return // nobody, or the monitor has ended
 	}
 	copied, err := unix.FcntlInt(uintptr(b.gates[i].reading), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -88,7 +91,7 @@ func (m *Monitor) hand(box string, b *mailbox, i int) {
 	}
 	g := m.boxGate(b)
 	g.Access, g.Name, g.Peer = abi.AccessRead, box, abi.Peer{Name: b.gates[i].writer}
-	m.send(m.ends[b.reader], g, copied)
+	m.send(to, g, copied)
 }
 
 // receive hands all reading ends of a mailbox over.
