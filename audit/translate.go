@@ -146,6 +146,8 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 		t.spawned(&r, e)
 	case event.Lent, event.LentEnded:
 		t.lentBy(&r, e)
+	case event.Object:
+		t.object(&r, e)
 	case event.Notice:
 		r.Event, r.Detail = EventNotice, e.Text
 	case event.Quota:
