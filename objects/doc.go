@@ -10,7 +10,9 @@
 //     may have ended;
 //   - rights only shrink on the way: an offer has no more than the reference it
 //     was made by, and what is redeemed has those of the offer;
-//   - of a sealed instance nobody is offered, or given, the right to write;
+//   - of a sealed instance nobody is offered, or given, the right to write; what
+//     is offered for reading is sealed;
+//   - shared memory is opened by name, and not offered;
 //   - an instance ends with its last reference and offer, a shared one never;
 //     which ones have ended every call says that may end one;
 //   - everything is bounded: references of an owner, offers at an end and of a

@@ -189,7 +189,7 @@ func (m *model) refer(r *Reference) {
 func (m *model) offer(r *modelRef, access uint8, end End) {
 	writes, sealed, shared := access&abi.AccessWrite != 0, m.sealed[r.instance], r.instance == m.shared
 	underway := slices.ContainsFunc(m.offers, func(o modelOffer) bool { return o.instance == r.instance && o.access&abi.AccessWrite != 0 })
-	may := access&abi.AccessRead != 0 && access&^r.access == 0 && !(writes && sealed) && (writes || shared || sealed || !underway)
+	may := access&abi.AccessRead != 0 && access&^r.access == 0 && !shared && !(writes && sealed) && (writes || sealed || !underway)
 	held := 0
 	for _, o := range m.offers {
 		if o.from == end {

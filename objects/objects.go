@@ -8,10 +8,11 @@ import (
 
 // Bounds of what is open at a time. The image bounds instances of each object.
 const (
-	MaxReferences = 64   // of one owner
-	MaxOffers     = 64   // at one end of a gate
-	MaxOffersOf   = 128  // of one payer, at all its gates together
-	MaxInstances  = 2048 // in a system: each is a descriptor of the monitor and of the holder
+	MaxReferences      = 64   // of one owner
+	MaxOffers          = 64   // at one end of a gate
+	MaxOffersOf        = 128  // of one payer, at all its gates together
+	MaxInstances       = 2048 // in a system: each is a descriptor of the monitor and of the holder
+	MaxReferencesInAll = 1 << 14
 )
 
 // An Owner is a process of a domain. Its number is not used twice in a system.

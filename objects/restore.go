@@ -77,7 +77,7 @@ func (s *Store) Check() error {
 		if o.ID != id || i == nil || !Valid(o.Access) {
 			return fmt.Errorf("offer %d: %+v", id, o)
 		}
-		if Writes(o.Access) == i.Sealed && !i.Shared {
+		if Writes(o.Access) == i.Sealed || i.Shared {
 			return fmt.Errorf("offer %d of %+v: %+v", id, i, o)
 		}
 	}

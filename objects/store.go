@@ -55,6 +55,9 @@ func (s *Store) CanRefer(o Owner) error {
 	if s.held[o] >= MaxReferences {
 		return refuse(abi.ReasonQuota, "this domain has %d objects open, which is the limit: close some", MaxReferences)
 	}
+	if len(s.refs) >= MaxReferencesInAll {
+		return refuse(abi.ReasonQuota, "the domains of this system have %d objects open, which is the limit", MaxReferencesInAll)
+	}
 	return nil
 }
 
@@ -105,14 +108,14 @@ func (s *Store) addRef(r *Reference) {
 func (s *Store) Reference(o Owner, number uint64) (*Reference, error) {
 	r := s.refs[refKey{o, number}]
 	if r == nil {
-		return nil, refuse(abi.ReasonDefault, "this domain has no object with the number %d", number)
+		return nil, refuse(abi.ReasonHandle, "this domain has no object with the number %d", number)
 	}
 	return r, nil
 }
 
 // CanOffer reports why an owner cannot offer a reference with some rights at an
-// end. An instance that is offered for reading only must be sealed afterwards,
-// unless it is shared or sealed (MustSeal).
+// end. An instance that is offered for reading only must be sealed before it is
+// (MustSeal).
 func (s *Store) CanOffer(o Owner, number uint64, access uint8, end End, payer uint32) error {
 	r, err := s.Reference(o, number)
 	if err != nil {
@@ -121,11 +124,13 @@ func (s *Store) CanOffer(o Owner, number uint64, access uint8, end End, payer ui
 	i := s.instances[r.Instance]
 	switch {
 	case !Valid(access):
-		return refuse(abi.ReasonDefault, "an object is offered for reading, or for reading and writing")
+		return refuse(abi.ReasonHandle, "an object is offered for reading, or for reading and writing")
+	case i.Shared:
+		return refuse(abi.ReasonHandle, "shared memory is not passed on: whoever may have it opens it by its name")
 	case Writes(access) && i.Sealed:
-		return refuse(abi.ReasonDefault, "it is sealed against writing, for good: it was offered for reading before")
+		return refuse(abi.ReasonState, "it is sealed against writing, for good: it was offered for reading before")
 	case access&^r.Access != 0:
-		return refuse(abi.ReasonDefault, "this domain may only read it, and passes on no more than that")
+		return refuse(abi.ReasonHandle, "this domain may only read it, and passes on no more than that")
 	case s.atEnd[end] >= MaxOffers:
 		return refuse(abi.ReasonQuota, "%d handles of this end of the gate were not redeemed, which is the limit", MaxOffers)
 	case s.paid[payer] >= MaxOffersOf:
@@ -138,7 +143,7 @@ func (s *Store) CanOffer(o Owner, number uint64, access uint8, end End, payer ui
 	}
 	for _, other := range s.offers {
 		if other.Instance == i.ID && Writes(other.Access) {
-			return refuse(abi.ReasonDefault, "a handle that gives the right to write to it is on its way: it cannot be sealed")
+			return refuse(abi.ReasonState, "a handle with the right to write it is on its way, so it cannot be sealed: wait until it was redeemed, or retract it")
 		}
 	}
 	return nil
@@ -146,7 +151,7 @@ func (s *Store) CanOffer(o Owner, number uint64, access uint8, end End, payer ui
 
 // MustSeal reports whether an instance is to be sealed before it is offered.
 func (s *Store) MustSeal(i *Instance, access uint8) bool {
-	return !Writes(access) && !i.Shared && !i.Sealed
+	return !Writes(access) && !i.Sealed
 }
 
 // Seal notes that an instance is sealed: no reference to it writes any more.
@@ -169,7 +174,7 @@ func (s *Store) addOffer(o *Offer) {
 func (s *Store) Offered(id uint64, end End) (*Offer, error) {
 	o := s.offers[id]
 	if o == nil || o.End != end.Other() {
-		return nil, refuse(abi.ReasonDefault, "nothing came to this end of the gate by this handle, or it was redeemed before")
+		return nil, refuse(abi.ReasonHandle, "nothing came to this end of the gate by this handle, or it was redeemed before")
 	}
 	return o, nil
 }
@@ -178,7 +183,7 @@ func (s *Store) Offered(id uint64, end End) (*Offer, error) {
 func (s *Store) Made(owner Owner, id uint64, end End) (*Offer, error) {
 	o := s.offers[id]
 	if o == nil || o.End != end || o.Owner != owner {
-		return nil, refuse(abi.ReasonDefault, "this domain has offered nothing by this handle at this end of the gate")
+		return nil, refuse(abi.ReasonHandle, "this domain has offered nothing by this handle at this end of the gate")
 	}
 	return o, nil
 }

@@ -93,13 +93,13 @@ func TestRefusals(t *testing.T) {
 	if _, err := s.Reference(2, mine.Number); err == nil {
 		t.Error("a reference is found by another owner")
 	}
-	refused(t, s.CanOffer(2, mine.Number, read, gate, 2), abi.ReasonDefault, "no object with the number")
-	refused(t, s.CanOffer(1, mine.Number, abi.AccessWrite, gate, 1), abi.ReasonDefault, "for reading, or for")
-	refused(t, s.CanOffer(1, mine.Number, 4|read, gate, 1), abi.ReasonDefault, "for reading, or for")
-	refused(t, s.CanOffer(1, mine.Number, 0, gate, 1), abi.ReasonDefault, "for reading, or for")
+	refused(t, s.CanOffer(2, mine.Number, read, gate, 2), abi.ReasonHandle, "no object with the number")
+	refused(t, s.CanOffer(1, mine.Number, abi.AccessWrite, gate, 1), abi.ReasonHandle, "for reading, or for")
+	refused(t, s.CanOffer(1, mine.Number, 4|read, gate, 1), abi.ReasonHandle, "for reading, or for")
+	refused(t, s.CanOffer(1, mine.Number, 0, gate, 1), abi.ReasonHandle, "for reading, or for")
 
 	offer(t, s, 1, mine, both, gate, 1)
-	refused(t, s.CanOffer(1, mine.Number, read, gate, 1), abi.ReasonDefault, "on its way")
+	refused(t, s.CanOffer(1, mine.Number, read, gate, 1), abi.ReasonState, "on its way")
 	o, _ := s.Made(1, 1, gate)
 	if o == nil {
 		t.Fatal("who offered finds its offer")
@@ -118,18 +118,20 @@ func TestRefusals(t *testing.T) {
 	writer := s.Refer(2, o.Instance, o.Access, 0, 1)
 	s.Withdraw(o)
 	offer(t, s, 2, writer, read, gate, 2) // who was given it to write passes it on, and seals it
-	refused(t, s.CanOffer(1, mine.Number, both, gate, 1), abi.ReasonDefault, "sealed")
+	refused(t, s.CanOffer(1, mine.Number, both, gate, 1), abi.ReasonState, "sealed")
 	reader := s.Refer(3, mine.Instance, read, 0, 2)
 	offer(t, s, 3, reader, read, End{9, 0}, 3)
 
+	refused(t, s.CanOffer(3, reader.Number, both, gate, 3), abi.ReasonState, "sealed")
+
 	b := s.Make(board, 1, true)
-	r := s.Refer(3, b.ID, read, 0, 0)
-	refused(t, s.CanOffer(3, r.Number, both, gate, 3), abi.ReasonDefault, "may only read")
-	offer(t, s, 4, r, read, gate, 3)
-	if b.Sealed {
-		t.Error("shared memory is sealed")
+	for _, access := range []uint8{read, both} {
+		r := s.Refer(3, b.ID, access, 0, 0)
+		refused(t, s.CanOffer(3, r.Number, access, gate, 3), abi.ReasonHandle, "by its name")
 	}
-	offer(t, s, 5, s.Refer(1, b.ID, both, 0, 0), both, gate, 1)
+	// Who was given an unsealed instance for reading only; that does not come about.
+	odd := s.Refer(3, made(t, s, 2).Instance, read, 0, 0)
+	refused(t, s.CanOffer(3, odd.Number, both, gate, 3), abi.ReasonHandle, "may only read")
 }
 
 func second[T any](_ T, err error) error { return err }
