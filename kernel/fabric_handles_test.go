@@ -1,12 +1,10 @@
 package kernel
 
 import (
-	"errors"
 	"slices"
 	"testing"
 
 	"ward/abi"
-	"ward/filter"
 	"ward/image"
 )
 
@@ -127,6 +125,3 @@ func TestHandleGoesWithMessage(t *testing.T) {
 		g.mustSend(abi.Request, unary(20+slot, 1, 0)) // there are fewer handles
 	}
 }
-
-var _ = errors.Is
-var _ = filter.Object
