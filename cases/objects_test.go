@@ -249,7 +249,12 @@ func TestObjectsFromAudit(t *testing.T) {
 		happened(Happened{Domain: "camera", Object: "frames", Access: "", Reason: noPermit}),
 		{Event: "call", Kind: "call", From: "viewer", To: "orders", Method: "o.v1.Orders/Place", Params: map[string]any{"count": 4}, Verdict: "allow", Policy: "small orders"},
 		{Event: "call", Kind: "call", From: "camera", To: "viewer", Method: "o.v1.View/Show", Verdict: "deny", Reason: noPermit,
-			Params: map[string]any{"frame.size": 5000, "frame.write": false, "frame.kind": "memory"}},
+			Params: map[string]any{"frame": 12, "frame.id": 65537, "frame.size": 5000, "frame.kind": 1}},
+		{Event: "call", Kind: "call", From: "camera", To: "viewer", Method: "o.v1.View/Show", Verdict: "deny", Reason: noPermit},
+		{Event: "call", Kind: "call", From: "camera", To: "viewer", Method: "o.v1.View/Show", Verdict: "allow", Policy: "frames to look at",
+			Params: map[string]any{"frame": 12, "frame.id": 65538, "frame.size": 4096, "frame.kind": 1}},
+		{Event: "call", Kind: "call", From: "camera", To: "viewer", Method: "o.v1.View/Show", Verdict: "deny", Reason: abi.ReasonHandle.String(),
+			Params: map[string]any{"frame": 12, "frame.id": 65538, "frame.size": 4096, "frame.kind": 1}},
 	}
 	w := FromAudit(r.Image, r.Set, records)
 	for _, want := range []string{
@@ -258,12 +263,14 @@ func TestObjectsFromAudit(t *testing.T) {
 		"read: \"frames\"\n  deny: \"no clerk near frames\"", "write: \"board\"\n  allow:", "read: \"orders\"\n  allow:",
 		"# this system does not know it: a case.create: there is no object \"curtains\"", "# 1 left out: a denial that no case can say: too many gates",
 		"# 1 left out: a record about an object that does not say", `to: "orders"`,
+		`args: {"frame": {"kind": 1, "size": 5000, "write": false}}`, `args: {"frame": {"kind": 1, "size": 4096, "write": false}}`, `args: {"frame": null}`,
+		"# 1 left out: a denial that no case can say: no such handle to give",
 	} {
 		if !strings.Contains(w.Text, want) {
 			t.Errorf("there is no %q in\n%s", want, w.Text)
 		}
 	}
-	if w.Cases != 8 || w.Records != 9 || w.Left != 3 {
+	if w.Cases != 10 || w.Records != 11 || w.Left != 4 {
 		t.Errorf("%d cases of %d records, %d left out:\n%s", w.Cases, w.Records, w.Left, w.Text)
 	}
 	pass(t, files, w)

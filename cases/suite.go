@@ -158,6 +158,18 @@ func (w *world) methodNames() []string {
 	return names
 }
 
+// methodNamed finds a method by its name, pkg.Service/Method.
+func (w *world) methodNamed(name string) (method, bool) {
+	for i := range w.img.Interfaces {
+		for m := range w.img.Interfaces[i].Methods {
+			if t := (method{uint32(i), uint32(m)}); w.methodName(t) == name {
+				return t, true
+			}
+		}
+	}
+	return method{}, false
+}
+
 func (w *world) methodName(m method) string {
 	i := &w.img.Interfaces[m.iface]
 	return i.Name + "/" + i.Methods[m.ordinal].Name

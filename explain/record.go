@@ -78,7 +78,7 @@ func (s *System) FromRecord(r *Recorded) (cases.Question, error) {
 	if r.Verdict == Deny && len(r.State) > 0 {
 		q.State = cases.RecordedState(s.Image, r.State)
 	}
-	args, cut := cases.RecordedArgs(r.Params)
+	args, cut := cases.RecordedArgs(s.Image, s.Set, q.Method, q.Reply, r.Params)
 	r.Cut = cut
 	var err error
 	q.Args, err = cases.Compact(s.Image, s.Set, q.Method, q.Reply, args)
