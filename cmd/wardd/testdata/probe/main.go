@@ -48,6 +48,8 @@ func main() {
 		err = load(ctx)
 	case "parent":
 		err = parent(ctx, os.Args[2:])
+	case "mail":
+		err = mail(ctx)
 	case "wait":
 		err = wait(ctx)
 	case "hang":
