@@ -129,7 +129,11 @@ func (c *compiler) unfit(name string, o *system.Object, a *action) (what, fix st
 	case o == nil || own && id == "open.read":
 		return "", ""
 	case own && (id == "open.execute" || id == "open.listen" || id == "open.connect"):
-		return id + " is for files and addresses, and " + name + " is a " + o.Kind.Value, "write open.read or open.write"
+		what = name + " is memory"
+		if o.Kind.Value == system.KindMailbox {
+			what = name + " is a mailbox"
+		}
+		return id + " is for files and addresses, and " + what, "write open.read or open.write"
 	}
 	if o.Kind.Value == system.KindMemory {
 		switch {
@@ -172,7 +176,8 @@ func (c *compiler) silentReply(u syntax.UID) (iface string, ok bool) {
 	return "", false
 }
 
-// objects decides on the objects, and lists them in the image.
+// objects decides on the objects, and lists them in the image. A name server
+// that Ward adds has nothing to do with them, whatever a policy for all says.
 func (c *compiler) objects() {
 	for i := range c.sys.Objects {
 		o := &c.sys.Objects[i]
@@ -183,7 +188,7 @@ func (c *compiler) objects() {
 		}
 		for d := range c.domains {
 			decide := func(action string, applies bool) image.Verdict {
-				if !applies || c.isBox(d) {
+				if !applies || c.isBox(d) || c.domains[d].Implicit {
 					return denied
 				}
 				return c.decided(action, tuple{principal: d, resource: anObject, object: o.Name.Value})
