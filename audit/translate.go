@@ -284,7 +284,7 @@ func (t *translator) record(k *abi.Record) Record {
 	}
 	method := f.Methods[k.Method].Name
 	r.Method = f.Name + "/" + method
-	if !k.Reason.Allowed() && k.Reason >= abi.ReasonUnknownField && k.Reason < abi.ReasonRate && k.Detail != 0 {
+	if !k.Reason.Allowed() && (k.Reason >= abi.ReasonUnknownField && k.Reason < abi.ReasonRate || k.Reason == abi.ReasonHandle) && k.Detail != 0 {
 		r.Detail = fmt.Sprintf("field %d", k.Detail)
 	}
 	r.Params = t.values(k, atoms)
