@@ -47,7 +47,9 @@ when { context has frame && !context.frame.write && context.frame.size <= 4096 }
 // studio compiles the system; of each pair one text is replaced by another.
 func studio(t *testing.T, replace ...string) *image.Image {
 	t.Helper()
-	text := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(strings.NewReplacer(replace...).Replace(s))} }
+	text := func(s string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte(strings.NewReplacer(replace...).Replace(s))}
+	}
 	r, l := compile.Dir(fstest.MapFS{"system.yaml": text(objectSystem), "o.proto": text(objectProto), "policy.cedar": text(objectPolicy)})
 	if r.Image == nil || l.Failed() {
 		t.Fatal(l)
