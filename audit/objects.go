@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"strings"
 
 	"ward/abi"
 	"ward/audit/event"
@@ -16,7 +17,7 @@ func (t *translator) object(r *Record, e *event.Event) {
 	if int(e.Interface) < len(t.img.Objects) {
 		r.Object = t.img.Objects[e.Interface].Name
 	} else {
-		r.Object, e.Text = e.Text, ""
+		r.Object, e.Text, _ = strings.Cut(e.Text, "\x00")
 	}
 	access := uint8(0)
 	if len(e.List) > 0 {

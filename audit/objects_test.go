@@ -35,8 +35,8 @@ func TestObjectRecords(t *testing.T) {
 		"forbidden": {about(abi.OpMake, 0, func(e *event.Event) { e.Domain, e.Policy, e.Reason = 1, 1, abi.ReasonForbid }),
 			Record{Domain: "viewer", Object: "frames", Kind: "make", Access: "create", Verdict: Deny, Policy: "no"}},
 		"unknown": {about(abi.OpOpenObject, both, func(e *event.Event) {
-			e.Domain, e.Interface, e.Text, e.Reason = 1, event.None, "none", abi.ReasonDefault
-		}), Record{Domain: "viewer", Object: "none", Kind: "open", Access: "open.write", Verdict: Deny, Reason: "default deny"}},
+			e.Domain, e.Interface, e.Text, e.Reason = 1, event.None, "none\x00no policy", abi.ReasonDefault
+		}), Record{Domain: "viewer", Object: "none", Kind: "open", Access: "open.write", Verdict: Deny, Reason: "default deny", Detail: "no policy"}},
 		"offered": {about(abi.OpOffer, abi.AccessRead, func(e *event.Event) { e.From, e.To, e.Allow, e.Policy = 0, 1, true, 0 }),
 			Record{From: "camera", To: "viewer", Object: "frames", Kind: "offer", Access: "open.read", Verdict: Allow, Policy: "yes"}},
 		"mapped": {about(abi.OpOffer, abi.AccessRead, func(e *event.Event) {

@@ -334,6 +334,7 @@ func (m *Monitor) ended(d *domain) {
 		m.keepSystem()
 	}
 	m.keepLife(d)
+	m.endObjects(d)
 	m.endChildren(d)
 	if d.kin != nil {
 		m.childGone(d)

@@ -58,6 +58,7 @@ func (m *Monitor) makeGate(o *opening, s *domain, route uint32, r Route) (*gate,
 	}
 	m.keepGate(g)
 	m.gates[g] = struct{}{}
+	m.book.openEnds(g)
 	s.ends++
 	if o.client != nil {
 		o.client.ends++
@@ -109,6 +110,7 @@ func (m *Monitor) forget(g *gate) {
 		m.notice(event.None, "closing a gate: %v", err)
 	}
 	g.discard()
+	m.endHandles(g)
 	m.drop(key(keptGate, g.Index()))
 	m.closeStale()
 	if g.user != nil {

@@ -138,7 +138,7 @@ func (f *lifeFiles) close() {
 // told that the monitor or the name server is a new one, it asks again what it
 // was not answered, some of which may have been heard all the same.
 type requests struct {
-	last    [128]uint32
+	last    [256]uint32
 	n       int
 	renewed bool // the domain was told
 }

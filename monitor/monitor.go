@@ -39,6 +39,7 @@ type Config struct {
 	ImageChanged bool     // Sealed is not the image that the system was started with
 	// Credentials asks the kernel who is at the other end of a connection.
 	Credentials func(*link.Conn) (Credentials, error)
+	Memories    Memories // nil: there are no objects
 	// Sockets lists the inodes of all sockets of this network namespace, by
 	// which ended gates are found. Nil: gates end with their domains only.
 	Sockets func() (map[uint64]bool, error)
@@ -78,7 +79,9 @@ type Monitor struct {
 	sockets      map[string]*listener // of exports, by path
 	pending      []*opening
 	outside      outside
-	kindred      // spawn.go
+	kindred              // spawn.go
+	book         book    // objects.go
+	handles      Handles // the Fabric's; nil: it has none
 	operators    operators
 	started      bool // all domains are
 	stopping     bool
@@ -124,6 +127,8 @@ func New(cfg Config) (*Monitor, error) {
 		m.domains = append(m.domains, newDomain(cfg.Image, abi.DomainID(i)))
 	}
 	m.kindred.init(cfg.Image)
+	m.book.init()
+	m.handles, _ = cfg.Fabric.(Handles)
 	m.index()
 	var err error
 	m.users, err = resolveUsers(cfg.Image)

@@ -345,6 +345,7 @@ func (c *switching) install() {
 		}
 	}
 	over.end(m)
+	m.tellKept()
 	renew := func(o *opening) {
 		if o.user != nil {
 			o.user.atoms = m.users.atoms(&o.user.credentials)

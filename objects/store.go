@@ -278,6 +278,9 @@ func (s *Store) OffersAt(gate uint32) []*Offer {
 	return s.offersThat(func(f *Offer) bool { return f.End.Gate == gate })
 }
 
+// ByNumber returns the offer with a number, or nil, whoever made it.
+func (s *Store) ByNumber(id uint64) *Offer { return s.offers[id] }
+
 func (s *Store) offersThat(are func(*Offer) bool) (list []*Offer) {
 	for _, o := range s.offers {
 		if are(o) {
