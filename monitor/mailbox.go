@@ -115,17 +115,21 @@ func (m *Monitor) onlyMailboxes(iface uint32) bool {
 // answerReceive gives a domain the reading ends of a mailbox, now and from now
 // on. One that asks again gets them again.
 func (m *Monitor) answerReceive(d *domain, c *abi.Control) {
-	e := event.New(event.Notice)
-	e.Domain, e.Text, e.Count = d.id, c.Name, uint64(abi.AccessRead)
+	e := event.New(event.Object)
+	e.Domain, e.Status, e.List, e.Text = d.id, int32(abi.OpReceive), []uint32{uint32(abi.AccessRead)}, c.Name
 	refuse := func(r abi.Reason, policy uint32, text string) {
-		e.Reason, e.Policy = r, policy
+		if e.Reason, e.Policy = r, policy; e.Interface != event.None {
+			e.Text = text
+		}
 		m.Audit.Event(e)
 		m.refuse(d, c.Seq, r, policy, text)
 	}
 	v := image.Verdict{Policy: abi.NoPolicy} // a child has no objects: rights to them are not passed on
 	i, known := m.Image.ObjectNamed(c.Name)
-	if o := m.Image.Objects; known && o[i].Kind == image.ObjectMailbox && d.kin == nil {
-		v = o[i].Read[d.id]
+	if o := m.Image.Objects; known && o[i].Kind == image.ObjectMailbox {
+		if e.Interface = i; d.kin == nil {
+			v = o[i].Read[d.id]
+		}
 	}
 	switch {
 	case m.Level == abi.LevelLibrary:
@@ -138,7 +142,7 @@ func (m *Monitor) answerReceive(d *domain, c *abi.Control) {
 		refuse(abi.ReasonDefault, abi.NoPolicy, fmt.Sprintf("no policy lets this domain read a mailbox %q", c.Name))
 		return
 	}
-	e.Allow, e.Policy = true, v.Policy
+	e.Allow, e.Policy, e.Text = true, v.Policy, ""
 	m.Audit.Event(e)
 	s := m.domains[m.Image.Objects[i].Domain]
 	s.box.reader = d

@@ -25,7 +25,7 @@ objects:
 
 // mail are the files of a system with one of the policies of testdata/mail.
 func mail(policy string) []string {
-	return []string{"testdata/mail/mail.proto", "testdata/mail/" + policy + ".cedar"}
+	return []string{"testdata/attack/attack.proto", "testdata/mail/letters.proto", "testdata/mail/" + policy + ".cedar"}
 }
 
 // mailbox is what `ward ps` shows of it.

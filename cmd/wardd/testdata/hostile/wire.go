@@ -101,6 +101,9 @@ func newEnd(a *answer) (end, error) {
 	if len(a.fds) != 1 {
 		return end{}, fmt.Errorf("a gate with %d descriptors", len(a.fds))
 	}
+	if a.Access == abi.AccessRead { // of a mailbox: its block is on no page of ours
+		return end{fd: a.fds[0]}, nil
+	}
 	block, err := page.Map(domain.page, a.Block)
 	return end{a.fds[0], block}, err
 }
