@@ -13,7 +13,7 @@ import (
 var (
 	// ErrMapped: it is mapped by somebody who may write it, or who could make the
 	// mapping writable.
-	ErrMapped = errors.New("it is still mapped where it can be written")
+	ErrMapped = errors.New("it is mapped where it can be written: unmap it first, everywhere")
 	// ErrUnsealable: whoever may write it has sealed it against further seals.
 	ErrUnsealable = errors.New("it was sealed against further seals by one that may write it")
 )
