@@ -8,6 +8,8 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"ward/image"
 )
 
 // generator makes random systems, interfaces, policies and messages. What it
@@ -248,6 +250,10 @@ func (g *generator) test(fd protoreflect.FieldDescriptor, path string) string {
 
 // fill sets random fields, within the bounds of the interface.
 func (g *generator) fill(m *dynamicpb.Message, depth int) {
+	if m.Descriptor().FullName() == image.HandleName {
+		g.fillHandle(m)
+		return
+	}
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		fd := fields.Get(i)

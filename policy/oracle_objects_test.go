@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
 
 	"ward/abi"
 	"ward/image"
@@ -75,6 +76,15 @@ func (g *generator) objectPolicies() []string {
 // isOfferNumber reports whether a field is what a context leaves out of a handle.
 func isOfferNumber(fd protoreflect.FieldDescriptor) bool {
 	return fd.Parent().FullName() == image.HandleName && fd.Number() == image.HandleID
+}
+
+// fillHandle makes a handle within its bounds.
+func (g *generator) fillHandle(m *dynamicpb.Message) {
+	fields := m.Descriptor().Fields()
+	m.Set(fields.ByNumber(image.HandleID), protoreflect.ValueOfUint64(uint64(1+g.r.IntN(1<<20))))
+	m.Set(fields.ByNumber(image.HandleKind), protoreflect.ValueOfEnum(1))
+	m.Set(fields.ByNumber(image.HandleSize), protoreflect.ValueOfUint64(pick[uint64](g, 0, 1, 3, 7, 100, image.MaxObjectSize)))
+	m.Set(fields.ByNumber(image.HandleWrite), protoreflect.ValueOfBool(g.chance(2)))
 }
 
 func (o *oracle) objectEntities() {
