@@ -122,7 +122,8 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 			return nil, fmt.Errorf("method %s: %w", m.Name, err)
 		}
 		row := methodRow{words: eff.words, rate: uint32(len(p.Rates)), node: node, ncap: uint32(min(len(caps.params), abi.RecordParams))}
-		row.flags |= beside<<methodMetadata | handleFlags(caps, handle)
+		row.flags |= beside << methodMetadata
+		row.flags |= handleFlags(caps, handle)
 		if m.ClientStream {
 			row.flags |= methodClientStream
 		}

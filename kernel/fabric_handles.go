@@ -45,7 +45,7 @@ const handleRow = 16
 
 // forgetTries bounds how often a handle that is to end is found to be in a
 // message just now.
-const forgetTries = 100
+const forgetTries = 50
 
 // A handleTable is the map of handles, and which of its rows are in use. What a
 // handle is worth is in the map: what is here follows from it.

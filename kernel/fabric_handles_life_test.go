@@ -106,6 +106,9 @@ func TestForgetWaitsForFilter(t *testing.T) {
 		if taken, err := g.f.TakeHandle(a.id); taken || err != nil {
 			t.Fatalf("a reserved handle was taken: %v", err)
 		}
+		if err := g.f.ForgetHandle(a.id); !errors.Is(err, ErrRace) {
+			t.Fatalf("a reserved handle was forgotten: %v", err)
+		}
 		ended := make(chan error)
 		go func() { ended <- g.f.ForgetHandle(a.id) }()
 		if done, err := g.f.handles.change(row, state(abi.HandleReserved), state(then)); !done || err != nil {
