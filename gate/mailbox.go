@@ -48,6 +48,9 @@ func (d *Domain) OpenMailbox(ctx context.Context, iface string, opts ...OpenOpti
 	return o, nil
 }
 
+// Interface returns the full name of the interface whose messages it takes.
+func (o *Outbox) Interface() string { return o.iface }
+
 // Post puts one encoded message of a method, named without package and service,
 // into the mailbox. It returns when the kernel has admitted it to the queue:
 // then it is there until it is read, or the system ends. It never waits for
