@@ -62,7 +62,7 @@ func newDomain(img *image.Image, id abi.DomainID) *domain {
 		d.setReady() // nobody waits for it
 	}
 	if d.def.Mailbox {
-		d.state, d.box = stateMailbox, &mailbox{}
+		d.state, d.box = stateMailbox, &mailbox{pace: newBucket(handRate, handBurst)}
 		d.setReady()
 	}
 	return d

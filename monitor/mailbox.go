@@ -32,7 +32,16 @@ import (
 // A mailbox is what the monitor knows of one beside a domain.
 type mailbox struct {
 	reader *domain // the process that asked for the reading ends; nil: none has
+	pace   *bucket // of ends that are handed over: a request may be for many
+	short  bool    // the reader's limit was told
 }
+
+// Bounds of what is handed to a reader.
+const (
+	handRate  = 256  // ends a second …
+	handBurst = 1024 // … after so many at once
+	handPart  = 2    // of a reader's open files one half may be ends of mailboxes
+)
 
 // letters are the reading end of a gate to a mailbox.
 type letters struct {
@@ -145,7 +154,7 @@ func (m *Monitor) answerReceive(d *domain, c *abi.Control) {
 	e.Allow, e.Policy, e.Text = true, v.Policy, ""
 	m.Audit.Event(e)
 	s := m.domains[m.Image.Objects[i].Domain]
-	s.box.reader = d
+	s.box.reader, s.box.short = d, false
 	for _, g := range m.lettersOf(s) {
 		g.handed = nil
 	}
@@ -170,7 +179,9 @@ func (m *Monitor) lettersOf(s *domain) (all []*gate) {
 
 // handOver gives the reader of a mailbox copies of the reading ends that it has
 // not, as many as its control channel takes now: the rest comes with the next
-// turn of handAll. One that does not read its channel gets nothing more.
+// turn of handAll. One that does not read its channel gets nothing more. Writers
+// that open gates without end must not take all of the reader's descriptors: its
+// library could not even hear the monitor then.
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) handOver(s *domain) {
@@ -182,9 +193,26 @@ func (m *Monitor) handOver(s *domain) {
 		s.box.reader = nil
 		return
 	}
+	held := 0
+	for g := range m.gates {
+		if g.handed == r {
+			held++
+		}
+	}
+	most := int(m.Image.LimitsOf(r.def).Files) / handPart
 	for _, g := range m.lettersOf(s) {
 		if g.handed == r {
 			continue
+		}
+		if held >= most {
+			if !s.box.short {
+				m.notice(r.id, "holds %d ends of mailboxes, half of the files that it may have open: more of %s come when writers have left", held, s.def.Name)
+			}
+			s.box.short = true
+			return
+		}
+		if !s.box.pace.take() {
+			return
 		}
 		c := m.offer(g.route, g.loaded)
 		c.Access, c.Name, c.Peer = abi.AccessRead, s.def.Name, g.client.peer()
@@ -196,6 +224,7 @@ func (m *Monitor) handOver(s *domain) {
 			return
 		}
 		g.handed = r
+		held++
 	}
 }
 

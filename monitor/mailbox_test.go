@@ -3,6 +3,7 @@ package monitor
 import (
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/abi"
+	"ward/audit/event"
 	"ward/image"
 )
 
@@ -194,6 +196,59 @@ func TestMailboxSlowReader(t *testing.T) {
 	s.m.handAll()
 	s.m.mu.Unlock()
 	hears(t, s.letterbox(r), "a")
+}
+
+// TestMailboxManyGates: a writer that opens gates without end does not take all
+// of the reader's descriptors, nor does a reader that asks without end keep the
+// monitor busy.
+func TestMailboxManyGates(t *testing.T) {
+	const files = 16
+	s := mailSystem(t, func(c *Config) { c.Image.Domains[server].Quota.Files = files })
+	c, r := s.domain(client), s.domain(server)
+	var ends []*os.File
+	for i := range uint32(files) {
+		ends = append(ends, s.posted(c, i+1))
+	}
+	if got, _ := r.ask(receive(1, "box")); got.Op != abi.OpOK {
+		t.Fatalf("receive: %+v", got)
+	}
+	var first *os.File
+	for i := range files / handPart {
+		if end := s.letterbox(r); i == 0 {
+			first = end
+		}
+	}
+	if got, _ := r.ask(serve(2, "t.Echo")); got.Op != abi.OpOK { // nothing more came
+		t.Fatalf("%+v", got)
+	}
+	if e := s.audit.last(event.Notice); e.Domain != server || !strings.Contains(e.Text, "holds 8 ends of mailboxes") {
+		t.Errorf("notice: %+v", e)
+	}
+	// When one has left, and is empty, the next comes.
+	say(t, ends[files/handPart], "next")
+	s.m.mu.Lock()
+	for g := range s.m.gates {
+		if ino, err := inode(first); err != nil || g.inodes[1] == ino {
+			s.m.endClosed(g, 0)
+			s.m.endClosed(g, 1)
+		}
+	}
+	s.m.handAll()
+	s.m.mu.Unlock()
+	hears(t, s.letterbox(r), "next")
+
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.m.domains[box].box.pace = newBucket(0, 0)
+	for g := range s.m.gates {
+		g.handed = nil
+	}
+	s.m.handOver(s.m.domains[box])
+	for g := range s.m.gates {
+		if g.handed != nil {
+			t.Errorf("gate %d is handed over beyond the rate", g.Index())
+		}
+	}
 }
 
 // TestMailboxRefusals: who may not, gets nothing, with the reason.
