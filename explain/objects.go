@@ -28,6 +28,9 @@ type ObjectQuestion struct {
 // IsAction reports whether a word names a right to an object.
 func IsAction(word string) bool { return slices.Contains(objectActions, word) }
 
+// Actions lists the rights to objects.
+func Actions() []string { return slices.Clone(objectActions) }
+
 // Object says why a domain has a right to an object, or has it not.
 //
 // Preconditions: as for Question.

@@ -307,35 +307,45 @@ func completeExplain(cmd *cobra.Command, args []string, _ string) ([]string, cob
 	if len(args) == 0 {
 		return nil, cobra.ShellCompDirectiveFilterDirs
 	}
-	if len(args) > 2 {
+	if len(args) > 2 && (len(args) > 3 || !explain.IsAction(args[2])) {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	c, err := compileDirectory(cmd.Context(), args[0])
 	if err != nil || c.Image == nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	domains, methods := namesIn(c.Image)
-	if len(args) == 1 {
+	domains, methods, objects := namesIn(c.Image)
+	switch {
+	case len(args) == 1:
 		return domains, cobra.ShellCompDirectiveNoFileComp
+	case len(args) == 3:
+		return objects, cobra.ShellCompDirectiveNoFileComp
+	case len(objects) > 0:
+		methods = append(methods, explain.Actions()...)
 	}
 	return methods, cobra.ShellCompDirectiveNoFileComp
 }
 
-// namesIn lists the domains and methods of an encoded image.
-func namesIn(encoded []byte) (domains, methods []string) {
+// namesIn lists the domains, methods and objects of an encoded image.
+func namesIn(encoded []byte) (domains, methods, objects []string) {
 	img, err := image.Decode(encoded)
 	if err != nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	for _, d := range img.Domains {
-		domains = append(domains, d.Name)
+		if !d.Mailbox {
+			domains = append(domains, d.Name)
+		}
+	}
+	for _, o := range img.Objects {
+		objects = append(objects, o.Name)
 	}
 	for _, i := range img.Interfaces {
 		for _, m := range i.Methods {
 			methods = append(methods, i.Name+"/"+m.Name)
 		}
 	}
-	return domains, methods
+	return domains, methods, objects
 }
 
 // explainText prints explanations for people.
@@ -370,7 +380,16 @@ func (p *explainPrinter) indented(by, text string) {
 func (p *explainPrinter) explanation(e *explain.Explanation) {
 	word := map[string]string{explain.Allow: p.style.good("ALLOWED"), explain.Deny: p.style.bad("DENIED"),
 		explain.Depends: p.style.bold("DEPENDS"), explain.Unknown: p.style.bold("UNKNOWN")}[e.Verdict]
-	fmt.Fprintf(&p.b, "%s  %s\n", word, plain(strings.TrimSpace(fmt.Sprintf("%s %s → %s  %s  %s", e.Kind, e.From, e.To+e.Object, e.Method, e.Args))))
+	headline := e.Kind + " " + e.From
+	if e.To+e.Object != "" {
+		headline += " → " + strings.TrimSpace(e.To+"  "+e.Object)
+	}
+	for _, part := range []string{e.Method, e.Args} {
+		if part != "" {
+			headline += "  " + part
+		}
+	}
+	fmt.Fprintf(&p.b, "%s  %s\n", word, plain(headline))
 	p.recorded(e)
 	if e.Why != "" {
 		p.indented("  ", e.Why)
