@@ -13,8 +13,6 @@ import (
 	"sync"
 	"syscall"
 
-	"google.golang.org/protobuf/proto"
-
 	"ward/examples/frames/board"
 	"ward/examples/frames/framesv1"
 	"ward/gate"
@@ -44,9 +42,11 @@ func serve(ctx context.Context) error {
 		return err
 	}
 	board.Write(c.board, board.State{})
-	if c.events, err = d.OpenMailbox(ctx, framesv1.Events_ServiceDesc.ServiceName); err != nil {
+	box, err := d.OpenMailbox(ctx, framesv1.Events_ServiceDesc.ServiceName)
+	if err != nil {
 		return err
 	}
+	c.events = framesv1.NewEventsClient(grpcgate.Poster(box))
 	s := grpcgate.NewServer()
 	framesv1.RegisterCameraServer(s, c)
 	context.AfterFunc(ctx, s.GracefulStop)
@@ -61,7 +61,7 @@ func serve(ctx context.Context) error {
 type camera struct {
 	framesv1.UnimplementedCameraServer
 	domain *gate.Domain
-	events *gate.Outbox
+	events framesv1.EventsClient
 
 	mu    sync.Mutex
 	shots uint32
@@ -93,7 +93,9 @@ func (c *camera) Shoot(ctx context.Context, r *framesv1.ShootRequest) (*framesv1
 		return nil, err
 	}
 	who, _ := gate.PeerFrom(ctx)
-	return frame, c.note(ctx, fmt.Sprintf("%s taken for %s, %d bytes", frame.Title, who.Name, frame.Length))
+	// A note for whoever reads them, now or later. Nobody answers.
+	_, err = c.events.Note(ctx, &framesv1.Event{Text: fmt.Sprintf("%s taken for %s, %d bytes", frame.Title, who.Name, frame.Length)})
+	return frame, err
 }
 
 // count names the next picture, and writes it on the board.
@@ -104,15 +106,6 @@ func (c *camera) count() string {
 	title := fmt.Sprintf("frame-%d", c.shots)
 	board.Write(c.board, board.State{Shots: c.shots, Title: title})
 	return title
-}
-
-// note leaves an event in the mailbox. Nobody waits for whoever reads it.
-func (c *camera) note(ctx context.Context, text string) error {
-	event, err := proto.Marshal(&framesv1.Event{Text: text})
-	if err != nil {
-		return err
-	}
-	return c.events.Post(ctx, "Note", event)
 }
 
 // film is a stretch of memory that is written once, from its beginning.

@@ -9,43 +9,37 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"ward/examples/frames/framesv1"
 	"ward/gate"
+	"ward/gate/grpcgate"
 )
 
 func main() {
 	log.SetFlags(0)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := run(ctx); err != nil {
-		log.Fatal("logger: ", err)
+	d, err := gate.Self()
+	if err == nil {
+		err = grpcgate.Receive(ctx, d, "events", &framesv1.Events_ServiceDesc, notes{})
+	}
+	if !errors.Is(err, errDone) {
+		log.Fatal("logger: no end of the notes: ", err)
 	}
 }
 
 // errDone ends the reading.
-var errDone = errors.New("done")
+var errDone = errors.New("the last note was read")
 
-func run(ctx context.Context) error {
-	d, err := gate.Self()
-	if err != nil {
-		return err
+// notes is called for one note after the other.
+type notes struct {
+	framesv1.UnimplementedEventsServer
+}
+
+func (notes) Note(ctx context.Context, event *framesv1.Event) (*framesv1.Noted, error) {
+	from, _ := gate.PeerFrom(ctx) // who wrote it, as the monitor knows
+	log.Printf("logger: %s: %s", from.Name, event.GetText())
+	if from.Name == "viewer" && strings.HasPrefix(event.GetText(), "the viewer has seen") {
+		return nil, errDone
 	}
-	err = d.Receive(ctx, "events", func(ctx context.Context, method string, message []byte) error {
-		var event framesv1.Event
-		if err := proto.Unmarshal(message, &event); err != nil {
-			return err
-		}
-		from, _ := gate.PeerFrom(ctx) // who wrote it, as the kernel knows
-		log.Printf("logger: %s: %s", from.Name, event.GetText())
-		if from.Name == "viewer" && strings.HasPrefix(event.GetText(), "the viewer has seen") {
-			return errDone
-		}
-		return nil
-	})
-	if errors.Is(err, errDone) {
-		return nil
-	}
-	return err
+	return &framesv1.Noted{}, nil
 }

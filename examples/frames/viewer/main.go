@@ -11,8 +11,6 @@ import (
 	"log"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"ward/examples/frames/board"
 	"ward/examples/frames/framesv1"
 	"ward/gate"
@@ -134,9 +132,6 @@ func note(ctx context.Context, d *gate.Domain, text string) error {
 		return err
 	}
 	defer events.Close()
-	event, err := proto.Marshal(&framesv1.Event{Text: text})
-	if err != nil {
-		return err
-	}
-	return events.Post(ctx, "Note", event)
+	_, err = framesv1.NewEventsClient(grpcgate.Poster(events)).Note(ctx, &framesv1.Event{Text: text})
+	return err
 }
