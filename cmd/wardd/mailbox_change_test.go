@@ -80,3 +80,28 @@ func TestMailboxReload(t *testing.T) {
 	}
 	r.ends()
 }
+
+// TestMailboxComes: a reload brings a mailbox, to domains that run; it does not
+// take it from a reader that runs.
+func TestMailboxComes(t *testing.T) {
+	domains, _, _ := strings.Cut(mailDomains, "objects:")
+	r := upOf(t, mail("bare"), domains)
+	r.report(lifeline.Ready)
+	writer, reader := r.attacker("writer"), r.attacker("reader")
+	writer.refused("", "post", "0")
+	reader.refused("default deny", "take", 1)
+	if _, err := r.reload(mail("policy"), mailDomains); err != nil {
+		t.Fatal(err)
+	}
+	writer.posts(1, 4)
+	reader.takes("writer:1", "writer:2")
+	pid := r.processes()["monitor"]
+	r.kills(pid)
+	r.comesBack("monitor", pid)
+	writer.posts(4, 5)
+	if _, err := r.reload(mail("bare"), domains); err == nil || !strings.Contains(err.Error(), "reader (that it reads the mailbox box)") {
+		t.Errorf("the mailbox goes while it is read: %v", err)
+	}
+	reader.takes("writer:3", "writer:4")
+	r.ends()
+}
