@@ -110,7 +110,7 @@ func TestDifferential(t *testing.T) {
 					return
 				}
 				mu.Unlock()
-				x := &runner{validator: validator, each: each}
+				x := &runner{validator: validator, each: each, handles: true}
 				err := x.system(seed, i, limit)
 				var m *mismatch
 				if errors.As(err, &m) {
