@@ -14,20 +14,11 @@ import (
 	"ward/kernel/confine"
 )
 
-// memoryOwner is nobody, as cmd/wardd has it.
-const memoryOwner = 0x6fffffff
-
-func memories(t *testing.T) *Memories {
+func needsRootForMemory(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: setfsuid")
+		t.Skip("needs root: memory belongs to it")
 	}
-	m, err := NewMemories(memoryOwner)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(m.Close)
-	return m
 }
 
 func mustMemory(t *testing.T, f *os.File, err error) *os.File {
@@ -45,16 +36,16 @@ func mapMemory(f *os.File, prot int) ([]byte, error) {
 
 // What is written by one descriptor is read by the other; none changes the size.
 func TestMemory(t *testing.T) {
-	m := memories(t)
+	needsRootForMemory(t)
 	const size = 3 << 16
-	f, err := m.Make("frames", size, false)
+	f, err := MakeMemory("frames", size, false)
 	f = mustMemory(t, f, err)
-	w, err := m.Open(f, true)
+	w, err := OpenMemory(f, true)
 	w = mustMemory(t, w, err)
-	r, err := m.Open(f, false)
+	r, err := OpenMemory(f, false)
 	r = mustMemory(t, r, err)
 	var st unix.Stat_t
-	if err := unix.Fstat(int(r.Fd()), &st); err != nil || st.Size != size || st.Uid != memoryOwner || st.Mode&0o7777 != 0o600 {
+	if err := unix.Fstat(int(r.Fd()), &st); err != nil || st.Size != size || st.Uid != 0 || st.Mode&0o7777 != 0o600 {
 		t.Errorf("%d bytes, owner %d, mode %o, %v", st.Size, st.Uid, st.Mode, err)
 	}
 	b, err := mapMemory(w, unix.PROT_READ|unix.PROT_WRITE)
@@ -86,10 +77,10 @@ func TestMemory(t *testing.T) {
 
 // Sealing fails while somebody could write, and is for good.
 func TestMemorySeal(t *testing.T) {
-	m := memories(t)
-	f, err := m.Make("frames", 1<<16, false)
+	needsRootForMemory(t)
+	f, err := MakeMemory("frames", 1<<16, false)
 	f = mustMemory(t, f, err)
-	w, err := m.Open(f, true)
+	w, err := OpenMemory(f, true)
 	w = mustMemory(t, w, err)
 	b, err := mapMemory(w, unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
@@ -111,7 +102,7 @@ func TestMemorySeal(t *testing.T) {
 	if sealed, err := MemorySealed(w); !sealed || err != nil {
 		t.Errorf("sealed: %v, %v", sealed, err)
 	}
-	r, err := m.Open(f, false)
+	r, err := OpenMemory(f, false)
 	r = mustMemory(t, r, err)
 	if b, err = mapMemory(r, unix.PROT_READ); err != nil || b[0] != 1 {
 		t.Errorf("a reader of what is sealed: %v", err)
@@ -124,7 +115,7 @@ func TestMemorySeal(t *testing.T) {
 		t.Errorf("mapped for writing after it was sealed: %v", err)
 	}
 
-	g, err := m.Make("stubborn", 1<<16, false)
+	g, err := MakeMemory("stubborn", 1<<16, false)
 	g = mustMemory(t, g, err)
 	if _, err := unix.FcntlInt(g.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL); err != nil {
 		t.Fatal(err)
@@ -132,7 +123,7 @@ func TestMemorySeal(t *testing.T) {
 	if err := SealMemory(g); err != ErrUnsealable {
 		t.Errorf("a writer has forbidden seals: %v", err)
 	}
-	if h, err := m.Make("fixed", 1<<16, true); err != nil {
+	if h, err := MakeMemory("fixed", 1<<16, true); err != nil {
 		t.Error(err)
 	} else if _, err := unix.FcntlInt(mustMemory(t, h, nil).Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE); err != unix.EPERM {
 		t.Errorf("shared memory is sealed by one that may write it: %v", err)
@@ -212,8 +203,8 @@ func reopened(f *os.File) error {
 }
 
 // TestAttackReader: who has a descriptor for reading writes by none of the ways
-// that there are, as another user, and as root without capabilities. The control:
-// what the same attacks reach of memory that the user who attacks has made.
+// that there are. The control: what the same attacks reach for who owns the
+// memory, root without capabilities.
 func TestAttackReader(t *testing.T) {
 	const env = "WARD_READER_UID"
 	if uid := os.Getenv(env); uid != "" {
@@ -227,7 +218,7 @@ func TestAttackReader(t *testing.T) {
 		}
 		return
 	}
-	m := memories(t)
+	needsRootForMemory(t)
 	attack := func(uid uint32, f *os.File) (reached []string) {
 		cmd := exec.Command("/proc/self/exe", "-test.run", "^TestAttackReader$", "-test.v")
 		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", env, uid))
@@ -253,10 +244,10 @@ func TestAttackReader(t *testing.T) {
 		}
 		return reached
 	}
-	for _, uid := range []uint32{0, memoryOwner + 2, 1} {
-		f, err := m.Make("board", 1<<16, true)
+	for _, uid := range []uint32{0x70000001, 1} {
+		f, err := MakeMemory("board", 1<<16, true)
 		f = mustMemory(t, f, err)
-		r, err := m.Open(f, false)
+		r, err := OpenMemory(f, false)
 		r = mustMemory(t, r, err)
 		if got := attack(uid, r); len(got) > 0 {
 			t.Errorf("as %d: reached by: %s", uid, strings.Join(got, ", "))
@@ -266,14 +257,9 @@ func TestAttackReader(t *testing.T) {
 			t.Errorf("as %d: it reads %q, %v", uid, b, err)
 		}
 	}
-	own, err := NewMemories(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer own.Close()
-	f, err := own.Make("control", 1<<16, true)
+	f, err := MakeMemory("control", 1<<16, true)
 	f = mustMemory(t, f, err)
-	r, err := own.Open(f, false)
+	r, err := OpenMemory(f, false)
 	r = mustMemory(t, r, err)
 	if got := attack(0, r); len(got) < 3 {
 		t.Errorf("control: root reaches its own memory only by %v", got)
@@ -286,7 +272,7 @@ func TestMemoryConfined(t *testing.T) {
 	const env = "WARD_MEMORY_CONFINED"
 	if os.Getenv(env) == "" {
 		if os.Geteuid() != 0 {
-			t.Skip("needs root: setfsuid")
+			t.Skip("needs root: has capabilities to give up")
 		}
 		cmd := exec.Command("/proc/self/exe", "-test.run", "^TestMemoryConfined$", "-test.v")
 		cmd.Env = append(os.Environ(), env+"=1")
@@ -295,21 +281,17 @@ func TestMemoryConfined(t *testing.T) {
 		}
 		return
 	}
-	m, err := NewMemories(memoryOwner)
-	if err != nil {
-		t.Fatal(err)
-	}
 	// As cmd/wardd's table of postures has it.
 	keeps := confine.Protection{Effective: MonitorCapabilities, Table: MonitorCalls, Landlock: true, Read: []string{"/etc", "/proc", "/sys"}}
 	if err := keeps.Apply(); err != nil {
 		t.Fatal(err)
 	}
-	f, err := m.Make("frames", 1<<20, false)
+	f, err := MakeMemory("frames", 1<<20, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, write := range []bool{false, true} {
-		g, err := m.Open(f, write)
+		g, err := OpenMemory(f, write)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -320,7 +302,7 @@ func TestMemoryConfined(t *testing.T) {
 	if err := SealMemory(f); err != nil {
 		t.Error(err)
 	}
-	if _, err := m.Make("board", 1<<20, true); err != nil {
+	if _, err := MakeMemory("board", 1<<20, true); err != nil {
 		t.Error(err)
 	}
 }

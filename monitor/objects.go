@@ -19,8 +19,8 @@ import (
 // A descriptor cannot be taken back: what a domain has open stays open when it
 // loses the right to it, and nothing new is given to it.
 
-// Memories makes the memory of objects: kernel.Memories behind an adapter is the
-// real one.
+// Memories makes the memory of objects: that of package kernel behind an adapter
+// is the real one.
 type Memories interface {
 	// Make makes memory of so many bytes; fixed: nobody can seal it.
 	Make(name string, size uint64, fixed bool) (*os.File, error)

@@ -136,7 +136,6 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 	if err != nil {
 		return exitFailed, err
 	}
-	memories := memoriesOf(o)
 	if err := protect("monitor", o, img); err != nil {
 		return exitFailed, err
 	}
@@ -169,7 +168,7 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 		Image: img, Hash: hash, Sealed: sealed, NamesProgram: o.names, RunDir: o.runDir, Level: o.level(), UntilDone: o.untilDone, Grace: o.grace,
 		Kept: before.rest, Next: before.next, ImageChanged: before.image != nil,
 		Fabric: fabric, Creator: creators, Audit: queue, Holder: toHolder,
-		Credentials: credentials, Sockets: monitor.UnixSockets, Memories: memories,
+		Credentials: credentials, Sockets: monitor.UnixSockets, Memories: memoryPort{},
 	})
 	if err != nil {
 		return exitFailed, err

@@ -21,6 +21,7 @@ const own = "test.v1.Hostile"
 type end struct {
 	fd    int
 	block *page.Block
+	at    uint32 // of block on the page
 }
 
 var domain struct {
@@ -105,7 +106,7 @@ func newEnd(a *answer) (end, error) {
 		return end{fd: a.fds[0]}, nil
 	}
 	block, err := page.Map(domain.page, a.Block)
-	return end{a.fds[0], block}, err
+	return end{a.fds[0], block, a.Block}, err
 }
 
 func ask(c abi.Control) (answer, error) {

@@ -50,6 +50,8 @@ func main() {
 		err = parent(ctx, os.Args[2:])
 	case "mail":
 		err = mail(ctx)
+	case "memory":
+		err = memory(ctx)
 	case "wait":
 		err = wait(ctx)
 	case "hang":
