@@ -70,30 +70,30 @@ func TestMailboxWaits(t *testing.T) {
 	r := upOf(t, mail("idle"), mailDomains)
 	r.report(lifeline.Ready)
 	writer := r.attacker("writer")
-	writer.posts(0, 100)
+	writer.posts(0, 60) // the queue has room for more
 	before := r.mailbox()
 	if before.Writers != 1 || before.Waiting == 0 || before.Reader != "reader" || before.Reading || before.Interface != "test.v1.Letters" {
 		t.Errorf("%+v", before)
 	}
 	monitor := r.processes()["monitor"]
 	r.kills(monitor)
-	writer.posts(100, 150) // nobody needs to be there
+	writer.posts(60, 80) // nobody needs to be there
 	r.comesBack("monitor", monitor)
 	if after := r.mailbox(); after.Writers != 1 || after.Waiting <= before.Waiting {
 		t.Errorf("before the monitor died %+v, after it %+v", before, after)
 	}
-	writer.posts(150, 200)
+	writer.posts(80, 100)
 	if _, err := r.reload(mail("policy"), mailDomains); err != nil {
 		t.Fatal(err)
 	}
 	r.runs("reader")
-	r.attacker("reader").takes(numbered("writer", 0, 200)...)
+	r.attacker("reader").takes(numbered("writer", 0, 100)...)
 	if m := r.mailbox(); m.Waiting != 0 || !m.Reading {
 		t.Errorf("%+v", m)
 	}
 	r.await(r.since, "a record of a letter", func(rec *audit.Record) bool {
 		return rec.Event == audit.EventCall && rec.From == "writer" && rec.To == "box" && rec.Verdict == audit.Allow &&
-			rec.Policy == "writers may post what is not secret" && rec.Params["text"] == "199"
+			rec.Policy == "writers may post what is not secret" && rec.Params["text"] == "99"
 	})
 	r.ends()
 }
