@@ -163,72 +163,79 @@ func (l *link) peerName() string {
 // refusal; deed is what no policy permits if it is that. If ctx ends before the
 // answer comes, what it grants is given back.
 func (d *Domain) askOf(ctx context.Context, what, deed string, c abi.Control, want abi.ControlOp) (answer, error) {
-	type result struct {
-		a   answer
-		err error
-	}
-	answered := make(chan result, 1)
-	go func() {
-		a, err := d.ask(context.WithoutCancel(ctx), c)
-		answered <- result{a, err}
-	}()
-	var r result
-	select {
-	case r = <-answered:
-	case <-ctx.Done():
-		go func() {
-			if r := <-answered; r.err == nil {
-				d.undo(&c, &r.a)
+	q, err := d.request(c)
+	if err == nil {
+		var a answer
+		select {
+		case got, ok := <-q.ch:
+			q.answered()
+			if a = got; !ok {
+				d.mu.Lock()
+				err = d.err
+				d.mu.Unlock()
 			}
-		}()
-		e := *AsError(contextError(ctx))
-		e.Message = what + ": " + e.Message
-		return answer{}, &e
-	}
-	switch {
-	case r.err != nil:
-		e := *AsError(r.err)
-		e.Message = what + ": " + e.Message
-		return answer{}, &e
-	case r.a.Op == want:
-		return r.a, nil
-	case r.a.Op == abi.OpRefused:
-		r.a.close()
-		e := refusal(what, d.name, &r.a.Control)
-		if r.a.Reason == abi.ReasonDefault {
-			e.Message = fmt.Sprintf("%s: default deny: no policy lets %s %s", what, d.name, deed)
-			if r.a.Text != "" {
-				e.Message = what + ": default deny: " + r.a.Text
-			}
+		case <-ctx.Done():
+			go func() {
+				if a, err := d.await(context.Background(), q); err == nil {
+					d.undo(&c, &a)
+				}
+			}()
+			err = contextError(ctx)
 		}
-		return answer{}, e
+		if err == nil {
+			return d.granted(what, deed, a, want)
+		}
 	}
-	r.a.close()
-	return answer{}, &Error{Code: Internal, Message: fmt.Sprintf("%s: the monitor answered with message %d", what, r.a.Op)}
+	e := *AsError(err)
+	e.Message = what + ": " + e.Message
+	return answer{}, &e
+}
+
+// granted is an answer, if it is the one that is wanted.
+func (d *Domain) granted(what, deed string, a answer, want abi.ControlOp) (answer, error) {
+	if a.Op == want {
+		return a, nil
+	}
+	a.close()
+	if a.Op != abi.OpRefused {
+		return answer{}, &Error{Code: Internal, Message: fmt.Sprintf("%s: the monitor answered with message %d", what, a.Op)}
+	}
+	e := refusal(what, d.name, &a.Control)
+	if a.Reason == abi.ReasonDefault {
+		e.Message = fmt.Sprintf("%s: default deny: no policy lets %s %s", what, d.name, deed)
+		if a.Text != "" {
+			e.Message = what + ": default deny: " + a.Text
+		}
+	}
+	return answer{}, e
 }
 
 // undo gives back what an answer grants that nobody takes.
 func (d *Domain) undo(c *abi.Control, a *answer) {
 	a.close()
-	if a.Handle == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), dropTime)
-	defer cancel()
 	switch {
+	case a.Handle == 0:
 	case a.Op == abi.OpObject:
-		d.drop(ctx, a.Handle)
+		d.drop(a.Handle)
 	case a.Op == abi.OpOK && c.Op == abi.OpOffer:
-		if a, err := d.ask(ctx, abi.Control{Op: abi.OpRetract, Handle: a.Handle, Block: c.Block}); err == nil {
-			a.close()
-		}
+		d.tell(abi.Control{Op: abi.OpRetract, Handle: a.Handle, Block: c.Block})
 	}
 }
 
-// drop ends a reference. It has no error that anybody could do something about:
-// references end with the domain, or the system.
-func (d *Domain) drop(ctx context.Context, reference uint64) {
-	if a, err := d.ask(ctx, abi.Control{Op: abi.OpDrop, Handle: reference}); err == nil {
-		a.close()
+// drop ends a reference.
+func (d *Domain) drop(reference uint64) { d.tell(abi.Control{Op: abi.OpDrop, Handle: reference}) }
+
+// tell sends a request of which nobody needs the answer: the monitor reads it
+// before what is asked next. It has no error that anybody could do something
+// about: references and offers end with the domain, or the system.
+func (d *Domain) tell(c abi.Control) {
+	q, err := d.request(c)
+	if err != nil {
+		return
 	}
+	go func() {
+		if a, err := d.await(context.Background(), q); err == nil {
+			a.close()
+		}
+	}()
 }

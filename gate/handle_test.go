@@ -159,6 +159,7 @@ func TestHandleInReply(t *testing.T) {
 	_, err = c.Redeem(t.Context(), h)
 	wantCode(t, err, gate.InvalidArgument)
 	mem.Close()
+	settle(t, maker, taker)
 	if n := m.References("maker") + m.References("taker") + m.Offers(); n != 0 {
 		t.Errorf("%d references and offers are left", n)
 	}
@@ -390,6 +391,8 @@ func TestHostileOffers(t *testing.T) {
 		_, err = c.Invoke(t.Context(), "Unary", nil, nil)
 		wantCode(t, err, gate.Internal)
 	}
+	m.Tamper = nil
+	settle(t, taker)
 	if n := m.References("taker"); n != 0 {
 		t.Errorf("%d references are left of what was not taken", n)
 	}

@@ -45,9 +45,6 @@ type Memory struct {
 	bytes []byte   // nil while it is not mapped
 }
 
-// dropTime bounds how long Close waits for the monitor.
-const dropTime = withdrawal
-
 // Make makes an instance of a memory object, filled with zeros. size is in
 // bytes; 0 is as large as instances of the object may be. The policy must permit
 // ward::Action::"create". A refusal is an *Error that is Denied: ResourceExhausted
@@ -231,7 +228,7 @@ func (m *Memory) unmap() error {
 }
 
 // Close unmaps the memory, closes it, and gives its reference back to the
-// monitor. The memory itself lives as long as anybody has it, or has it mapped.
+// monitor, without waiting for it. The memory itself lives as long as anybody has it, or has it mapped.
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	if m.file == nil {
@@ -241,9 +238,7 @@ func (m *Memory) Close() error {
 	err := errors.Join(m.unmap(), m.file.Close())
 	m.file = nil
 	m.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), dropTime)
-	defer cancel()
-	m.domain.drop(ctx, m.reference)
+	m.domain.drop(m.reference)
 	return err
 }
 

@@ -170,6 +170,11 @@ func TestHandles(t *testing.T) {
 		t.Errorf("twice: %v", err)
 	}
 	mine.Close()
+	for _, d := range []*gate.Domain{server, client} { // refused: what was told before has been read then
+		if _, err := d.Make(t.Context(), "none", 1); err == nil {
+			t.Error("it made what there is not")
+		}
+	}
 	if n := m.References("server") + m.References("client") + m.Offers(); n != 0 {
 		t.Errorf("%d references and offers are left", n)
 	}
