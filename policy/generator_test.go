@@ -30,7 +30,7 @@ type method struct {
 }
 
 func newGenerator(r *rand.Rand) *generator {
-	return &generator{r: r, domains: []string{"ant", "bee", "cow"}[:2+r.IntN(2)], objects: r.IntN(2) == 0}
+	return &generator{r: r, domains: []string{"ant", "bee", "cow"}[:2+r.IntN(2)]}
 }
 
 func (g *generator) chance(n int) bool { return g.r.IntN(n) == 0 }

@@ -39,6 +39,14 @@ func (w *world) isBox(domain int) bool { return domain >= 0 && w.boxes[domain] !
 // box is the entry of a mailbox in world.domains.
 func (w *world) box(o *system.Object) int { return slices.Index(w.boxes, o) }
 
+// domainUID is what policies call an entry of world.domains.
+func (c *compiler) domainUID(i int) cedar.UID {
+	if c.isBox(i) {
+		return cedar.NewUID(typeObject, c.domains[i].Name.Value)
+	}
+	return cedar.NewUID(typeDomain, c.domains[i].Name.Value)
+}
+
 // takers are the entity types that take the requests of an interface.
 func (w *world) takers(iface int) (types []string, answers bool) {
 	domain, box := false, false

@@ -44,6 +44,7 @@ func TestOracle(t *testing.T) {
 	var st stats
 	for i := range uint64(oracleSystems) {
 		o := &oracle{generator: newGenerator(rand.New(rand.NewPCG(seed, i))), stats: &st}
+		o.objects = i%2 == 1
 		o.run(t)
 		if t.Failed() {
 			t.Fatalf("WARD_ORACLE_SEED=%d, system %d:\n%s\n%s\n%s", seed, i, o.yaml, o.proto, o.text())
