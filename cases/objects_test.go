@@ -164,6 +164,18 @@ func TestPathsOverObjects(t *testing.T) {
 	}
 }
 
+// Without the right to open an object, the handle that a message has gives nothing.
+func TestNoPathWithoutRight(t *testing.T) {
+	policies := permits("a", "create", "frames") + permits("b", "open.read", "frames") + permits("b", "open.write", "frames") + gives("a", "b", "context.frame.write") + gives("a", "c", "true")
+	const over = "{from: b, to: c, over: [handles]}"
+	if got := noPath(t, objectsWith(policies, "keeper"), over); got != "" {
+		t.Error(got)
+	}
+	if got := noPath(t, objectsWith(policies+permits("c", "open.read", "frames"), "keeper"), over); got == "" { // the control
+		t.Error("control: no path with the right")
+	}
+}
+
 // A path to an object is one to who gets at it: by its name, by making it, or
 // by a handle that may pass.
 func TestPathsToObjects(t *testing.T) {
