@@ -75,7 +75,8 @@ func Redeem(ctx context.Context, h Handle) (*Memory, error) {
 }
 
 // Retract takes an offer back that no message has carried: because the call was
-// not made, or its request was denied.
+// not made, or its request was denied. Of a handle that came here it says that
+// its memory is not wanted: else it counts among the offers of who sent it.
 func (c *Client) Retract(ctx context.Context, h Handle) error { return c.link.retract(ctx, h) }
 
 // Retract is Client.Retract for a handler.

@@ -252,22 +252,32 @@ func TestHandleInRequest(t *testing.T) {
 
 func TestRetract(t *testing.T) {
 	m := memoryMonitor(t)
-	maker, taker := m.Domain("maker"), m.Domain("taker")
+	maker, taker, third := m.Domain("maker"), m.Domain("taker"), m.Domain("third")
+	declined := make(chan error, 1)
 	c := pass(t, taker, maker, func(ctx context.Context, b []byte) ([]byte, error) {
-		if err := gate.Retract(ctx, parseHandle(t, b)); err == nil {
-			t.Error("it took back what it was given")
+		if len(b) > 0 {
+			declined <- gate.Retract(ctx, parseHandle(t, b))
 		}
 		return nil, nil
 	})
-	mem := filled(t, maker, "x")
-	mem.Unmap()
-	h, err := c.Offer(t.Context(), mem, gate.ReadOnly)
+	other, err := third.Open(t.Context(), iface)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Invoke(t.Context(), "Unary", handleBytes(h), nil); err != nil {
-		t.Error(err)
+	defer other.Close()
+	mem := filled(t, maker, "x")
+	defer mem.Close()
+	mem.Unmap()
+	offer := func() gate.Handle {
+		t.Helper()
+		h, err := c.Offer(t.Context(), mem, gate.ReadOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
 	}
+	h := offer()
+	wantCode(t, other.Retract(t.Context(), h), gate.PermissionDenied) // not of its gate
 	if n := m.Offers(); n != 1 {
 		t.Errorf("%d offers", n)
 	}
@@ -278,6 +288,14 @@ func TestRetract(t *testing.T) {
 		t.Errorf("%d offers", n)
 	}
 	wantCode(t, c.Retract(t.Context(), h), gate.PermissionDenied)
+
+	// Who does not want it says so.
+	if _, err := c.Invoke(t.Context(), "Unary", handleBytes(offer()), nil); err != nil {
+		t.Error(err)
+	}
+	if err := <-declined; err != nil || m.Offers() != 0 {
+		t.Errorf("%v, %d offers", err, m.Offers())
+	}
 }
 
 // What cannot be offered or redeemed here is said without asking anybody.

@@ -248,7 +248,7 @@ func (m *Monitor) redeem(domain string, c *abi.Control) (abi.Control, []int) {
 
 func (m *Monitor) retract(domain string, c *abi.Control) abi.Control {
 	o, ok := m.objects.offers[c.Handle]
-	if !ok || o.from != (end{domain, c.Block}) {
+	if from := (end{domain, c.Block}); !ok || o.from != from && o.to != from {
 		return refused(abi.ReasonDefault, "no such offer")
 	}
 	delete(m.objects.offers, c.Handle)
