@@ -287,3 +287,38 @@ func TestObjectsFromAudit(t *testing.T) {
 	}
 	pass(t, files, w)
 }
+
+// Any test of a system with objects is read or refused, with places inside the file.
+func FuzzObjects(f *testing.F) {
+	archive, err := txtar.ParseFile("testdata/objects.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	findings, err := txtar.ParseFile("testdata/objectfindings.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	files := fstest.MapFS{}
+	for _, file := range append(archive.Files, findings.Files...) {
+		if file.Name == "a_test.yaml" {
+			f.Add(file.Data)
+		} else {
+			files[file.Name] = &fstest.MapFile{Data: file.Data}
+		}
+	}
+	r, list := compile.Dir(files)
+	if r.Image == nil {
+		f.Fatal(list)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, findings := Load(fstest.MapFS{"a_test.yaml": {Data: data}}, r.Image, r.Set)
+		for _, finding := range findings {
+			if finding.Pos.File != "a_test.yaml" {
+				t.Fatalf("finding without a place: %v", finding)
+			}
+		}
+		if !findings.Failed() {
+			s.Run(nil)
+		}
+	})
+}
