@@ -145,34 +145,27 @@ func TestAttackBoard(t *testing.T) {
 func TestAttackHoard(t *testing.T) {
 	r, mallory, trent, _ := upMemoryAttack(t)
 	gate, _ := mallory.open2(trent, "test.v1.Frames", "trent", 1)
-	var refs []uint64
+	var ref uint64
 	for range 4 {
-		ref, _ := mallory.two("make", "frames", 4096)
-		refs = append(refs, ref)
+		ref, _ = mallory.two("make", "frames", 4096)
 	}
 	mallory.refused("4 instances", "make", "frames", 1)
-	for i := range 64 {
-		mallory.done("offer", refs[i%4], gate, abi.AccessRead)
-	}
-	mallory.refused("64 handles", "offer", refs[0], gate, abi.AccessRead)
-	second, _ := mallory.open2(trent, "test.v1.Frames", "trent", 2)
-	for i := range 64 {
-		mallory.done("offer", refs[i%4], second, abi.AccessRead)
-	}
-	third, _ := mallory.open2(trent, "test.v1.Frames", "trent", 3)
-	mallory.refused("128 handles", "offer", refs[0], third, abi.AccessRead)
-	for range 64 {
-		mallory.done("openobject", "board", abi.AccessRead|abi.AccessWrite)
-		refs = append(refs, 0)
-		if len(refs) == 64 {
-			break
+	most := func(want string, order ...any) {
+		t.Helper()
+		if got := mallory.done(order...); !strings.HasPrefix(got, strings.Fields(want)[0]+" ") || !strings.Contains(got, want[strings.Index(want, " ")+1:]) {
+			t.Errorf("%v: %s, want %s", order, got, want)
 		}
 	}
-	mallory.refused("64 objects open", "openobject", "board", abi.AccessRead)
-	trent.done("openobject", "board", abi.AccessRead) // the control
+	most("64 this end of the gate", "offers", 100, ref, gate, abi.AccessRead)
+	second, _ := mallory.open2(trent, "test.v1.Frames", "trent", 2)
+	most("64 this end of the gate", "offers", 100, ref, second, abi.AccessRead)
+	third, _ := mallory.open2(trent, "test.v1.Frames", "trent", 3)
+	most("0 128 handles of this domain", "offers", 100, ref, third, abi.AccessRead)
+	most("60 64 objects open", "opens", 100, "board", abi.AccessRead|abi.AccessWrite) // and four frames
+	trent.done("openobject", "board", abi.AccessRead)                                 // the control
 	// Its end gives all back.
-	before := r.domains()["mallory"].PID
-	r.kills(before)
+	r.kills(r.domains()["mallory"].PID)
+	r.ended("mallory")
 	trent.done("openobject", "board", abi.AccessRead)
 	r.ends()
 }

@@ -102,6 +102,24 @@ func init() {
 		a, err := ask(abi.Control{Op: abi.OpOffer, Handle: uint64(number(args[0])), Block: block, Access: uint8(number(args[2]))})
 		return fmt.Sprint(a.Handle), granted(a, err)
 	}
+	// offers COUNT REFERENCE END ACCESS: until one is refused. "done COUNT WHY".
+	orders["offers"] = func(args []string) (string, error) {
+		for n := range number(args[0]) {
+			if _, err := orders["offer"](args[1:]); err != nil {
+				return fmt.Sprint(n, " ", err), nil
+			}
+		}
+		return args[0], nil
+	}
+	// opens COUNT OBJECT ACCESS: likewise.
+	orders["opens"] = func(args []string) (string, error) {
+		for n := range number(args[0]) {
+			if _, err := orders["openobject"](args[1:]); err != nil {
+				return fmt.Sprint(n, " ", err), nil
+			}
+		}
+		return args[0], nil
+	}
 	// redeem ID END
 	orders["redeem"] = func(args []string) (string, error) {
 		block, err := at(args[1])

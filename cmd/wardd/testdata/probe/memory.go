@@ -208,16 +208,18 @@ func (h *holder) obey(ctx context.Context, args []string) (string, error) {
 		return "", m.Unmap()
 	case "close":
 		return "", m.Close()
-	case "offer": // NUMBER SERVER [write]: "done ID", of an offer that no message carries
+	case "offers": // NUMBER SERVER COUNT: offers that no message carries. "done COUNT WHY"
 		c, err := h.client(ctx, args[2])
 		if err != nil {
 			return "", err
 		}
-		handle, err := c.Offer(ctx, m, accessOf(args[3:]))
-		if err != nil {
-			return "", err
+		most, _ := strconv.Atoi(args[3])
+		for n := range most {
+			if _, err := c.Offer(ctx, m, gate.ReadOnly); err != nil {
+				return fmt.Sprint(n, " ", err), nil
+			}
 		}
-		return fmt.Sprint(handle.ID), nil
+		return args[3], nil
 	case "show": // NUMBER SERVER [write]: "done ITS-NUMBER"
 		c, err := h.client(ctx, args[2])
 		if err != nil {
