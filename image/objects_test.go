@@ -287,3 +287,14 @@ func TestObjectsNeedTheKernel(t *testing.T) {
 		t.Errorf("a control: without objects: %v", rest)
 	}
 }
+
+// An image of a system without objects is, but for the version, what it was
+// before there were any, and then a section that says so.
+func TestSectionOfObjects(t *testing.T) {
+	img := sample()
+	b := Encode(img)
+	tail := append([]byte{byte(len(sections)), byte(len(img.Domains) + 1), 0, 0, 0}, make([]byte, len(img.Domains)+1)...)
+	if !bytes.HasSuffix(b, tail) {
+		t.Errorf("the image ends in % x, want % x", b[len(b)-len(tail):], tail)
+	}
+}
