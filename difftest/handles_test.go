@@ -1,8 +1,10 @@
 package difftest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
@@ -151,4 +153,29 @@ func (l *lane) handed(want decided) error {
 		}
 	}
 	return nil
+}
+
+// TestCatchesHandles is the positive control: filters that take no message for a
+// handle are caught.
+func TestCatchesHandles(t *testing.T) {
+	needRoot(t)
+	x := &runner{each: perRouteControl, handles: true, damage: damage{filter: func(img *image.Image) {
+		for i := range img.Messages {
+			if img.Messages[i].Name == image.HandleName {
+				img.Messages[i].Name = "z.v1.Other"
+			}
+		}
+	}}}
+	for i := uint64(3); x.stats.messages < controlMessages; i += 4 { // in these systems some messages carry handles
+		err := x.system(2026, i, controlMessages)
+		var m *mismatch
+		if errors.As(err, &m) {
+			t.Logf("caught after %d messages: %s", x.stats.messages, m.what)
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("not caught")
 }
