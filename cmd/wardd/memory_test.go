@@ -1,11 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"ward/abi"
 	"ward/audit"
 	"ward/holder/lifeline"
 )
@@ -240,5 +242,41 @@ func TestMemoryLoses(t *testing.T) {
 		t.Fatal(err)
 	}
 	maker.done("show", m, "viewer", "write")
+	r.ends()
+}
+
+// TestHandleOutlives: handles that are on their way when the monitor dies, and
+// when all is replaced, arrive afterwards, once; those that were only offered can
+// be sent then, or taken back.
+func TestHandleOutlives(t *testing.T) {
+	r, mallory, trent, _ := upMemoryAttack(t)
+	gate, _ := mallory.open2(trent, "test.v1.Frames", "trent", 1)
+	const at = 0 // trent's end
+	for i, way := range []killing{{"monitor", []string{"monitor"}}, {name: "upgrade"}} {
+		gen := uint16(10 * i)
+		ref, fd := mallory.two("make", "frames", 4096)
+		mallory.done("breakin", fd) // it writes "hostile"
+		offer := func() (id uint64) {
+			t.Helper()
+			fmt.Sscan(mallory.done("offer", ref, gate, abi.AccessRead), &id)
+			return id
+		}
+		sent, waits, back := offer(), offer(), offer()
+		mallory.done("send", gate, aFrame(gen+1, sent, 1, 4096, false))
+		mallory.done("dropref", ref)
+		r.killsAll(way.roles...)
+		_, got := trent.two("redeem", sent, at)
+		if text := trent.done("look", got); text != "hostile" {
+			t.Errorf("%s: trent reads %q", way.name, text)
+		}
+		trent.refused("nothing came", "redeem", sent, at)
+		mallory.refused("no such handle", "send", gate, aFrame(gen+2, sent, 1, 4096, false))
+		trent.refused("was admitted", "redeem", waits, at)
+		mallory.done("send", gate, aFrame(gen+3, waits, 1, 4096, false))
+		theirs, _ := trent.two("redeem", waits, at)
+		mallory.done("retract", back, gate)
+		mallory.refused("no such handle", "send", gate, aFrame(gen+4, back, 1, 4096, false))
+		trent.done("dropref", theirs)
+	}
 	r.ends()
 }
