@@ -185,7 +185,8 @@ func (c *compiler) silentReply(u syntax.UID) (iface string, ok bool) {
 }
 
 // objects decides on the objects, and lists them in the image. A name server
-// that Ward adds has nothing to do with them, whatever a policy for all says.
+// that Ward adds has nothing to do with them, whatever a policy for all says,
+// nor have children, which are judged as their template.
 func (c *compiler) objects() {
 	for i := range c.sys.Objects {
 		o := &c.sys.Objects[i]
@@ -196,7 +197,7 @@ func (c *compiler) objects() {
 		}
 		for d := range c.domains {
 			decide := func(action string, applies bool) image.Verdict {
-				if !applies || c.isBox(d) || c.domains[d].Implicit {
+				if !applies || c.isBox(d) || c.domains[d].Implicit || c.domains[d].Template && !mailbox {
 					return denied
 				}
 				return c.decided(action, tuple{principal: d, resource: anObject, object: o.Name.Value})

@@ -230,3 +230,33 @@ func TestMailboxState(t *testing.T) {
 		t.Error(out)
 	}
 }
+
+// TestHandleFits: what a filter keeps of a handle counts among the parameters
+// that policies look at.
+func TestHandleFits(t *testing.T) {
+	message := "message Frame { ward.v1.Handle pixels = 1;"
+	var terms []string
+	for i := range 14 {
+		message += fmt.Sprintf(" int32 p%d = %d;", i, i+2)
+		terms = append(terms, fmt.Sprintf("context.p%d < 9", i))
+	}
+	proto := strings.Replace(objectProto, `message Frame { int32 width = 1 [(buf.validate.field).int32 = {gte: 1, lte: 4096}]; ward.v1.Handle pixels = 2;`, message, 1)
+	sys, set := load(t, objectSystem, proto)
+	compiled := func(terms ...string) (bool, string) {
+		text := strings.TrimSuffix(strings.TrimSpace(strings.Split(objectPolicy, `@id("camera shows")`)[1]), "\n")
+		_, rest, _ := strings.Cut(text, "\n")
+		head := strings.Split(objectPolicy, `@id("camera shows")`)[0]
+		show := `@id("camera shows") permit (principal == Domain::"camera", action == s::v1::Action::"Viewer.Show", resource == Domain::"viewer") when { ` + strings.Join(terms, " && ") + " };\n"
+		img, l := policy.Compile(sys, set, []policy.Source{{Name: "policy.cedar", Text: head + show + rest}})
+		return img != nil, l.Error()
+	}
+	if ok, out := compiled(append(terms[:11:11], "context has pixels && context.pixels.size < 9 && !context.pixels.write")...); !ok {
+		t.Errorf("11 parameters, the handle's presence and what it claims: %s", out)
+	}
+	if ok, out := compiled(terms[:12]...); !ok {
+		t.Errorf("12 parameters: %s", out)
+	}
+	if ok, out := compiled(terms[:13]...); ok || !strings.Contains(out, "policy.cedar:6:") || !strings.Contains(out, "look at 17 parameters: the limit is 16; its handle takes 4 of them") {
+		t.Errorf("13 parameters: %s", out)
+	}
+}
