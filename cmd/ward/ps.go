@@ -156,6 +156,9 @@ func describe(out io.Writer, d described) error {
 		row("quota", quotaRows(d)...)
 		row("children", offspringRows(p.Children, &p.Quota)...)
 		row("delegations", loanRows(d.Name, p.Loans)...)
+		for i, o := range p.Objects {
+			row(heading(i, "objects"), objectRow(&o))
+		}
 		for i, g := range p.Held {
 			row(heading(i, "gates"), fmt.Sprintf("%s: %s → %s", g.Interface, g.From, g.To))
 		}

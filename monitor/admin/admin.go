@@ -100,6 +100,7 @@ type Descriptor struct {
 	Quota   Quota    `json:"quota"`
 	Hits    Hits     `json:"hits"`
 	Held    []Gate   `json:"held"`
+	Objects []Object `json:"objects,omitempty"`
 
 	Children *Offspring `json:"children,omitempty"` // nil: it may have none
 	Loans    []Loan     `json:"loans,omitempty"`
