@@ -120,6 +120,28 @@ func TestMailbox(t *testing.T) {
 	}
 }
 
+// What a handle lacks is said as the policy says it.
+func TestHandle(t *testing.T) {
+	s := studio(t, "")
+	all, err := s.Question(cases.Question{From: "camera", Method: "o.v1.View/Show", Args: "{frame: {kind: memory, size: 8192, write: true}}"})
+	if err != nil || len(all) != 1 || all[0].Verdict != explain.Deny || len(all[0].Close) != 1 || len(all[0].Changes) != 1 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	var fails, set []string
+	for _, m := range all[0].Close[0].Missing {
+		fails = append(fails, m.Condition)
+	}
+	for _, v := range all[0].Changes[0].Set {
+		set = append(set, v.Name+"="+v.Value)
+	}
+	if got := strings.Join(fails, "; "); got != "!frame.write; frame.size <= 4096" {
+		t.Errorf("missing: %s", got)
+	}
+	if got := strings.Join(set, " "); got != "frame.size=4096 frame.write=false" {
+		t.Errorf("allowed with: %s", got)
+	}
+}
+
 // Records about objects and handles.
 func TestObjectRecords(t *testing.T) {
 	s := studio(t, "")

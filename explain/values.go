@@ -174,9 +174,30 @@ func (a *answerer) missing(e *image.Expr, args *prove.Example, client eval.Clien
 		}
 		return all
 	}
-	text := eval.Show(a.Image, a.road.Question.Message, e)
+	text := a.show(e)
 	if strings.HasPrefix(text, "(") && strings.HasSuffix(text, ")") && (e.Op == image.Or || e.Op == image.If) {
 		text = text[1 : len(text)-1]
 	}
 	return []Term{{Condition: text, Saw: a.values(operands(e, nil), args)}}
+}
+
+// show writes a condition: a test of a Boolean or an enum by itself as a policy
+// does, all else as eval.Show does.
+func (a *answerer) show(e *image.Expr) string {
+	test, not := e, ""
+	if e.Op == image.Not {
+		test, not = &e.Args[0], "!"
+	}
+	o, c := test.Left, test.Right
+	if test.Op == image.Eq && o.What == image.Scalar && c.What == image.Constant && !c.Value.IsString {
+		switch v := a.number(o, c.Value.Long); {
+		case v == "true":
+			return not + a.name(o)
+		case v == "false":
+			return map[string]string{"": "!", "!": ""}[not] + a.name(o)
+		case v != strconv.FormatInt(c.Value.Long, 10) && not == "":
+			return a.name(o) + " == " + v
+		}
+	}
+	return eval.Show(a.Image, a.road.Question.Message, e)
 }
