@@ -26,14 +26,38 @@ const (
 	OpServe   ControlOp = 2 // from now on this domain takes gates of Interface
 	OpUnserve ControlOp = 3 // no longer
 
+	// Of controlled objects. Each is answered by OpObject, OpOK or OpRefused with the same Seq.
+	// A reference is a domain's own number of an instance that it has.
+	OpMake       ControlOp = 4  // make an instance of the object Name, of Size bytes (0: as large as it may be); answered by OpObject
+	OpOpenObject ControlOp = 5  // open the shared object Name with Access; answered by OpObject
+	OpOffer      ControlOp = 6  // the instance of reference Handle may go in one message of the gate end Block, with Access; answered by OpOK, Handle: number for the message
+	OpRedeem     ControlOp = 7  // Handle: number from a message that came at the gate end Block; answered by OpObject, once
+	OpDrop       ControlOp = 8  // end the reference Handle; answered by OpOK
+	OpRetract    ControlOp = 9  // end the offer Handle of the gate end Block, if no message has carried it; answered by OpOK
+	OpReceive    ControlOp = 10 // from now on this domain reads the mailbox Name; answered by OpOK, then OpGate with Seq 0 for each writer
+
 	// From the monitor to a domain.
 	OpHello   ControlOp = 16 // first message, Seq 0; descriptor: the verdict page
 	OpGate    ControlOp = 17 // a gate end; descriptor: the socket. Seq 0: a new client of a server; else the answer to OpOpen. To a program outside Ward a second descriptor, its verdict page, comes along.
 	OpOK      ControlOp = 18
 	OpRefused ControlOp = 19 // Reason, Detail, Text
 	OpRenewed ControlOp = 21 // Seq 0: the monitor or the name server is a new one: ask again, with the same Seq, what was not answered, and publish again what was published
+	OpObject  ControlOp = 22 // an instance; descriptor: its memory. Handle: this domain's reference, Size, Access
 	OpRevoked ControlOp = 20 // Seq 0: this domain's end of a gate of Interface, with Block on the page, is revoked: Reason, Detail, Text as of OpRefused. ReasonNotRunning: its interface has changed
 )
+
+// Rights to an object, bits of Control.Access. Writing includes reading: a set
+// with AccessWrite has AccessRead.
+const (
+	AccessRead  uint8 = 1
+	AccessWrite uint8 = 2
+)
+
+// AccessPost stands alone: in OpOpen it asks for a gate to a mailbox, which
+// OpOpen without it never gives, and in the answer it says that this is one. The
+// reading end of one that its reader gets (OpReceive) has AccessRead, and Name is
+// the mailbox's; its block is on no page of the reader's.
+const AccessPost uint8 = 4
 
 // ControlMethod is one entry of an interface, in the order of the ordinals.
 type ControlMethod struct {
@@ -73,7 +97,16 @@ type Control struct {
 	Methods   []ControlMethod
 	Metadata  []string // OpGate: metadata keys of the system; key i is field i+1 of the metadata section
 	Policies  []string // OpGate: unused by the kernel; @id by index for what this end may be told, may be empty
+
+	// Of objects. Where all three are zero they are not encoded: libraries from
+	// before there were objects read every other message as they did.
+	Handle uint64 // a reference, or the number of a handle in a message
+	Size   uint64 // bytes
+	Access uint8  // OpOpenObject, OpOffer, OpObject; OpOpen, OpGate: of a mailbox
 }
+
+// aboutObject reports whether c has the fields of objects.
+func (c *Control) aboutObject() bool { return c.Handle != 0 || c.Size != 0 || c.Access != 0 }
 
 // Errors of ParseControl.
 var errControl = errors.New("malformed control message")
@@ -136,6 +169,11 @@ func (c *Control) AppendTo(b []byte) ([]byte, error) {
 	w.u16(uint16(len(c.Policies)))
 	for _, s := range c.Policies {
 		w.str(s)
+	}
+	if c.aboutObject() {
+		w.u64(c.Handle)
+		w.u64(c.Size)
+		w.u8(c.Access)
 	}
 	if len(w.b)-start > MaxControl {
 		return nil, fmt.Errorf("control message of %d bytes, the limit is %d", len(w.b)-start, MaxControl)
@@ -207,6 +245,10 @@ func ParseControl(b []byte) (Control, error) {
 	}
 	for range r.count(2) {
 		c.Policies = append(c.Policies, r.str())
+	}
+	if !r.bad && len(r.b) > 0 {
+		c.Handle, c.Size, c.Access = r.u64(), r.u64(), r.u8()
+		r.bad = r.bad || !c.aboutObject() // there is one way only to write a message
 	}
 	if r.bad || len(r.b) != 0 {
 		return Control{}, errControl

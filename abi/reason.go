@@ -37,6 +37,7 @@ var reasonText = map[Reason]string{
 	ReasonMetadata:         "malformed or oversized metadata",
 	ReasonRate:             "rate exceeded",
 	ReasonState:            "not in this state",
+	ReasonHandle:           "no such handle to give, or not what it claims to be",
 	ReasonExpired:          "its time is over",
 	ReasonUnknownInterface: "no domain offers this interface",
 	ReasonNotRunning:       "server is not running",

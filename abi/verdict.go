@@ -62,6 +62,10 @@ const (
 	ReasonRate  Reason = 64 // a bucket is empty; the detail on the verdict page is the time until it has a token, µs, in records it is the policy
 	ReasonState Reason = 65 // a move that is not declared; the detail is the policy that would make it
 
+	// The handle in the message is not the sender's to give, not now, not on this gate, not this
+	// way, or not what it claims; the detail is the field of ward.v1.Handle that claims it.
+	ReasonHandle Reason = 66
+
 	// What a domain was lent.
 	ReasonExpired Reason = 72 // the time of a child, or of a delegation, is over
 

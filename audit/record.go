@@ -31,6 +31,7 @@ const (
 	EventStopped   = "stopped"
 	EventQuota     = "quota"  // Domain ran into a bound of what it may use: Detail
 	EventSocket    = "socket" // From was refused Address: Kind is connect, send or bind
+	EventObject    = "object" // Domain, or From and To, with Object: Kind is make, open, offer, redeem or receive; Access
 )
 
 // Events are all events of a Record.
@@ -61,6 +62,8 @@ type Record struct {
 	Interface string         `json:"interface,omitempty"` // pkg.Service
 	Method    string         `json:"method,omitempty"`    // pkg.Service/Method
 	Address   string         `json:"address,omitempty"`   // as in connect and listen of system.yaml: tcp:HOST:PORT
+	Object    string         `json:"object,omitempty"`    // as system.yaml names it
+	Access    string         `json:"access,omitempty"`    // right to Object: create, open.read, open.write
 	Kind      string         `json:"kind,omitempty"`      // of a message: call, reply, error, stream item, stream end, cancel, credit
 	Params    map[string]any `json:"params,omitempty"`    // those that the policy looks at, by path in the message
 	Absent    []string       `json:"absent,omitempty"`    // those that it looked for in vain: zero, or null where a message can do without

@@ -155,6 +155,8 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 		t.spawned(&r, e)
 	case event.Lent, event.LentEnded:
 		t.lentBy(&r, e)
+	case event.Object:
+		t.object(&r, e)
 	case event.Notice:
 		r.Event, r.Detail = EventNotice, e.Text
 	case event.Quota:
@@ -291,7 +293,7 @@ func (t *translator) record(k *abi.Record) Record {
 	}
 	method := f.Methods[k.Method].Name
 	r.Method = f.Name + "/" + method
-	if !k.Reason.Allowed() && k.Reason >= abi.ReasonUnknownField && k.Reason < abi.ReasonRate && k.Detail != 0 {
+	if !k.Reason.Allowed() && (k.Reason >= abi.ReasonUnknownField && k.Reason < abi.ReasonRate || k.Reason == abi.ReasonHandle) && k.Detail != 0 {
 		r.Detail = fmt.Sprintf("field %d", k.Detail)
 	}
 	r.Params, r.Absent = t.values(k, atoms)

@@ -43,6 +43,11 @@ func (a *arguments) message(v value, m *image.Message, d descriptor, at []uint32
 			return
 		}
 		i := slices.IndexFunc(m.Fields, func(f image.Field) bool { return f.Name == key })
+		if i >= 0 && m.Name == image.HandleName && m.Fields[i].Number == image.HandleID {
+			a.out.Errorf(e.pos, "leave it out: policies see kind, size and write", "%s: the number of a handle is not known before it is offered", e.what)
+			good = false
+			return
+		}
 		if i >= 0 {
 			f := &m.Fields[i]
 			good = a.field(e, f, d.Fields().ByNumber(protoreflect.FieldNumber(f.Number)), append(slices.Clip(at), f.Number)) && good

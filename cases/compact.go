@@ -2,7 +2,6 @@ package cases
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -21,18 +20,9 @@ const maxPath = 32
 // written ward.metadata.KEY=value.
 func Compact(img *image.Image, set *interfaces.Set, name string, reply bool, args []string) (string, error) {
 	w := &world{img: img, set: set}
-	at := slices.Index(w.methodNames(), name)
-	if at < 0 {
+	m, ok := w.methodNamed(name)
+	if !ok {
 		return "{}", nil // the question's reader says what is wrong
-	}
-	var m method
-	for i := range img.Interfaces {
-		if n := len(img.Interfaces[i].Methods); at >= n {
-			at -= n
-			continue
-		}
-		m = method{uint32(i), uint32(at)}
-		break
 	}
 	_, desc := w.message(m, reply)
 	root := &tree{}
@@ -108,6 +98,9 @@ func literal(d protoreflect.MessageDescriptor, path []string, value string) stri
 			break
 		}
 		d = fd.Message()
+	}
+	if value == "{}" && fd != nil && fd.Message() != nil && !fd.IsList() {
+		return value // it is there
 	}
 	text := fd != nil && fd.Kind() == protoreflect.StringKind
 	switch {

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/reflect/protoreflect"
-
 	"ward/abi"
 	"ward/diag"
 	"ward/image"
@@ -24,6 +22,8 @@ type Happened struct {
 	Domain    string            `json:"domain"`
 	From      string            `json:"from"`
 	To        string            `json:"to"`
+	Object    string            `json:"object"` // of the event object, with Access: what was asked for
+	Access    string            `json:"access"`
 	Interface string            `json:"interface"`
 	Method    string            `json:"method"`
 	Kind      string            `json:"kind"`
@@ -42,31 +42,6 @@ type Written struct {
 	Cases   int    // in it
 	Records int    // that they stand for
 	Left    int    // records that no case can stand for: noted at the end of Text
-}
-
-// cutMark ends a text of which an audit record has the beginning only.
-const cutMark = "…"
-
-// RecordedArgs writes the parameters of an audit record as path=value, in
-// order of their names, and lists those of which it has the beginning only.
-func RecordedArgs(params map[string]any) (args, cut []string) {
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		switch v := params[name].(type) {
-		case string:
-			if strings.HasSuffix(v, cutMark) {
-				cut = append(cut, name)
-				continue
-			}
-			args = append(args, name+"="+quote(v))
-		case map[string]any: // {"size": 3} or {"count": 3}
-			for _, what := range slices.Sorted(maps.Keys(v)) {
-				args = append(args, fmt.Sprintf("%s.%s=%v", name, what, v[what]))
-			}
-		default:
-			args = append(args, fmt.Sprintf("%s=%v", name, v))
-		}
-	}
-	return args, cut
 }
 
 // checks are the denials by a check of the filter that a case has a word for.
@@ -108,7 +83,7 @@ func (d *draft) key() string {
 }
 
 // FromAudit writes cases from what happened: one for each different message
-// and state that it met, publication and start. A message that depends on what
+// and state that it met, publication, start and right to an object. A message that depends on what
 // came before it is the last step of a sequence. A case that would not pass, as
 // the record has too little of the message, is written as a comment that says
 // so. The text depends on the set of the records only, not on their order.
@@ -212,6 +187,8 @@ func draftOf(img *image.Image, set *interfaces.Set, line *timeline, h *Happened)
 	case h.Event == "published" && verdict != "":
 		return &draft{title: h.From + " publishes " + h.Interface,
 			message: "  from: " + quote(h.From) + "\n  publish: " + quote(h.Interface) + "\n", verdict: verdict}, ""
+	case h.Event == "object" && (verdict != "" || h.Verdict == "deny"):
+		return objectDraft(h, verdict)
 	case h.Event != "call" && h.Event != "reply":
 		return nil, ""
 	case h.Method == "" || h.From == "" || h.To == "":
@@ -228,7 +205,7 @@ func draftOf(img *image.Image, set *interfaces.Set, line *timeline, h *Happened)
 	if h.Event == "reply" {
 		d.title = fmt.Sprintf("%s answers %s of %s: %s", h.From, h.Method, h.To, word)
 	}
-	args, cut := RecordedArgs(h.Params)
+	args, cut := RecordedArgs(img, set, h.Method, h.Event == "reply", h.Params)
 	if len(cut) > 0 {
 		d.note = "left out, since the record has their beginning only: " + oneLine(strings.Join(cut, ", "))
 	}
@@ -277,67 +254,6 @@ func verdictOf(h *Happened) (line, why string) {
 		return "  deny: " + check + "\n", ""
 	}
 	return "", "a denial that no case can say: " + oneLine(h.Reason)
-}
-
-// absent are arguments for the parameters that the policies look at, but that
-// were not in the message: the zero value, or null. A record that may not have
-// room for all parameters says nothing of those it does not have.
-func absent(img *image.Image, set *interfaces.Set, h *Happened, cut []string) []string {
-	roads, findings := Roads(img, set, Question{From: h.From, To: h.To, Method: h.Method, Reply: h.Event == "reply"})
-	if findings.Failed() || len(roads) != 1 || roads[0].Fixed != nil {
-		return nil
-	}
-	paths := map[string][]uint32{}
-	var visit func(e *image.Expr)
-	visit = func(e *image.Expr) {
-		for _, p := range [][]uint32{e.Path, e.Left.Path, e.Right.Path} {
-			if len(p) > 0 {
-				paths[fmt.Sprint(p)] = p
-			}
-		}
-		for i := range e.Args {
-			visit(&e.Args[i])
-		}
-	}
-	for _, d := range roads[0].Question.Decisions {
-		for _, rules := range [][]image.Rule{d.Forbid, d.Permit} {
-			for i := range rules {
-				visit(&rules[i].When)
-			}
-		}
-	}
-	if len(paths) > abi.RecordParams {
-		return nil
-	}
-	args := besideAbsent(img, paths, h.Params, cut)
-	for _, key := range slices.Sorted(maps.Keys(paths)) {
-		p := paths[key]
-		fd := roads[0].Type.Fields().ByNumber(protoreflect.FieldNumber(p[0]))
-		if len(p) != 1 || fd == nil || slices.Contains(cut, string(fd.Name())) {
-			continue
-		}
-		if _, there := h.Params[string(fd.Name())]; there {
-			continue
-		}
-		m := roads[0].Question.Message
-		at := slices.IndexFunc(m.Fields, func(f image.Field) bool { return f.Number == p[0] })
-		name, f := string(fd.Name()), &m.Fields[at]
-		switch {
-		case f.Card == image.Optional:
-			args = append(args, name+"=null")
-		case f.Card == image.Repeated:
-			args = append(args, name+".count=0")
-		case f.Type == image.Bytes:
-			args = append(args, name+".size=0")
-		case f.Type == image.String:
-			args = append(args, name+`=""`)
-		case f.Type == image.Bool:
-			args = append(args, name+"=false")
-		case f.Type != image.Nested && f.Type != image.Float && f.Type != image.Double:
-			args = append(args, name+"=0")
-		}
-	}
-	return args
 }
 
 // try runs one case. It returns "" if it passes, else why not, in one line.

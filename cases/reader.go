@@ -290,12 +290,8 @@ func (r *reader) method(v value) (method, bool) {
 	if !ok {
 		return method{}, false
 	}
-	for i := range r.img.Interfaces {
-		for m := range r.img.Interfaces[i].Methods {
-			if t := (method{uint32(i), uint32(m)}); r.methodName(t) == name {
-				return t, true
-			}
-		}
+	if m, ok := r.methodNamed(name); ok {
+		return m, true
 	}
 	fix := diag.Suggest(name, r.methodNames())
 	if fix == "" {

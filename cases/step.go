@@ -43,7 +43,7 @@ func (r *reader) step(v value, f fields) *step {
 		return nil
 	default:
 		var ok bool
-		if s.from, ok = r.subject(from, false); !ok {
+		if s.from, ok = r.sender(from, false); !ok {
 			return nil
 		}
 		if s.from.isUser() && s.verb != "call" {
@@ -102,11 +102,18 @@ func (r *reader) static(s *step, v value) bool {
 	switch s.verb {
 	case "start":
 		known = r.domainNames()
+		if o := r.objectNamed(name); o != nil && o.Kind == image.ObjectMailbox {
+			r.out.Errorf(v.pos, "", "%s: %s is a mailbox: nothing runs there", v.what, name)
+			return false
+		}
 	case "publish":
 		for _, i := range r.img.Interfaces {
 			known = append(known, i.Name)
 		}
 	default:
+		if s.verb == "create" || r.objectNamed(name) != nil || !strings.Contains(name, "/") {
+			return r.thing(s, v)
+		}
 		if !path.IsAbs(name) || path.Clean(name) != name {
 			r.out.Errorf(v.pos, "", "%s: %q is not an absolute, clean path", v.what, short(name))
 			return false
@@ -122,13 +129,23 @@ func (r *reader) static(s *step, v value) bool {
 
 // to reads the other end of a message.
 func (r *reader) to(s *step, v value) bool {
+	if name, ok := r.text(v); !ok {
+		return false
+	} else if o := r.objectNamed(name); o != nil && o.Kind == image.ObjectMemory {
+		r.out.Errorf(v.pos, "name a domain; the message may have a handle of it", "%s: %s is memory, which takes no messages", v.what, name)
+		return false
+	}
 	to, ok := r.subject(v, false)
 	if !ok {
 		return false
 	}
 	exports := slices.ContainsFunc(r.exporters(s.target.iface), func(e subject) bool { return e.domain == to.domain })
 	if s.verb == "call" && !exports {
-		r.out.Errorf(v.pos, "", "%s does not export %s", r.subjectName(to), r.img.Interfaces[s.target.iface].Name)
+		word := "export"
+		if r.img.Domains[to.domain].Mailbox {
+			word = "take"
+		}
+		r.out.Errorf(v.pos, "", "%s does not %s %s", r.subjectName(to), word, r.img.Interfaces[s.target.iface].Name)
 		return false
 	}
 	s.to = []subject{to}

@@ -49,6 +49,7 @@ type world struct {
 	set      *interfaces.Set
 	policies map[uint32]bool    // that decided what some test asked
 	methods  map[[2]uint32]bool // interface and ordinal
+	held     *[]*instance       // of memory that is not shared; nil: not yet found
 }
 
 // A subject is who does something: a domain, or a user outside Ward.
@@ -61,7 +62,7 @@ type subject struct {
 func (s subject) isUser() bool { return s.domain == abi.NoDomain }
 
 // verbs are what a step may be about.
-var verbs = []string{"call", "reply", "start", "publish", "read", "write"}
+var verbs = []string{"call", "reply", "start", "publish", "create", "read", "write"}
 
 // A step is one thing that is asked for, and what has to be decided.
 type step struct {
@@ -70,12 +71,14 @@ type step struct {
 	from   subject
 	to     []subject // call: servers; reply: receivers; nil: all that there are
 	target method    // call, reply
-	object string    // start: the domain; publish: the interface; read, write: the path
-	given  []image.Expr
-	misfit bool // an argument that the signature does not have
-	want   expectation
-	after  uint64              // ns since the step before
-	set    map[uint32][]uint32 // cells that have these values before the step
+	object string    // start: the domain; publish: the interface; create, read, write: the path or the object
+	// declared is the object of system.yaml that a step is about; nil: a path.
+	declared *image.Object
+	given    []image.Expr
+	misfit   bool // an argument that the signature does not have
+	want     expectation
+	after    uint64              // ns since the step before
+	set      map[uint32][]uint32 // cells that have these values before the step
 }
 
 // method is a method of an interface, by index and ordinal.
@@ -153,6 +156,18 @@ func (w *world) methodNames() []string {
 		}
 	}
 	return names
+}
+
+// methodNamed finds a method by its name, pkg.Service/Method.
+func (w *world) methodNamed(name string) (method, bool) {
+	for i := range w.img.Interfaces {
+		for m := range w.img.Interfaces[i].Methods {
+			if t := (method{uint32(i), uint32(m)}); w.methodName(t) == name {
+				return t, true
+			}
+		}
+	}
+	return method{}, false
 }
 
 func (w *world) methodName(m method) string {

@@ -22,14 +22,14 @@ const Users = "user:*"
 
 // A Change is one line of a report.
 type Change struct {
-	Event     string            `json:"event"`  // start publish lookup connect call reply file address bounds setting state reload set spawn adopt grant
+	Event     string            `json:"event"`  // start publish lookup connect call reply file address bounds setting state reload set spawn adopt grant create open.read open.write
 	Change    string            `json:"change"` // allow deny open changed
 	NewAccess bool              `json:"new_access"`
 	From      string            `json:"from,omitempty"` // domain, or user:*; of a reply the server
 	To        string            `json:"to,omitempty"`
 	Interface string            `json:"interface,omitempty"`
 	Method    string            `json:"method,omitempty"` // pkg.Service/Method
-	Object    string            `json:"object,omitempty"` // a path, an address, message.field
+	Object    string            `json:"object,omitempty"` // a path, an address, message.field, an object
 	Args      map[string]any    `json:"args,omitempty"`   // what is left out may have any value; null: absent
 	User      string            `json:"user,omitempty"`   // for users outside: who
 	Groups    []string          `json:"groups,omitempty"`
@@ -74,6 +74,7 @@ func Images(before, after *image.Image) *Report {
 	c.states()
 	c.operators()
 	c.kin()
+	c.objects()
 	for _, name := range union(c.old.domains, c.new.domains) {
 		c.domain(name)
 	}

@@ -7,6 +7,9 @@
 // else is said to be open, and counts as new access: so does every change of
 // an interface that is not plainly narrower.
 //
+// Rights to objects are compared by domain, and new ones are new access; a right
+// to write is one together with that to read.
+//
 // What passes beside messages is compared, too: how much errors in the place of
 // replies may say, and what metadata may be that no condition looks at.
 //

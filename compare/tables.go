@@ -54,7 +54,7 @@ func (c *comparer) domain(name string) {
 	}
 	oe, ne := c.old.exports(o), c.new.exports(n)
 	for _, iface := range union(oe, ne) {
-		before, after := oe[iface], ne[iface]
+		before, after := exported(oe, iface), exported(ne, iface)
 		c.verdict(before.Publish, after.Publish, Change{Event: "publish", From: name, Interface: iface})
 		if before.Socket != after.Socket {
 			c.add(Change{Event: "setting", Change: Changed, NewAccess: after.Socket != "", From: name, Interface: iface, Object: "socket",
@@ -92,6 +92,14 @@ func (x *index) exports(d *image.Domain) map[string]image.Export {
 		all[x.Interfaces[e.Interface].Name] = e
 	}
 	return all
+}
+
+// exported is one of them; one that is not there is denied by default.
+func exported(all map[string]image.Export, iface string) image.Export {
+	if e, there := all[iface]; there {
+		return e
+	}
+	return image.Export{Publish: denied}
 }
 
 func listens(d *image.Domain) []string {

@@ -38,6 +38,9 @@ func (r *Result) placeOf(o *image.Obstacle) diag.Pos {
 	if o.Key == "require" && o.Index < len(r.System.Require) {
 		return r.System.Require[o.Index].Pos
 	}
+	if o.Key == "objects" && o.Index < len(r.System.Objects) {
+		return r.System.Objects[o.Index].Name.Pos
+	}
 	for _, d := range r.System.Domains {
 		if d.Name.Value == o.Domain {
 			return placeIn(d, o)

@@ -300,6 +300,9 @@ func contextOf(m protoreflect.Message) types.RecordMap {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		fd := fields.Get(i)
+		if m.Descriptor().FullName() == image.HandleName && fd.Number() == image.HandleID {
+			continue // no condition sees it
+		}
 		name := types.String(fd.Name())
 		switch {
 		case fd.IsList():

@@ -110,7 +110,7 @@ func TestDifferential(t *testing.T) {
 					return
 				}
 				mu.Unlock()
-				x := &runner{validator: validator, each: each}
+				x := &runner{validator: validator, each: each, handles: true}
 				err := x.system(seed, i, limit)
 				var m *mismatch
 				if errors.As(err, &m) {
@@ -135,7 +135,8 @@ func TestDifferential(t *testing.T) {
 	s := &total
 	t.Logf("%v; no mismatch, %v", s, time.Since(start).Round(100*time.Millisecond))
 	if s.permits < s.messages/10 || s.forbids < s.messages/50 || s.defaults < s.messages/20 || s.bodies < s.messages/20 || s.cedar < s.messages/4 ||
-		s.states < s.messages/400 || s.rates < s.messages/400 || s.changed < s.messages/400 || s.library < s.messages/10 {
+		s.states < s.messages/400 || s.rates < s.messages/400 || s.changed < s.messages/400 || s.library < s.messages/10 ||
+		s.messages >= defaultMessages && (s.carried == 0 || s.handles == 0) {
 		t.Error("the generator is out of balance")
 	}
 }

@@ -3,6 +3,7 @@ package difftest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +13,7 @@ type generator struct {
 	domains []string
 	uses    []string        // models
 	states  []declaredState // that policies may name
+	handles bool            // a message may carry a handle
 }
 
 func (g *generator) chance(n int) bool { return g.r.IntN(n) == 0 }
@@ -72,10 +74,18 @@ const messages = 6
 // schema writes the interfaces.
 func (g *generator) schema() []string {
 	lines := strings.Split(protoHead, "\n")
+	carrier := -1
+	if g.handles { // what nests it would have several: few may
+		carrier = messages - pick(g.r, 1, 1, 2)
+		lines = slices.Insert(lines, 3, `import "ward/v1/handle.proto";`)
+	}
 	for i := range messages {
 		lines = append(lines, fmt.Sprintf("message M%d {", i))
 		if i > 0 || !g.chance(3) { // M0 may be empty
 			lines = append(lines, g.fields(i)...)
+		}
+		if i == carrier {
+			lines = append(lines, fmt.Sprintf("  %sward.v1.Handle handle = %d%s;", pick(g.r, "", "optional "), pick(g.r, 2000, 2001, 5000), pick(g.r, "", " [(buf.validate.field).required = true]")))
 		}
 		lines = append(lines, "}")
 	}

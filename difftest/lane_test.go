@@ -56,6 +56,7 @@ type lane struct {
 	opening map[int][]byte // by method: a request that was admitted
 	buf     []byte
 	library receiver
+	offers
 }
 
 // blocks is the number of gate ends of a side.
@@ -288,7 +289,7 @@ func (l *lane) expect(p *packet) (want decided, msg *dynamicpb.Message, w *walk,
 	img := l.b.img
 	m := &l.iface().Methods[p.method]
 	w = &walk{img: img}
-	l.beside = nil
+	l.beside, l.heard = nil, nil
 	if p.section != nil && !w.message(metadata(img, l.route()), p.section, 0) {
 		return decided{reason: abi.ReasonMetadata, audit: true}, nil, w, nil
 	}
@@ -332,6 +333,9 @@ func (l *lane) expect(p *packet) (want decided, msg *dynamicpb.Message, w *walk,
 	}
 	if hidden(msg) {
 		return want, nil, w, errors.New("the check accepts it, Go's decoder finds unknown fields")
+	}
+	if field := l.falsely(p, d, msg); field != 0 {
+		return decided{reason: abi.ReasonHandle, detail: field, audit: true}, nil, w, nil
 	}
 	o := eval.Judge(d, l.args(msg), l.client(), &eval.Memory{Image: img, Gate: l.word, Words: l.words})
 	want = decided{reason: o.Reason, detail: o.Verdict.Policy, audit: o.Audit}
@@ -424,6 +428,9 @@ func (l *lane) judge(p *packet, send bool) (bool, error) {
 			return false, l.differs(p, err.Error(), want, &got, nil)
 		}
 	}
+	if err := l.handed(want); err != nil {
+		return false, l.differs(p, err.Error(), want, &got, nil)
+	}
 	if wrong, other, err := l.received(p, raw, want); err != nil {
 		return false, l.differs(p, err.Error(), want, &got, nil)
 	} else if wrong != "" {
@@ -491,7 +498,7 @@ func (l *lane) record(p *packet, want decided, msg *dynamicpb.Message) error {
 	if !ok {
 		return fmt.Errorf("audit record %+v", r)
 	}
-	if err := l.told(p, &want, &r, msg != nil); err != nil {
+	if err := l.told(p, &want, &r, msg != nil || want.reason == abi.ReasonHandle); err != nil {
 		return err
 	}
 	l.stats.records++

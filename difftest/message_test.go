@@ -19,7 +19,8 @@ import (
 type sampler struct {
 	r      *rand.Rand
 	img    *image.Image
-	misses bool // some values are beyond a bound, or missing
+	misses bool                          // some values are beyond a bound, or missing
+	handle func(*dynamicpb.Message) bool // fills in a handle that was offered, or not; nil: nothing was
 }
 
 func (s *sampler) chance(n int) bool { return s.r.IntN(n) == 0 }
@@ -45,6 +46,9 @@ func (s *sampler) body(index uint32, desc protoreflect.MessageDescriptor) []byte
 // fill sets random fields.
 func (s *sampler) fill(m *dynamicpb.Message, index uint32) {
 	im := &s.img.Messages[index]
+	if im.Name == image.HandleName && s.handle != nil && s.handle(m) {
+		return
+	}
 	sparse := s.chance(4) // few fields
 	for i := range im.Fields {
 		f := &im.Fields[i]

@@ -185,6 +185,9 @@ func (a *author) aboutField(message uint32, on string) string {
 	if len(m.Fields) == 0 {
 		return "true"
 	}
+	if m.Name == image.HandleName {
+		return a.aboutHandle(on)
+	}
 	f := &m.Fields[a.r.IntN(len(m.Fields))]
 	path := member(on, f.Name)
 	if f.Card != image.Optional || f.Required {

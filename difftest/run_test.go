@@ -28,6 +28,7 @@ const (
 type stats struct {
 	systems, programs, swaps, messages, sent, large, records, cedar, validated int
 	permits, forbids, defaults, bodies, refused                                int
+	carried, handles                                                           int // messages admitted with a handle, denied for it
 	states, rates, changed, tokens                                             int // denied for state, for a rate; words changed, tokens taken
 	library, dropped                                                           int // judged by the receiver's library, too; by the kernel at its level
 }
@@ -37,7 +38,7 @@ func (s *stats) add(o *stats) {
 	for _, p := range [][2]*int{{&s.systems, &o.systems}, {&s.programs, &o.programs}, {&s.swaps, &o.swaps}, {&s.messages, &o.messages}, {&s.sent, &o.sent},
 		{&s.large, &o.large}, {&s.records, &o.records}, {&s.cedar, &o.cedar}, {&s.validated, &o.validated}, {&s.permits, &o.permits}, {&s.forbids, &o.forbids},
 		{&s.defaults, &o.defaults}, {&s.bodies, &o.bodies}, {&s.refused, &o.refused}, {&s.states, &o.states}, {&s.rates, &o.rates}, {&s.changed, &o.changed},
-		{&s.tokens, &o.tokens}, {&s.library, &o.library}, {&s.dropped, &o.dropped}} {
+		{&s.tokens, &o.tokens}, {&s.carried, &o.carried}, {&s.handles, &o.handles}, {&s.library, &o.library}, {&s.dropped, &o.dropped}} {
 		*p[0] += *p[1]
 	}
 }
@@ -61,15 +62,17 @@ func (s *stats) count(p *packet, d decided, send bool) {
 		s.states++
 	case abi.ReasonRate:
 		s.rates++
+	case abi.ReasonHandle:
+		s.handles++
 	default:
 		s.bodies++
 	}
 }
 
 func (s *stats) String() string {
-	return fmt.Sprintf("%d messages (%d admitted, %d forbidden, %d by default, %d for their form or bounds, %d for state, %d for rates), %d words changed, %d tokens taken, %d programs, %d swaps, %d systems; "+
+	return fmt.Sprintf("%d messages (%d admitted, %d forbidden, %d by default, %d for their form or bounds, %d for state, %d for rates, %d for handles), %d with handles, %d words changed, %d tokens taken, %d programs, %d swaps, %d systems; "+
 		"%d really sent (%d of more than a page), %d audit records, %d decisions by Cedar, %d by protovalidate, %d by the library of the receiver; %d policies refused",
-		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.states, s.rates, s.changed, s.tokens, s.programs, s.swaps, s.systems, s.sent, s.large, s.records, s.cedar, s.validated, s.library, s.refused)
+		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.states, s.rates, s.handles, s.carried, s.changed, s.tokens, s.programs, s.swaps, s.systems, s.sent, s.large, s.records, s.cedar, s.validated, s.library, s.refused)
 }
 
 // A mismatch is what this test looks for. It holds what repeats it.
@@ -131,6 +134,7 @@ type runner struct {
 	each      int  // messages for each loaded route
 	always    bool // ask the validator in every system, not in one of four
 	busy      bool // every call changes state
+	handles   bool // in one of four systems some messages carry handles
 	damage    damage
 }
 
@@ -144,7 +148,7 @@ type damage struct {
 // system makes and runs system i of a seed, with at most limit messages.
 func (x *runner) system(seed, i uint64, limit int) error {
 	r := rand.New(rand.NewPCG(seed, i))
-	b, err := x.generate(&generator{r: r})
+	b, err := x.generate(&generator{r: r, handles: x.handles && i%4 == 3})
 	if err != nil {
 		return err
 	}
@@ -225,7 +229,7 @@ func (y *running) close() error {
 
 // newRunning makes a fabric for a system, in the state that it begins with.
 func newRunning(b *built, cfg kernel.FabricConfig) (*running, error) {
-	cfg.Words, cfg.Buckets = b.img.Words, buckets
+	cfg.Words, cfg.Buckets, cfg.Handles = b.img.Words, buckets, handleRows
 	y := &running{sides: map[string]*side{}, ring: 64 << 10}
 	var err error
 	if y.fabric, err = kernel.NewFabric(cfg); err != nil {
@@ -370,6 +374,7 @@ func (l *lane) exercise(n int) error {
 // call makes one call and ends it.
 func (l *lane) call(method int) error {
 	m := &l.iface().Methods[method]
+	l.way = abi.Request
 	p := packet{kind: abi.KindCall, method: method, slot: uint16(l.r.IntN(abi.Slots)), gen: uint16(l.r.Uint32())}
 	opened := false
 	for try := 0; !opened && try < 4; try++ {
@@ -404,7 +409,7 @@ func (l *lane) call(method int) error {
 
 // answer has the server answer the call of p, and end it.
 func (l *lane) answer(m *image.Method, p packet) error {
-	p.dir, p.kind = abi.Reply, abi.KindReply
+	p.dir, p.kind, l.way = abi.Reply, abi.KindReply, abi.Reply
 	if m.ServerStream {
 		p.kind = abi.KindStreamItem
 		for range 1 + l.r.IntN(5) {
@@ -428,7 +433,7 @@ func (l *lane) answer(m *image.Method, p packet) error {
 func (l *lane) real() bool { return l.r.IntN(8) == 0 }
 
 func (l *lane) body(message uint32) []byte {
-	s := &sampler{r: l.r, img: l.b.img}
+	s := &sampler{r: l.r, img: l.b.img, handle: l.handle}
 	if l.names() && l.r.IntN(3) > 0 {
 		name := pick(l.r, "z.v1.A", "z.v1.B", "ward.v1.Names", "z.v1.AB", "z.v1.")
 		return append([]byte{0x0a, byte(len(name))}, name...)

@@ -218,6 +218,9 @@ func (a *answerer) write() {
 		if user, ok := strings.CutPrefix(who, "user:"); ok {
 			return "User::" + quoted(user)
 		}
+		if a.reader(who) != "" {
+			return "Object::" + quoted(who)
+		}
 		return "Domain::" + quoted(who)
 	}
 	a.e.Changes = append(a.e.Changes, Change{Write: fmt.Sprintf(

@@ -26,14 +26,16 @@ const (
 // two ends, and why.
 type Explanation struct {
 	Event    string    `json:"event"` // "explained"
-	Kind     string    `json:"kind"`  // call or reply
+	Kind     string    `json:"kind"`  // call or reply; create, open.read or open.write
 	From     string    `json:"from"`
-	To       string    `json:"to"`
-	Method   string    `json:"method"`
-	Args     string    `json:"args,omitempty"` // as given
+	To       string    `json:"to,omitempty"`
+	Method   string    `json:"method,omitempty"`
+	Object   string    `json:"object,omitempty"` // of create and open
+	Args     string    `json:"args,omitempty"`   // as given
 	Verdict  string    `json:"verdict"`
 	Check    string    `json:"check,omitempty"`    // what denied if no policy did: default, bounds
 	Why      string    `json:"why,omitempty"`      // in words, where there is more to say
+	Notes    []string  `json:"notes,omitempty"`    // of what happens beside the verdict
 	Policies []Policy  `json:"policies,omitempty"` // that decide, one or another
 	Saw      []Value   `json:"saw,omitempty"`      // what they looked at
 	Allowed  *Case     `json:"allowed,omitempty"`  // of Depends
@@ -106,6 +108,9 @@ func (s *System) Question(q cases.Question) ([]Explanation, error) { return s.qu
 // question answers for one method; if whole, that method stands for all of its
 // interface.
 func (s *System) question(q cases.Question, whole bool) ([]Explanation, error) {
+	if !strings.Contains(q.Method, "/") && slices.Contains(objectActions, q.Method) {
+		return nil, complaint(q.Method+" is about an object", "name one: write FROM "+q.Method+" OBJECT")
+	}
 	roads, findings := cases.Roads(s.Image, s.Set, q)
 	if findings.Failed() {
 		return nil, complaint(findings[0].Message, findings[0].Fix)
@@ -118,6 +123,7 @@ func (s *System) question(q cases.Question, whole bool) ([]Explanation, error) {
 			a.e.Kind = "reply"
 		}
 		a.answer()
+		a.box()
 		if whole {
 			a.e.Method, _, _ = strings.Cut(q.Method, "/")
 		}

@@ -18,6 +18,9 @@ type Recorded struct {
 	Seq       uint64            `json:"seq,omitempty"`
 	From      string            `json:"from"`
 	To        string            `json:"to"`
+	Domain    string            `json:"domain,omitempty"` // of the event object: who
+	Object    string            `json:"object,omitempty"`
+	Access    string            `json:"access,omitempty"` // of the event object: what was asked for
 	Interface string            `json:"interface,omitempty"`
 	Method    string            `json:"method,omitempty"`
 	Kind      string            `json:"kind,omitempty"`
@@ -40,8 +43,10 @@ func ParseRecord(line []byte) (*Recorded, error) {
 		return nil, fmt.Errorf("not an audit record: %w", err)
 	}
 	switch {
+	case r.Event == "object":
+		return r, r.whole()
 	case r.Event != "call" && r.Event != "reply" && r.Event != "gate":
-		return nil, fmt.Errorf("a record of the event %q: only call, reply and gate can be explained", r.Event)
+		return nil, fmt.Errorf("a record of the event %q: only call, reply, gate and object can be explained", r.Event)
 	case r.From == "" || r.To == "" && r.Event != "gate":
 		return nil, fmt.Errorf("the record does not say from whom, or to whom")
 	case r.Event == "gate" && r.Interface == "" || r.Event != "gate" && r.Method == "":
@@ -74,13 +79,10 @@ func (s *System) FromRecord(r *Recorded) (cases.Question, error) {
 	if r.Verdict == Deny && len(r.State) > 0 {
 		q.State = cases.RecordedState(s.Image, r.State)
 	}
-	args, cut, there := s.arguments(s.message(q), r)
+	args, cut := s.arguments(q, r)
 	r.Cut = cut
-	text, err := cases.Compact(s.Image, s.Set, q.Method, q.Reply, args)
-	for _, name := range there {
-		text = strings.TrimSuffix(text, "}") + ", " + strconv.Quote(name) + ": {}}"
-	}
-	q.Args = strings.Replace(text, "{, ", "{", 1)
+	var err error
+	q.Args, err = cases.Compact(s.Image, s.Set, q.Method, q.Reply, args)
 	return q, err
 }
 
@@ -88,6 +90,9 @@ func (s *System) FromRecord(r *Recorded) (cases.Question, error) {
 //
 // Preconditions: as for Question.
 func (s *System) Record(r *Recorded) ([]Explanation, error) {
+	if r.Event == "object" {
+		return s.objectRecord(r)
+	}
 	q, err := s.FromRecord(r)
 	if err != nil {
 		return nil, err
@@ -120,6 +125,10 @@ func (r *Recorded) Changed(e *Explanation) bool {
 func (s *System) checked(r *Recorded, q cases.Question) Explanation {
 	e := Explanation{Event: "explained", Kind: r.Event, From: r.From, To: r.To, Method: r.Method, Args: q.Args, Verdict: Deny, Check: r.Reason, Record: r,
 		Why: "no policy decided: the filter refuses such a message whatever the policies say"}
+	if r.Reason == abi.ReasonHandle.String() {
+		e.Why = handleWhy(r.Detail)
+		return e
+	}
 	number, err := strconv.ParseUint(strings.TrimPrefix(r.Detail, "field "), 10, 32)
 	m := s.message(q)
 	if err != nil || m == nil {

@@ -11,26 +11,26 @@ import (
 // arguments writes what a record says of its message as arguments, and lists the
 // parameters of which it has the beginning only. What was not sent is null, or the
 // zero value where a message cannot do without.
-func (s *System) arguments(m *image.Message, r *Recorded) (args, cut, there []string) {
-	params := make(map[string]any, len(r.Params))
-	for name, v := range r.Params {
-		if f := s.fieldNamed(m, name); f != nil && f.Type == image.Nested && f.Card != image.Repeated {
-			there = append(there, name) // a message is no value: it is there
+func (s *System) arguments(q cases.Question, r *Recorded) (args, cut []string) {
+	m := s.message(q)
+	args, cut = cases.RecordedArgs(s.Image, s.Set, q.Method, q.Reply, r.Params)
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(r.Absent))) {
+		around := above(name)
+		v, ok := s.unsent(m, name)
+		if !ok || slices.ContainsFunc(around, func(a string) bool { return !there(args, a) }) {
 			continue
 		}
-		params[name] = v
+		args = slices.DeleteFunc(args, func(arg string) bool {
+			return slices.ContainsFunc(around, func(a string) bool { return arg == a+"={}" })
+		})
+		args = append(args, name+v)
 	}
-	args, cut = cases.RecordedArgs(params)
-	below := func(name string, list []string) bool {
-		return slices.ContainsFunc(list, func(a string) bool { return strings.HasPrefix(a, name+".") })
-	}
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(r.Absent))) {
-		if v, ok := s.unsent(m, name); ok && !slices.ContainsFunc(above(name), func(a string) bool { return !slices.Contains(there, a) && !below(a, args) }) {
-			args = append(args, name+v)
-		}
-	}
-	slices.Sort(there)
-	return args, cut, slices.DeleteFunc(there, func(name string) bool { return strings.Contains(name, ".") || below(name, args) })
+	return args, cut
+}
+
+// there reports whether arguments say of a message in the message that it is there.
+func there(args []string, name string) bool {
+	return slices.ContainsFunc(args, func(a string) bool { return a == name+"={}" || strings.HasPrefix(a, name+".") })
 }
 
 // above lists the messages that a parameter is in: of a.b.c, a and a.b. Those of

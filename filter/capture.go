@@ -54,9 +54,10 @@ func (c *captureSet) slot(path []uint32, count bool) int {
 	return t.value - 1
 }
 
-// captures collects the parameters that d looks at, in the order of their
-// paths, so that slots do not depend on the order of policies.
-func captures(img *image.Image, root uint32, d image.Decision) (*captureSet, error) {
+// captures collects the parameters that d looks at, and what the filter itself
+// looks at of a handle (nil: nothing), in the order of their paths, so that slots
+// do not depend on the order of policies.
+func captures(img *image.Image, root uint32, d image.Decision, handle []uint32) (*captureSet, error) {
 	var all []Param
 	var err error
 	add := func(path []uint32, count bool) {
@@ -91,6 +92,9 @@ func captures(img *image.Image, root uint32, d image.Decision) (*captureSet, err
 			walk(&rules[i].When)
 		}
 	}
+	for _, claim := range claims(handle) {
+		add(claim, false)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +113,11 @@ func captures(img *image.Image, root uint32, d image.Decision) (*captureSet, err
 	slices.SortFunc(all, order)
 	all = slices.CompactFunc(all, func(a, b Param) bool { return order(a, b) == 0 })
 	if n := len(all) + len(set.tests) + len(set.patterns); n > Captures {
-		return nil, fmt.Errorf("its policies look at %d parameters, the limit is %d; look at fewer, or split the method", n, Captures)
+		what := "its policies look at"
+		if handle != nil {
+			what = "its policies and its handle take"
+		}
+		return nil, fmt.Errorf("%s %d parameters, the limit is %d; look at fewer, or split the method", what, n, Captures)
 	}
 	set.params = all
 	for i, p := range all {

@@ -34,8 +34,9 @@ func (r *Rate) AppendRow(b []byte, bucket uint32) []byte {
 }
 
 // Effective reports whether the program looks at state or has effects, so
-// that it is made from another template.
-func (p *Program) Effective() bool { return p.NWords > 0 || p.NRates > 0 }
+// that it is made from another template. A handle that goes with a message is an
+// effect, and so is that nobody answers a call.
+func (p *Program) Effective() bool { return p.NWords > 0 || p.NRates > 0 || p.Objects() }
 
 // effects is what the decision of one method looks at and does beside its message.
 type effects struct {

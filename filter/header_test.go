@@ -52,21 +52,25 @@ func TestHeaderMirrorsABI(t *testing.T) {
 		"REASON_VARINT": uint64(abi.ReasonVarint), "REASON_WIDTH": uint64(abi.ReasonWidth), "REASON_DUPLICATE": uint64(abi.ReasonDuplicate),
 		"REASON_TRUNCATED": uint64(abi.ReasonTruncated), "REASON_UTF8": uint64(abi.ReasonUTF8), "REASON_BOUNDS": uint64(abi.ReasonBounds),
 		"REASON_REQUIRED": uint64(abi.ReasonRequired), "REASON_TOO_DEEP": uint64(abi.ReasonTooDeep), "REASON_TOO_MANY": uint64(abi.ReasonTooMany),
-		"REASON_ENUM": uint64(abi.ReasonEnum), "REASON_METADATA": uint64(abi.ReasonMetadata), "REASON_RATE": uint64(abi.ReasonRate), "REASON_STATE": uint64(abi.ReasonState),
+		"REASON_ENUM": uint64(abi.ReasonEnum), "REASON_METADATA": uint64(abi.ReasonMetadata), "REASON_RATE": uint64(abi.ReasonRate), "REASON_STATE": uint64(abi.ReasonState), "REASON_HANDLE": uint64(abi.ReasonHandle),
 		"RECORD_SIZE": abi.RecordSize, "RECORD_PARAMS": abi.RecordParams, "RECORD_TEXT": abi.RecordText,
 		"WORDS": Words, "RATES": Rates, "GATE_WORD": uint64(image.GateWord), "STATE_BITS": image.StateBits, "LEVELS": Levels, "CAPTURES": Captures, "MAX_FIELDS": MaxFields, "MAX_STEPS": MaxSteps, "MAX_NODES": MaxNodes, "MAX_ONEOFS": MaxOneofs,
 		"T_INT32": uint64(image.Int32), "T_INT64": uint64(image.Int64), "T_UINT32": uint64(image.Uint32), "T_UINT64": uint64(image.Uint64),
 		"T_SINT32": uint64(image.Sint32), "T_SINT64": uint64(image.Sint64), "T_FIXED32": uint64(image.Fixed32), "T_FIXED64": uint64(image.Fixed64),
 		"T_SFIXED32": uint64(image.Sfixed32), "T_SFIXED64": uint64(image.Sfixed64), "T_BOOL": uint64(image.Bool), "T_ENUM": uint64(image.Enum),
 		"T_FLOAT": uint64(image.Float), "T_DOUBLE": uint64(image.Double), "T_STRING": uint64(image.String), "T_BYTES": uint64(image.Bytes), "T_NESTED": uint64(image.Nested),
-		"M_CLIENT_STREAM": methodClientStream, "M_SERVER_STREAM": methodServerStream, "M_PERMIT": methodPermit, "M_TERSE": methodTerse, "M_SILENT": methodSilent, "M_METADATA": methodMetadata,
+		"M_CLIENT_STREAM": methodClientStream, "M_SERVER_STREAM": methodServerStream, "M_PERMIT": methodPermit, "M_TERSE": methodTerse, "M_SILENT": methodSilent, "M_POST": methodPost, "M_HANDLE": methodHandle, "M_METADATA": methodMetadata,
 		"NODE_METADATA": nodeMetadata, "NODE_STATUS": nodeStatus, "NODE_CODE": nodeCode,
 		"F_REPEATED": flagRepeated, "F_BITS": flagBits, "F_SET": flagSet, "F_CLASS": flagClass, "F_NONZERO": flagNonzero,
-		"U_CLASS": usesClass, "U_SET": usesSet, "U_SPARSE": usesSparse, "U_TEXT1": usesText1, "U_TEXT2": usesText2, "U_TEXT4": usesText4, "U_TEXT8": usesText8, "U_TESTS": usesTests, "U_LIKES": usesLikes,
+		"U_CLASS": usesClass, "U_SET": usesSet, "U_SPARSE": usesSparse, "U_TEXT1": usesText1, "U_TEXT2": usesText2, "U_TEXT4": usesText4, "U_TEXT8": usesText8, "U_TESTS": usesTests, "U_LIKES": usesLikes, "U_HANDLE": usesHandle, "U_POST": usesPost,
+		"HANDLE_STATE": abi.HandleStates, "HANDLE_FREE": abi.HandleFree, "HANDLE_OFFERED": abi.HandleOffered, "HANDLE_RESERVED": abi.HandleReserved, "HANDLE_ADMITTED": abi.HandleAdmitted,
+		"HANDLE_KIND": abi.HandleKindAt, "HANDLE_KINDS": uint64(abi.MaxHandleKind), "HANDLE_WRITE": abi.HandleWriteAt, "HANDLE_DIRECTION": abi.HandleDirectionAt,
+		"HANDLE_GENERATION": abi.HandleGenerationAt, "HANDLE_GENERATIONS": abi.HandleGenerations, "HANDLE_INCARNATION": abi.HandleIncarnationAt, "HANDLE_ROWS": abi.HandleRowBits,
+		"HANDLE_FIELD_ID": image.HandleID, "HANDLE_FIELD_KIND": image.HandleKind, "HANDLE_FIELD_SIZE": image.HandleSize, "HANDLE_FIELD_WRITE": image.HandleWrite,
 		"SEEN_FOUND": seenFound, "CHECK_RULE": maxRules, "CHECK_FIRST": checkSeen,
 		"STATUS_BUMP": StatusBump, "STATUS_REVOKE": StatusRevoke, "STATUS_RESET": StatusReset, "UTF8_REJECT": utf8Reject,
 	}
-	local := map[string]bool{"WINDOW": true, "COUNT_DENSE": true, "MODE_FIELD": true, "MODE_VALUE": true, "MODE_PACKED": true, "MODE_STRING": true, "MODE_CLASS": true, "CHECK_GOING": true}
+	local := map[string]bool{"WINDOW": true, "COUNT_DENSE": true, "MODE_FIELD": true, "MODE_VALUE": true, "MODE_PACKED": true, "MODE_STRING": true, "MODE_CLASS": true, "CHECK_GOING": true, "HELD_SLOT": true, "HELD_ALL": true}
 	got := defines(t)
 	for name, v := range want {
 		if g, ok := got[name]; !ok || g != v {

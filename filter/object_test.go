@@ -68,7 +68,7 @@ func TestLayouts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, size := range map[string]uint32{"method": MethodRow, "node": NodeRow, "field": FieldRow, "dfa": UTF8Size, "gate": 48, "counters": 32, "status": 8, "rate": RateRow, "exchange": 24} {
+	for name, size := range map[string]uint32{"method": MethodRow, "node": NodeRow, "field": FieldRow, "dfa": UTF8Size, "gate": 48, "counters": 32, "status": 8, "rate": RateRow, "exchange": 24, "handle": 16} {
 		if _, got := layout(t, spec, name); got != size {
 			t.Errorf("struct %s has %d bytes, Go says %d", name, got, size)
 		}
@@ -134,6 +134,7 @@ func TestStackFitsLinux61(t *testing.T) {
 	}
 	for _, chain := range [][]string{{"gate", "header"}, {"gate", "decide"}, {"gate", "finish"}, {"gate", "turn", "tag"}, {"gate", "turn", "value"},
 		{"gate", "turn", "utf8_stretch"}, {"gate", "turn", "class_stretch"}, {"gate", "turn", "check"}, {"gate_effects", "decide"}, {"gate_effects", "prepare"}, {"gate_effects", "settle"}, {"gate_effects", "finish_effects"},
+		{"gate_objects", "decide"}, {"gate_objects", "prepare_objects"}, {"gate_objects", "settle_objects"}, {"gate_objects", "finish_objects"}, {"gate_objects", "turn", "seen", "follow"},
 		{"gate_effects", "header"}, {"gate_effects", "turn", "utf8_stretch"}, {"gate_effects", "turn", "value"}, {"gate_effects", "turn", "seen", "follow"},
 		{"gate", "turn", "seen", "follow"}, {"gate", "turn", "seen", "seek"}, {"gate", "turn", "seen", "answer"}, {"stub"}} {
 		sum := 0

@@ -83,6 +83,7 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 	t := newTree(img, img.Section(atoms.Chain.routes(img, r)...))
 	iface := &img.Interfaces[r.Interface]
 	p := &Program{NMethods: uint32(len(iface.Methods))}
+	posts := img.Domains[r.Server].Mailbox
 	var decisions []method
 	var rows []methodRow
 	for i := range iface.Methods {
@@ -92,8 +93,12 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 			root = m.Reply
 		}
 		ds := atoms.Chain.decisions(img, r, i, dir, atoms)
+		if posts && dir == abi.Reply {
+			ds = []image.Decision{{}} // a mailbox answers nothing
+		}
 		d := together(ds)
-		caps, err := captures(img, root, d)
+		handle := handleOf(img, root, ds)
+		caps, err := captures(img, root, d, handle)
 		if err != nil {
 			return nil, fmt.Errorf("method %s: %w", m.Name, err)
 		}
@@ -118,6 +123,7 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		}
 		row := methodRow{words: eff.words, rate: uint32(len(p.Rates)), node: node, ncap: uint32(min(len(caps.params), abi.RecordParams))}
 		row.flags |= beside << methodMetadata
+		row.flags |= handleFlags(caps, handle)
 		if m.ClientStream {
 			row.flags |= methodClientStream
 		}
@@ -129,6 +135,9 @@ func buildProgram(img *image.Image, r *image.Route, dir abi.Direction, atoms Ato
 		}
 		if d.Silent {
 			row.flags |= methodSilent
+		}
+		if posts && dir == abi.Request {
+			row.flags |= methodPost
 		}
 		p.Terse = append(p.Terse, dir == abi.Reply && terse(ds))
 		if p.Terse[i] {

@@ -75,7 +75,10 @@ const (
 	methodPermit       = 4
 	methodTerse        = 8
 	methodSilent       = 16
+	methodPost         = 32
 
+	// methodHandle is the shift of 1 + the capture slot of a handle's id.
+	methodHandle = 8
 	// methodMetadata is the shift of the node of the method's metadata section.
 	methodMetadata = 16
 )
@@ -102,6 +105,8 @@ const (
 	usesText8
 	usesTests
 	usesLikes
+	usesHandle
+	usesPost
 )
 
 // Offsets in struct walk that generated code reads.

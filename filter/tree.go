@@ -234,6 +234,12 @@ func (t *tree) uses(methods []methodRow) (u uint64) {
 		}
 	}
 	for i := range methods {
+		if methods[i].flags>>methodHandle&handleSlots != 0 {
+			u |= usesHandle
+		}
+		if methods[i].flags&methodPost != 0 {
+			u |= usesPost
+		}
 		switch n := methods[i].nstrs; {
 		case n == 0:
 		case n == 1:

@@ -12,7 +12,7 @@ import (
 // neither a timer nor a channel: both are made by the first who asks.
 type callContext struct {
 	parent   context.Context // for values only
-	peer     *abi.Peer
+	link     *link
 	deadline time.Time // zero: none
 
 	mu    sync.Mutex
@@ -38,8 +38,11 @@ func PeerFrom(ctx context.Context) (abi.Peer, bool) {
 func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
 func (c *callContext) Value(key any) any {
-	if _, ok := key.(peerKey); ok {
-		return c.peer
+	switch key.(type) {
+	case peerKey:
+		return &c.link.Peer
+	case linkKey:
+		return c.link
 	}
 	return c.parent.Value(key)
 }

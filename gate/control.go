@@ -34,6 +34,7 @@ type Domain struct {
 	kin      *kindred           // processes.go
 	asked    map[uint32][]byte  // what is pending
 	names    *Client
+	inboxes  map[string]*inbox // mailboxes that are being read
 	err      error
 }
 
@@ -188,6 +189,10 @@ func (d *Domain) lost(err error) {
 
 // accept hands a new client's gate to its service.
 func (d *Domain) accept(a answer) {
+	if a.Access == abi.AccessRead { // of a mailbox
+		d.deliver(&a)
+		return
+	}
 	d.mu.Lock()
 	s := d.services[a.Interface]
 	d.mu.Unlock()
@@ -206,7 +211,7 @@ func (d *Domain) accept(a answer) {
 // end makes an end of an answer, and takes its descriptors over.
 func (d *Domain) end(a *answer) (End, error) {
 	e := End{Interface: a.Interface, Page: d.page, Block: a.Block, Peer: a.Peer,
-		Methods: a.Methods, Metadata: a.Metadata, Policies: a.Policies}
+		Methods: a.Methods, Metadata: a.Metadata, Policies: a.Policies, domain: d}
 	want := 1
 	if d.checks != nil {
 		want = 2
@@ -233,33 +238,58 @@ func (d *Domain) end(a *answer) (End, error) {
 // ask sends a request to the monitor and waits for the answer. A refusal comes
 // back as an answer, not as an error.
 func (d *Domain) ask(ctx context.Context, c abi.Control) (answer, error) {
-	ch := make(chan answer, 1)
+	q, err := d.request(c)
+	if err != nil {
+		return answer{}, err
+	}
+	return d.await(ctx, q)
+}
+
+// A request was sent, and its answer is to be awaited.
+type request struct {
+	seq      uint32
+	ch       chan answer // closed if there is none to come
+	answered func()
+}
+
+// request sends a request to the monitor.
+func (d *Domain) request(c abi.Control) (*request, error) {
+	q := &request{ch: make(chan answer, 1)}
 	d.mu.Lock()
 	if d.err != nil {
 		d.mu.Unlock()
-		return answer{}, d.err
+		return nil, d.err
 	}
 	d.seq++
 	if d.seq == 0 {
 		d.seq = 1
 	}
-	c.Seq = d.seq
-	d.pending[c.Seq] = ch
+	q.seq = d.seq
+	c.Seq = q.seq
+	d.pending[q.seq] = q.ch
 	d.mu.Unlock()
 
 	b, err := c.AppendTo(nil)
 	if err == nil {
-		defer d.asks(c.Seq, b)()
-		err = d.write(b)
+		q.answered = d.asks(q.seq, b)
+		if err = d.write(b); err != nil {
+			q.answered()
+		}
 	}
 	if err != nil {
 		d.mu.Lock()
-		delete(d.pending, c.Seq)
+		delete(d.pending, q.seq)
 		d.mu.Unlock()
-		return answer{}, &Error{Code: Unavailable, Message: fmt.Sprintf("control channel: %v", err)}
+		return nil, &Error{Code: Unavailable, Message: fmt.Sprintf("control channel: %v", err)}
 	}
+	return q, nil
+}
+
+// await waits for the answer to a request.
+func (d *Domain) await(ctx context.Context, q *request) (answer, error) {
+	defer q.answered()
 	select {
-	case a, ok := <-ch:
+	case a, ok := <-q.ch:
 		if !ok {
 			d.mu.Lock()
 			defer d.mu.Unlock()
@@ -268,11 +298,11 @@ func (d *Domain) ask(ctx context.Context, c abi.Control) (answer, error) {
 		return a, nil
 	case <-ctx.Done():
 		d.mu.Lock()
-		_, waiting := d.pending[c.Seq]
-		delete(d.pending, c.Seq)
+		_, waiting := d.pending[q.seq]
+		delete(d.pending, q.seq)
 		d.mu.Unlock()
 		if !waiting {
-			if a, ok := <-ch; ok {
+			if a, ok := <-q.ch; ok {
 				a.close()
 			}
 		}

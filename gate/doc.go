@@ -25,9 +25,13 @@
 //   - what arrives is dropped once the gate's status word says that the gate
 //     is revoked;
 //   - at the level `library` nobody sees a message that its Check does not admit;
+//   - memory is mapped only if its descriptor is one of memory, of just the size
+//     and with just the rights that the monitor says, and its size is sealed: it
+//     never faults within its size;
 //   - no unsafe code; of this module it imports abi, image, policy/eval,
 //     kernel/packet and kernel/page only.
 //
 // Lock order: Client.mu and serverGate.mu are never held across a system call
-// or together; a stream's send lock is taken before them.
+// or together; a stream's send lock is taken before them. Memory.mu is taken
+// last, and held while the memory is mapped and unmapped.
 package gate

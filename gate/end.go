@@ -26,6 +26,7 @@ type End struct {
 	Metadata  []string            // key i is field i+1 of the metadata section
 	Policies  []string            // @id by index, as far as this end may know them
 	Check     *Check              // what this library decides on; nil: the kernel does
+	domain    *Domain             // whose end it is; nil: of a program outside Ward, or a test
 }
 
 // link is an End in use: its socket and its block of the verdict page. They

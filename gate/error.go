@@ -156,6 +156,8 @@ func denied(what string, r abi.Reason, detail uint32, policies []string) *Error 
 	case r >= abi.ReasonUnknownField && r <= abi.ReasonMetadata && detail != 0:
 		e.Field = detail
 		text = fmt.Sprintf("field %d: %s", detail, text)
+	case r == abi.ReasonHandle && detail < uint32(len(handleFields)):
+		text += handleFields[detail]
 	case r == abi.ReasonRate:
 		e.RetryAfter = time.Duration(detail) * time.Microsecond
 		e.Details = []Detail{retryInfo(e.RetryAfter)}

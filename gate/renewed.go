@@ -30,6 +30,10 @@ func (d *Domain) renewed() {
 			ifaces = append(ifaces, iface)
 		}
 	}
+	var inboxes []*inbox // what their gates are the new monitor does not know
+	for _, in := range d.inboxes {
+		inboxes = append(inboxes, in)
+	}
 	d.mu.Unlock()
 	go func() { // not here: the answers are read here
 		for _, b := range again {
@@ -37,6 +41,9 @@ func (d *Domain) renewed() {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), republish)
 		defer cancel()
+		for _, in := range inboxes {
+			in.renew(ctx)
+		}
 		for _, iface := range ifaces {
 			for ctx.Err() == nil {
 				_, err := d.callNames(ctx, "Publish", interfaceField(iface))

@@ -173,7 +173,7 @@ func (g *serverGate) open(m *message, buf *buffer) (*ServerCall, error) {
 	if c.method.ClientStream || c.method.ServerStream {
 		c.flow = &flow{credit: abi.StreamWindow}
 	}
-	c.ctx.parent, c.ctx.peer = g.base, &g.link.Peer
+	c.ctx.parent, c.ctx.link = g.base, g.link
 	if m.Deadline != 0 {
 		c.ctx.deadline = time.Now().Add(time.Duration(int64(m.Deadline) - bootNow()))
 	}

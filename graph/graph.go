@@ -29,7 +29,7 @@ type Ring struct {
 // The methods that hold for every message and those that depend on it are two.
 type Gate struct {
 	From        string // "" for users outside
-	To          string
+	To          string // a domain, or a mailbox among the objects
 	Interface   string
 	Conditional bool
 	Methods     []Method
@@ -49,18 +49,19 @@ type Policy struct {
 	Source string `json:"source"` // file:line
 }
 
-// An Object is a file or an address.
+// An Object is a file, an address, or an object of system.yaml.
 type Object struct {
-	Kind string // "file" or "address"
+	Kind string // "file", "address", "memory" or "mailbox"
 	Name string
+	Note string // what people would not see by its name
 }
 
 // A Use is an edge from a domain to an object.
 type Use struct {
 	From   string
 	Object int    // index into Graph.Objects
-	Access string // r, w, x and "as root"; or "listen", "connect"
-	Policy Policy // for files
+	Access string // r, w, x and "as root"; or "listen", "connect"; or "create", "read", "write"
+	Policy Policy // for files and objects of system.yaml
 }
 
 // Of draws an image. With names the name server and the gates to it are drawn
@@ -75,6 +76,9 @@ func Of(img *image.Image, names bool) *Graph {
 		}
 	}
 	slices.SortStableFunc(b.g.Rings, func(a, c Ring) int { return cmp.Or(cmp.Compare(a.Level, c.Level), cmp.Compare(a.Name, c.Name)) })
+	for i := range img.Objects {
+		b.declared(&img.Objects[i])
+	}
 	for i := range img.Routes {
 		b.route(&img.Routes[i])
 	}
@@ -117,7 +121,10 @@ func (b *builder) domain(d *image.Domain) {
 }
 
 func (b *builder) object(kind, name string) int {
-	o := Object{kind, name}
+	return b.add(Object{Kind: kind, Name: name})
+}
+
+func (b *builder) add(o Object) int {
 	i, ok := b.objects[o]
 	if !ok {
 		i = len(b.g.Objects)
@@ -144,8 +151,8 @@ func access(f image.File) string {
 // route adds the edges of a route on which something can pass.
 func (b *builder) route(r *image.Route) {
 	server := &b.img.Domains[r.Server]
-	published := slices.ContainsFunc(server.Exports, func(e image.Export) bool { return e.Interface == r.Interface && e.Publish.Allow })
-	if !b.drawn(server) || !published {
+	published := b.drawn(server) && slices.ContainsFunc(server.Exports, func(e image.Export) bool { return e.Interface == r.Interface && e.Publish.Allow })
+	if !published && !server.Mailbox {
 		return
 	}
 	from := ""
@@ -165,10 +172,10 @@ func (b *builder) route(r *image.Route) {
 		if !canPass(&p.Request) {
 			continue
 		}
-		m := Method{Name: iface.Methods[i].Name, NoReply: !canPass(&p.Reply)}
+		m := Method{Name: iface.Methods[i].Name, NoReply: !canPass(&p.Reply) && !server.Mailbox} // nobody waits for an answer of a mailbox
 		m.Permits, m.Unless = b.policies(p.Request.Permit), b.policies(p.Request.Forbid)
 		kind := 1
-		if always && alwaysPasses(&p.Request) && (m.NoReply || alwaysPasses(&p.Reply)) {
+		if always && alwaysPasses(&p.Request) && (m.NoReply || server.Mailbox || alwaysPasses(&p.Reply)) {
 			kind = 0
 		}
 		groups[kind] = append(groups[kind], m)
@@ -176,6 +183,9 @@ func (b *builder) route(r *image.Route) {
 	for kind, methods := range groups {
 		if len(methods) > 0 {
 			b.g.Users = b.g.Users || from == ""
+			if server.Mailbox {
+				b.add(mailbox(server.Name))
+			}
 			b.g.Gates = append(b.g.Gates, Gate{from, server.Name, iface.Name, kind == 1, methods})
 		}
 	}

@@ -2,7 +2,7 @@ package graph
 
 // A Record is one part of a graph for `--json`.
 type Record struct {
-	Event       string         `json:"event"` // "domain", "gate", "file", "address"
+	Event       string         `json:"event"` // "domain", "gate", "file", "address", "memory", "mailbox"
 	Domain      string         `json:"domain,omitempty"`
 	Ring        *int32         `json:"ring,omitempty"`
 	RingName    string         `json:"ring_name,omitempty"`

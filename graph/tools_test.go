@@ -20,7 +20,7 @@ import (
 // images are all examples, and what a hostile policy would have drawn.
 func images(t *testing.T) map[string]*image.Image {
 	t.Helper()
-	all := map[string]*image.Image{"sample": sample("who may"), "hostile": sample(hostile)}
+	all := map[string]*image.Image{"sample": sample("who may"), "hostile": sample(hostile), "objects": objects("who may"), "hostile objects": objects(hostile)}
 	for _, pattern := range []string{"../examples/*/system.yaml", "../examples/daemons/*/system.yaml"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
@@ -101,7 +101,7 @@ func TestGraphviz(t *testing.T) {
 // (mermaid.js.org, "Flowcharts - Basic Syntax").
 func TestMermaidSyntax(t *testing.T) {
 	const label = `"[^"\n]+"`
-	node := regexp.MustCompile(`^(users|d\d+|o\d+)(\(\[` + label + `\]\)|\[` + label + `\]|\[/` + label + `/\]|>` + label + `\])$`)
+	node := regexp.MustCompile(`^(users|d\d+|o\d+)(\(\[` + label + `\]\)|\[` + label + `\]|\[/` + label + `/\]|\[\(` + label + `\)\]|\[\[` + label + `\]\]|>` + label + `\])$`)
 	edge := regexp.MustCompile(`^(users|d\d+) (?:-->|-\.->|--o)\|` + label + `\| (users|d\d+|o\d+)$`)
 	begin := regexp.MustCompile(`^subgraph r\d+\[` + label + `\]$`)
 	check := func(text string, g *graph.Graph) string {

@@ -50,6 +50,14 @@ func (g *Gate) lines() []string {
 	return lines
 }
 
+// lines is the label of an object.
+func (o *Object) lines() []string {
+	if o.Note == "" {
+		return []string{o.Name}
+	}
+	return []string{o.Name, o.Note}
+}
+
 const usersLabel = "users outside Ward"
 
 // nodes gives each domain and object an identifier of its own.
@@ -58,6 +66,11 @@ func (g *Graph) nodes() (domain func(string) string, object func(int) string) {
 	for _, r := range g.Rings {
 		for _, d := range r.Domains {
 			ids[d] = fmt.Sprintf("d%d", len(ids)-1)
+		}
+	}
+	for i, o := range g.Objects {
+		if o.Kind == "mailbox" { // gates lead to it; no domain has its name
+			ids[o.Name] = fmt.Sprintf("o%d", i)
 		}
 	}
 	return func(name string) string { return ids[name] }, func(i int) string { return fmt.Sprintf("o%d", i) }
@@ -83,8 +96,8 @@ func (g *Graph) DOT() string {
 		b.WriteString("\t}\n")
 	}
 	for i, o := range g.Objects {
-		shape := map[string]string{"file": "note", "address": "cds"}[o.Kind]
-		fmt.Fprintf(&b, "\t%s [label=%s, shape=%s];\n", object(i), dotLabel(o.Name), shape)
+		shape := map[string]string{"file": "note", "address": "cds", "memory": "cylinder", "mailbox": "folder"}[o.Kind]
+		fmt.Fprintf(&b, "\t%s [label=%s, shape=%s];\n", object(i), dotLabel(o.lines()...), shape)
 	}
 	for i := range g.Gates {
 		e := &g.Gates[i]
@@ -119,8 +132,8 @@ func (g *Graph) Mermaid() string {
 		b.WriteString("\tend\n")
 	}
 	for i, o := range g.Objects {
-		shape := map[string][2]string{"file": {"[/", "/]"}, "address": {">", "]"}}[o.Kind]
-		fmt.Fprintf(&b, "\t%s%s%s%s\n", object(i), shape[0], mermaidLabel(o.Name), shape[1])
+		shape := map[string][2]string{"file": {"[/", "/]"}, "address": {">", "]"}, "memory": {"[(", ")]"}, "mailbox": {"[[", "]]"}}[o.Kind]
+		fmt.Fprintf(&b, "\t%s%s%s%s\n", object(i), shape[0], mermaidLabel(o.lines()...), shape[1])
 	}
 	for i := range g.Gates {
 		e := &g.Gates[i]

@@ -20,7 +20,7 @@ import (
 //
 // It is an error if a state that both have lies elsewhere or has other values:
 // the words of the running system could not be kept. So is a new state in the
-// place of one that is gone.
+// place of one that is gone, and an object that would become another.
 //
 // Preconditions: both pass Check.
 func Align(running, fresh *Image) (*Image, error) {
@@ -37,7 +37,11 @@ func Align(running, fresh *Image) (*Image, error) {
 	a.cells()
 	a.renumber()
 	a.children()
+	a.objects()
 	a.remnants()
+	if err := a.out.sameObjects(running); err != nil {
+		return nil, err
+	}
 	if err := a.out.Check(); err != nil {
 		return nil, fmt.Errorf("the new policy does not fit beside the running one, start the system again: %w", err)
 	}
@@ -295,10 +299,11 @@ func (a *aligner) remnants() {
 }
 
 // Aligned reports whether img has the numbers of running: the names of all its
-// domains, interfaces, policies, users and groups, and its routes, in their places.
+// domains, interfaces, policies, users, groups and objects, and its routes, in their places.
 func (img *Image) Aligned(running *Image) bool {
 	if img.Name != running.Name || len(img.Domains) < len(running.Domains) || len(img.Interfaces) < len(running.Interfaces) ||
 		len(img.Policies) < len(running.Policies) || len(img.Routes) < len(running.Routes) || img.Words < running.Words ||
+		len(img.Objects) < len(running.Objects) ||
 		len(img.Users) < len(running.Users) || !slices.Equal(img.Users[:len(running.Users)], running.Users) ||
 		len(img.Groups) < len(running.Groups) || !slices.Equal(img.Groups[:len(running.Groups)], running.Groups) {
 		return false
@@ -323,6 +328,11 @@ func (img *Image) Aligned(running *Image) bool {
 			return false
 		}
 	}
+	for i := range running.Objects {
+		if img.Objects[i].Name != running.Objects[i].Name {
+			return false
+		}
+	}
 	a := aligner{old: running, out: img}
-	return a.states() == nil
+	return a.states() == nil && img.sameObjects(running) == nil
 }

@@ -105,11 +105,20 @@ func (c *captured) expr(e *Expr) {
 
 // Fits reports what d looks at beyond what a filter can keep of one message:
 // MaxCaptures slots, MaxTests and MaxPattern.
-func (d *Decision) Fits() error {
+func (d *Decision) Fits() error { return d.FitsWith(nil) }
+
+// FitsWith is Fits of a message with a handle at a path: a filter looks at what
+// the handle claims, too.
+func (d *Decision) FitsWith(handle []uint32) error {
 	if len(d.Permit)+len(d.Forbid) == 0 {
 		return nil
 	}
 	c := captured{slots: map[string][]*Expr{}}
+	if handle != nil {
+		for _, f := range []uint32{HandleID, HandleKind, HandleSize, HandleWrite} {
+			c.note(captureValue, append(slices.Clip(handle), f), nil)
+		}
+	}
 	for _, rules := range [][]Rule{d.Permit, d.Forbid} {
 		for i := range rules {
 			c.expr(&rules[i].When)

@@ -21,7 +21,7 @@ import (
 // (the name server's, and what has not been built), and files need not exist.
 func (img *Image) Check() error {
 	c := checker{img: img}
-	for _, step := range []func() error{c.system, c.policies, c.messages, c.interfaces, c.domains, c.states, c.routes, c.children} {
+	for _, step := range []func() error{c.system, c.policies, c.messages, c.interfaces, c.domains, c.states, c.routes, c.children, c.objects} {
 		if err := step(); err != nil {
 			return fmt.Errorf("policy image: %w", err)
 		}

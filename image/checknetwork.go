@@ -54,10 +54,16 @@ func checkNetwork(d *Domain, sockets map[string]bool) error {
 }
 
 // HasGates reports whether a domain can ever hold the end of a gate: it
-// exports something, a route is its own, or it may be lent an entry point.
+// exports something, a route is its own, it may be lent an entry point, or it
+// reads a mailbox.
 func (img *Image) HasGates(id int) bool {
 	if len(img.Domains[id].Exports) > 0 {
 		return true
+	}
+	for i := range img.Objects {
+		if o := &img.Objects[i]; o.Kind == ObjectMailbox && id < len(o.Read) && o.Read[id].Allow {
+			return true
+		}
 	}
 	for i := range img.Grants {
 		if int(img.Grants[i].To) == id && img.Grants[i].Verdict.Allow {

@@ -13,7 +13,7 @@ import (
 // Magic is how an encoded image begins; Version, a little-endian uint32, follows.
 const (
 	Magic   = "WARDIMAG"
-	Version = 4
+	Version = 5
 )
 
 // Limits of what Decode and Check accept.
@@ -54,6 +54,7 @@ var sections = []struct {
 		c.decision(&i.Reload)
 	}},
 	{"children", (*codec).children},
+	{"objects", (*codec).objects},
 }
 
 // Encode writes img. The same image gives the same bytes; a nil and an empty

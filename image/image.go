@@ -20,6 +20,7 @@ type Image struct {
 	Reload     Decision   // on users who put another image into force; beside them, root may
 	Spawns     []Spawn    // who may make children of what; what is not there is denied
 	Grants     []Grant    // who may delegate what to whom; what is not there is denied
+	Objects    []Object   // what domains share beside messages, and mailboxes
 }
 
 // Per says what has an instance of a state of its own.
@@ -120,6 +121,7 @@ type Domain struct {
 	Quota   Quota
 
 	Template bool     // children are made of it; it is not started itself
+	Mailbox  bool     // the entry of an object that takes messages; it is not started, and has no program
 	Children Children // of this domain
 }
 

@@ -300,6 +300,7 @@ func FuzzDecode(f *testing.F) {
 	b := Encode(sample())
 	f.Add(b)
 	f.Add(Encode(&Image{Name: "x"}))
+	f.Add(Encode(shared()))
 	f.Add(b[:len(b)/2])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		img, err := Decode(b)

@@ -213,6 +213,13 @@ func (img *Image) Unprivileged() []Obstacle {
 			add(of("template", 0), "a template: making domains while the system runs needs root")
 		}
 	}
+	for i := range img.Objects {
+		if o := &img.Objects[i]; o.Kind == ObjectMailbox {
+			add(Obstacle{Key: "objects", Index: i}, "the mailbox %s: what waits there is checked in the kernel with eBPF only", o.Name)
+		} else {
+			add(Obstacle{Key: "objects", Index: i}, "the object %s: handles in messages are checked in the kernel with eBPF only", o.Name)
+		}
+	}
 	rules := map[uint32]bool{}
 	for i := range img.Routes {
 		for j := range img.Routes[i].Methods {

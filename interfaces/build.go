@@ -35,6 +35,8 @@ type entry struct {
 	depth int    // levels, itself included
 	size  uint64 // largest encoding within the bounds, bytes
 	walk  work   // most work for the filter, that of nested messages included
+
+	handle bool // some field of it, or below, is a handle
 }
 
 // file adds the services of a file, and their messages.
@@ -100,6 +102,7 @@ func (b *builder) service(s protoreflect.ServiceDescriptor) {
 		m := s.Methods().Get(i)
 		at := b.pos(m, at)
 		b.set.Pos[m.FullName()] = at
+		b.bare(m, at)
 		iface.Methods = append(iface.Methods, image.Method{
 			Name:         string(m.Name()),
 			ClientStream: m.IsStreamingClient(),
@@ -296,5 +299,5 @@ func (b *builder) nested(e *entry, f *fieldInfo) bool {
 	f.nested, f.Message = n, n.index
 	f.MaxLen = uint32(min(n.size, math.MaxUint32))
 	e.depth = max(e.depth, n.depth+1)
-	return true
+	return b.handle(e, f)
 }

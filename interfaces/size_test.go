@@ -66,6 +66,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(boundsHead + "service S { rpc R(M) returns (stream M); }\nmessage M { repeated string a = 1 [(buf.validate.field).repeated.max_items = 2]; oneof o { int32 b = 2; M2 c = 3; } }\nmessage M2 { optional double d = 1 [(buf.validate.field).double.gt = 2]; }\n"))
 	f.Add([]byte("syntax = \"proto2\"; package p; message A { optional group B = 1 {} }"))
 	f.Add([]byte("import \"a.proto\";"))
+	f.Add([]byte("syntax = \"proto3\"; package p; import \"ward/v1/handle.proto\"; message M { oneof o { ward.v1.Handle a = 1; N b = 2; } } message N { repeated ward.v1.Handle c = 1; } service S { rpc R(M) returns (ward.v1.Handle); }"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		set, l := Load(fstest.MapFS{"a.proto": {Data: data}}, []system.String{{Value: "a.proto"}})
 		lines := strings.Count(string(data), "\n") + 1

@@ -20,6 +20,7 @@ type FabricConfig struct {
 	Programs uint32 // programs that are loaded at the same time: two for each route
 	Words    uint32 // words of state of domains and of the system, with room for those that a reload may add: their number stays; 8 bytes each
 	Buckets  uint32 // of rates, for all senders; 8 bytes each. If there are too few, Load fails
+	Handles  uint32 // in messages, at the same time, at most abi.MaxHandles; 16 bytes each. 0: none, and no message with one passes
 	AuditAll bool   // record every admitted message, too
 	// Reserve is told of a number that no gate reaches before it is called again
 	// (RestoreFabric); nil: nobody takes this fabric over.
@@ -43,6 +44,7 @@ type Fabric struct {
 	words     stateMap // of domains and of the system
 	gateWords stateMap // by gate, as calls
 	buckets   *bucketTable
+	handles   handleTable
 	object    *object
 	tables    *tableCache
 	shared    *programCache
@@ -78,6 +80,9 @@ func NewFabric(cfg FabricConfig) (*Fabric, error) {
 	if cfg.Words > image.MaxWords || cfg.Buckets > 1<<20 {
 		return nil, fmt.Errorf("fabric: %d words of state and %d buckets, want at most %d and %d", cfg.Words, cfg.Buckets, image.MaxWords, 1<<20)
 	}
+	if cfg.Handles > abi.MaxHandles {
+		return nil, fmt.Errorf("fabric: %d handles, want at most %d", cfg.Handles, abi.MaxHandles)
+	}
 	obj, err := loadObject()
 	if err != nil {
 		return nil, err
@@ -102,20 +107,23 @@ func NewFabric(cfg FabricConfig) (*Fabric, error) {
 	}
 	f.utf8, err = newUTF8Map()
 	if err == nil {
-		err = f.words.open("words", cfg.Words, obj)
+		err = f.words.open("words", cfg.Words, 8, obj)
 	}
 	if err == nil {
-		err = f.gateWords.open("gatewords", cfg.Gates, obj)
+		err = f.gateWords.open("gatewords", cfg.Gates, 8, obj)
 	}
 	if err == nil {
 		err = f.buckets.open(cfg.Buckets)
+	}
+	if err == nil {
+		err = f.handles.open(cfg.Handles, obj)
 	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("fabric: %w", err)
 	}
-	for _, m := range []*ebpf.Map{f.programs, f.gates, f.calls, f.words.words, f.gateWords.words, f.buckets.m} {
-		file, err := dupMap(m)
+	for _, m := range f.maps() {
+		file, err := dupMap(*m)
 		if err != nil {
 			f.Close()
 			return nil, fmt.Errorf("fabric: %w", err)
@@ -159,7 +167,16 @@ func (f *Fabric) Close() error {
 		file.Close()
 	}
 	return errors.Join(closeMap(f.programs), closeMap(f.gates), closeMap(f.calls), closeMap(f.utf8),
-		f.words.close(), f.gateWords.close(), closeMap(f.buckets.m))
+		f.words.close(), f.gateWords.close(), closeMap(f.buckets.m), f.handles.close())
+}
+
+// maps are those whose files are Files, in this order. The map of handles is there only if there may be any.
+func (f *Fabric) maps() []**ebpf.Map {
+	maps := []**ebpf.Map{&f.programs, &f.gates, &f.calls, &f.words.words, &f.gateWords.words, &f.buckets.m}
+	if f.cfg.Handles > 0 {
+		maps = append(maps, &f.handles.words)
+	}
+	return maps
 }
 
 func closeMap(m *ebpf.Map) error {

@@ -152,7 +152,8 @@ func (g *Gate) bump(op uint32) error {
 
 // Revoke ends the gate: no message passes any more, and both ends see it in
 // their status words. What was queued before stays in the receiver's socket;
-// Ward's library throws it away.
+// Ward's library throws it away. Its handles end with it, also those that were
+// admitted.
 func (g *Gate) Revoke() error {
 	g.r.f.mu.Lock()
 	defer g.r.f.mu.Unlock()
@@ -167,7 +168,7 @@ func (g *Gate) revoke() error {
 		return nil
 	}
 	g.revoked = true
-	return errors.Join(g.record([2]uint32{noProgram, noProgram}), g.bump(filter.StatusRevoke))
+	return errors.Join(g.record([2]uint32{noProgram, noProgram}), g.bump(filter.StatusRevoke), g.r.f.handles.release(g.incarnation))
 }
 
 // Close revokes the gate and frees its index, call table and blocks. It does

@@ -101,7 +101,7 @@ func RestoreFabric(cfg FabricConfig, files []*os.File, incarnation uint32, bucke
 			f.Close()
 		}
 	}()
-	maps := []**ebpf.Map{&f.programs, &f.gates, &f.calls, &f.words.words, &f.gateWords.words, &f.buckets.m}
+	maps := f.maps()
 	if len(files) != len(maps) {
 		return nil, fmt.Errorf("fabric: %d descriptors, want %d", len(files), len(maps))
 	}
@@ -119,9 +119,12 @@ func RestoreFabric(cfg FabricConfig, files []*os.File, incarnation uint32, bucke
 		return nil, fmt.Errorf("fabric: the maps are not of the size that was said")
 	}
 	for _, s := range []*stateMap{&f.words, &f.gateWords} {
-		if s.exchange, err = obj.load("exchange", nil, nil, map[string]*ebpf.Map{"words": s.words}); err != nil {
+		if err := s.load(obj); err != nil {
 			return nil, fmt.Errorf("fabric: %w", err)
 		}
+	}
+	if err := f.handles.restore(cfg.Handles, obj); err != nil {
+		return nil, fmt.Errorf("fabric: %w", err)
 	}
 	if f.utf8, err = newUTF8Map(); err != nil {
 		return nil, fmt.Errorf("fabric: %w", err)
@@ -231,6 +234,9 @@ func (f *Fabric) RestoreGate(s GateState, r *Route) (*Gate, error) {
 		}
 	}
 	f.incarnation = max(f.incarnation, s.Incarnation)
+	if !s.Revoked {
+		f.handles.adopt(s.Incarnation)
+	}
 	r.gates[g] = true
 	return g, nil
 }

@@ -26,8 +26,10 @@ func (f *Fabric) Restored() error {
 	f.buckets.settle()
 	var errs []error
 	some := false
-	rows, err := f.gateRows()
+	rows := make([][gateRow]byte, f.gates.MaxEntries())
+	err := readRows(f.gates, rows)
 	if err != nil {
+		rows = nil
 		errs = append(errs, err)
 	}
 	for i := range uint32(len(rows)) {
@@ -61,6 +63,7 @@ func (f *Fabric) Restored() error {
 	if some {
 		errs = append(errs, graceperiod())
 	}
+	errs = append(errs, f.handles.restored())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("fabric: what was not taken over stays in the kernel: %w", err)
 	}
@@ -80,22 +83,21 @@ func (t *bucketTable) settle() {
 	}
 }
 
-// gateRows reads the map gates, at once: a row by itself is a system call.
-func (f *Fabric) gateRows() ([][gateRow]byte, error) {
-	n := f.gates.MaxEntries()
-	keys, rows := make([]uint32, n), make([][gateRow]byte, n)
+// readRows reads all rows of an array, at once: a row by itself is a system call.
+func readRows[T any](m *ebpf.Map, rows []T) error {
+	keys := make([]uint32, len(rows))
 	var cursor ebpf.MapBatchCursor
-	for read := 0; read < int(n); {
-		some, err := f.gates.BatchLookup(&cursor, keys[read:], rows[read:], nil)
+	for read := 0; read < len(rows); {
+		some, err := m.BatchLookup(&cursor, keys[read:], rows[read:], nil)
 		read += some
-		if errors.Is(err, ebpf.ErrKeyNotExist) && read == int(n) { // that was all
+		if errors.Is(err, ebpf.ErrKeyNotExist) && read == len(rows) { // that was all
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("rows of gates: %w", err)
+			return fmt.Errorf("rows of %v: %w", m, err)
 		}
 	}
-	return rows, nil
+	return nil
 }
 
 // taken reports whether a number was handed out and not given back.

@@ -114,10 +114,11 @@ func (f *Fabric) loadProgram(spec *filter.Spec, dir abi.Direction, sender *Endpo
 			content []byte
 			size    int
 		}{{"methods", p.Methods, filter.MethodRow}, {"nodes", p.Nodes, filter.NodeRow}, {"fields", p.Fields, filter.FieldRow}, {"values", p.Values, 8}}
-		template := "gate"
 		if p.Effective() {
-			template = "gate_effects"
 			maps["words"], maps["gatewords"], maps["buckets"] = f.words.words, f.gateWords.words, f.buckets.m
+			if p.Objects() {
+				maps["handles"] = f.handles.words
+			}
 			rates, err := f.takeBuckets(p, l, names)
 			if err != nil {
 				return err
@@ -137,7 +138,7 @@ func (f *Fabric) loadProgram(spec *filter.Spec, dir abi.Direction, sender *Endpo
 			maps[t.name] = tab.m
 		}
 		var err error
-		l.program, err = f.object.load(template, consts, map[string]asm.Instructions{"decide": p.Decide, "check": p.Check}, maps)
+		l.program, err = f.object.load(p.Template(), consts, map[string]asm.Instructions{"decide": p.Decide, "check": p.Check}, maps)
 		return err
 	})
 }

@@ -31,11 +31,16 @@ type stateMap struct {
 	exchange *ebpf.Program
 }
 
-// open makes a map of n words, all 0.
-func (s *stateMap) open(name string, n uint32, obj *object) (err error) {
-	if s.words, err = ebpf.NewMap(&ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: max(n, 1)}); err != nil {
+// open makes a map of n rows of size bytes, all 0. The first eight of each are its word.
+func (s *stateMap) open(name string, n, size uint32, obj *object) (err error) {
+	if s.words, err = ebpf.NewMap(&ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: size, MaxEntries: max(n, 1)}); err != nil {
 		return fmt.Errorf("map %s: %w", name, err)
 	}
+	return s.load(obj)
+}
+
+// load loads the program that changes a word.
+func (s *stateMap) load(obj *object) (err error) {
 	s.exchange, err = obj.load("exchange", nil, nil, map[string]*ebpf.Map{"words": s.words})
 	return err
 }
@@ -87,21 +92,27 @@ func (s *stateMap) set(row uint32, mask, bits uint64, from []uint64) error {
 			return nil
 		}
 		next += 1 << image.StateBits
-		arg := binary.LittleEndian.AppendUint64(nil, old)
-		arg = binary.LittleEndian.AppendUint64(arg, next)
-		arg = binary.LittleEndian.AppendUint32(arg, row)
-		arg = binary.LittleEndian.AppendUint32(arg, 0)
-		lost, err := s.exchange.Run(&ebpf.RunOptions{Context: arg})
-		switch {
-		case err != nil:
-			return fmt.Errorf("program exchange: %w", err)
-		case lost == 0:
-			return nil
-		case lost != 1:
-			return fmt.Errorf("there is no row %d", row)
+		if done, err := s.swap(row, old, next); done || err != nil {
+			return err
 		}
 	}
 	return ErrRace
+}
+
+// swap makes a word next if it is old, and reports whether it was.
+func (s *stateMap) swap(row uint32, old, next uint64) (bool, error) {
+	arg := binary.LittleEndian.AppendUint64(nil, old)
+	arg = binary.LittleEndian.AppendUint64(arg, next)
+	arg = binary.LittleEndian.AppendUint32(arg, row)
+	arg = binary.LittleEndian.AppendUint32(arg, 0)
+	lost, err := s.exchange.Run(&ebpf.RunOptions{Context: arg})
+	if err != nil {
+		return false, fmt.Errorf("program exchange: %w", err)
+	}
+	if lost > 1 {
+		return false, fmt.Errorf("there is no row %d", row)
+	}
+	return lost == 0, nil
 }
 
 // State returns a word of the system: values in the low image.StateBits bits,

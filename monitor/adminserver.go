@@ -106,7 +106,7 @@ func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 }
 
 var stateNames = map[state]string{stateWaiting: admin.Waiting, stateStarting: admin.Waiting, stateRunning: admin.Running,
-	stateEnded: admin.Ended, stateRefused: admin.Refused, stateTemplate: admin.Template}
+	stateEnded: admin.Ended, stateRefused: admin.Refused, stateTemplate: admin.Template, stateMailbox: admin.Mail}
 
 // look finds out which gates have ended, for all that is described after it:
 // the kernel lists all sockets at once.
@@ -125,7 +125,7 @@ func (m *Monitor) describe(id abi.DomainID, whole bool) (a admin.Domain, ok bool
 		return a, false
 	}
 	a = admin.Domain{Index: uint32(id), Name: d.def.Name, State: stateNames[d.state], PID: d.process.PID, UID: d.process.UID,
-		Cgroup: d.process.Cgroup, Ring: d.def.Ring.Level, RingName: d.def.Ring.Name, Gates: d.ends, Level: m.Level.String(), Child: m.childhood(d)}
+		Cgroup: d.process.Cgroup, Ring: d.def.Ring.Level, RingName: d.def.Ring.Name, Gates: d.ends, Level: m.Level.String(), Child: m.childhood(d), Mailbox: m.describeMailbox(d)}
 	if d.state == stateEnded {
 		a.Status = &d.status
 	}
@@ -151,7 +151,7 @@ func (m *Monitor) describe(id abi.DomainID, whole bool) (a admin.Domain, ok bool
 // descriptor collects all that a domain may do.
 func (m *Monitor) descriptor(d *domain) *admin.Descriptor {
 	full := &admin.Descriptor{Program: d.def.Program, Digest: hex.EncodeToString(d.def.Digest), Connect: d.def.Connect,
-		Quota: limitsOf(m.Image, d), Hits: d.hits, Children: m.offspring(d), Loans: m.loansOf(d)}
+		Quota: limitsOf(m.Image, d), Hits: d.hits, Children: m.offspring(d), Loans: m.loansOf(d), Objects: m.objectsOf(d)}
 	for i := range m.Image.Routes {
 		switch r := &m.Image.Routes[i]; {
 		case r.Client != d.base() || !r.Connect.Allow:

@@ -67,6 +67,9 @@ func (m *Monitor) answerLend(d *domain, c *abi.Control) {
 	case !ok:
 		refuse(at, abi.ReasonUnknownInterface, abi.NoPolicy, fmt.Sprintf("%q is no entry point of this system", ask.Entry))
 		return
+	case m.onlyMailboxes(e.Interface):
+		refuse(at, abi.ReasonUnknownInterface, abi.NoPolicy, ask.Entry+" is of a mailbox: what is posted is posted in one's own name, and cannot be lent")
+		return
 	case ask.Lifetime == 0 || ask.Lifetime > maxLifetime || ask.Uses > maxUses:
 		refuse(at, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("a delegation lasts at most %v, and must end, and is for at most %d uses", time.Duration(maxLifetime), maxUses))
 		return

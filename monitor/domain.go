@@ -24,6 +24,7 @@ const (
 	stateEnded
 	stateRefused  // the policy forbids its start
 	stateTemplate // children are made of it
+	stateMailbox  // messages wait in it for their reader (mailbox.go)
 )
 
 type domain struct {
@@ -50,6 +51,7 @@ type domain struct {
 	kept     lifeFiles       // keep.go
 	kin      *kin            // of a child (spawn.go); nil: of the image
 	early    early           // hasten.go
+	box      *mailbox        // it is one (mailbox.go); nil: it is not
 	requests requests        // heard
 }
 
@@ -59,6 +61,10 @@ func newDomain(img *image.Image, id abi.DomainID) *domain {
 	if d.def.Template {
 		d.state = stateTemplate
 		d.setReady() // nobody waits for it
+	}
+	if d.def.Mailbox {
+		d.state, d.box = stateMailbox, &mailbox{pace: newBucket(handRate, handBurst)}
+		d.setReady()
 	}
 	return d
 }
@@ -86,6 +92,12 @@ func (m *Monitor) start(ctx context.Context) error {
 		m.begun = true
 		m.keepSystem()
 		m.mu.Unlock()
+	}
+	m.mu.Lock()
+	err := m.openMailboxes()
+	m.mu.Unlock()
+	if err != nil {
+		return err
 	}
 	if err := m.listenAdmin(); err != nil {
 		return err
@@ -323,6 +335,7 @@ func (m *Monitor) ended(d *domain) {
 		m.keepSystem()
 	}
 	m.keepLife(d)
+	m.endObjects(d)
 	m.endChildren(d)
 	if d.kin != nil {
 		m.childGone(d)

@@ -33,6 +33,7 @@ type fakeFabric struct {
 	words    map[uint32]uint64
 	cancels  int
 	everyEnd int // endpoints that are open
+	handles  map[uint64]*fakeHandle
 }
 
 type fakeEndpoint struct {
@@ -166,6 +167,11 @@ func (g *fakeGate) SetState(mask, bits uint64, from ...uint64) error {
 func (g *fakeGate) Close() error {
 	g.f.mu.Lock()
 	defer g.f.mu.Unlock()
+	for id, h := range g.f.handles {
+		if h.gate == g.index {
+			delete(g.f.handles, id)
+		}
+	}
 	g.f.open--
 	g.f.closed++
 	return nil

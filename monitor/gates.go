@@ -21,6 +21,7 @@ type gate struct {
 	inodes         [2]uint64 // of the client's and the server's end
 	live           [2]bool
 	chained        bool // by policies of a chain: of a child, or of a delegation
+	letters             // of a gate to a mailbox
 }
 
 // makeGate opens a gate on a loaded route.
@@ -47,8 +48,17 @@ func (m *Monitor) makeGate(o *opening, s *domain, route uint32, r Route) (*gate,
 			return nil, err
 		}
 	}
+	if s.box != nil {
+		if err := g.retain(server); err != nil {
+			client.Close()
+			server.Close()
+			made.Close()
+			return nil, err
+		}
+	}
 	m.keepGate(g)
 	m.gates[g] = struct{}{}
+	m.book.openEnds(g)
 	s.ends++
 	if o.client != nil {
 		o.client.ends++
@@ -99,6 +109,8 @@ func (m *Monitor) forget(g *gate) {
 	if err := g.Close(); err != nil {
 		m.notice(event.None, "closing a gate: %v", err)
 	}
+	g.discard()
+	m.endHandles(g)
 	m.drop(key(keptGate, g.Index()))
 	m.closeStale()
 	if g.user != nil {

@@ -97,6 +97,7 @@ type gateRecord struct {
 	User           bool
 	Inodes         [2]uint64
 	State          json.RawMessage
+	Opened         uint64 `json:",omitempty"` // of a gate to a mailbox; descriptor: the reading end
 }
 
 type userRecord struct {
@@ -137,7 +138,7 @@ func (f *lifeFiles) close() {
 // told that the monitor or the name server is a new one, it asks again what it
 // was not answered, some of which may have been heard all the same.
 type requests struct {
-	last    [128]uint32
+	last    [256]uint32
 	n       int
 	renewed bool // the domain was told
 }
@@ -292,13 +293,13 @@ func (m *Monitor) keepGate(g *gate) {
 		return
 	}
 	state, _ := m.restorer.Describe(g.Gate)
-	rec := gateRecord{Image: g.route, Route: m.routeKeys[g.loaded], Server: g.server.ringID, User: g.user != nil, Inodes: g.inodes, State: state}
+	rec := gateRecord{Image: g.route, Route: m.routeKeys[g.loaded], Server: g.server.ringID, User: g.user != nil, Inodes: g.inodes, State: state, Opened: g.opened}
 	if g.user != nil {
 		rec.Client = g.user.id
 	} else {
 		rec.Client = g.client.ringID
 	}
-	m.put(key(keptGate, g.Index()), rec)
+	m.put(key(keptGate, g.Index()), rec, g.readingEnd()...)
 }
 
 func (m *Monitor) keepUser(u *user, e place) {

@@ -39,6 +39,7 @@ type Config struct {
 	ImageChanged bool     // Sealed is not the image that the system was started with
 	// Credentials asks the kernel who is at the other end of a connection.
 	Credentials func(*link.Conn) (Credentials, error)
+	Memories    Memories // nil: there are no objects
 	// Sockets lists the inodes of all sockets of this network namespace, by
 	// which ended gates are found. Nil: gates end with their domains only.
 	Sockets func() (map[uint64]bool, error)
@@ -79,7 +80,9 @@ type Monitor struct {
 	sockets      map[string]*listener // of exports, by path
 	pending      []*opening
 	outside      outside
-	kindred      // spawn.go
+	kindred              // spawn.go
+	book         book    // objects.go
+	handles      Handles // the Fabric's; nil: it has none
 	operators    operators
 	started      bool // all domains are
 	stopping     bool
@@ -125,6 +128,8 @@ func New(cfg Config) (*Monitor, error) {
 		m.domains = append(m.domains, newDomain(cfg.Image, abi.DomainID(i)))
 	}
 	m.kindred.init(cfg.Image)
+	m.book.init()
+	m.handles, _ = cfg.Fabric.(Handles)
 	m.index()
 	var err error
 	m.users, err = resolveUsers(cfg.Image)
@@ -154,7 +159,7 @@ func (m *Monitor) complete(img *image.Image) error {
 		if d.Names && d.Program == "" {
 			d.Program = m.NamesProgram
 		}
-		if d.Program == "" {
+		if d.Program == "" && !d.Mailbox {
 			return fmt.Errorf("domain %s has no program: build the system with `ward up` or `ward compile`, or name the name server's with --names-program", d.Name)
 		}
 	}
@@ -247,6 +252,7 @@ func (m *Monitor) sweepUntil(ctx context.Context) {
 			m.mu.Lock()
 			m.expire(time.Now())
 			m.tellArrivals()
+			m.handAll()
 			m.mu.Unlock()
 			m.Reaped()
 		}

@@ -23,6 +23,7 @@ type opening struct {
 	server string // "": any
 	until  time.Time
 	lent   *delegation // by which it is asked for; nil: by its own right
+	post   bool        // to a mailbox; else to a domain that answers
 }
 
 func (o *opening) id() abi.DomainID {
@@ -41,7 +42,11 @@ func (m *Monitor) answerOpen(d *domain, c *abi.Control) {
 		m.refuse(d, c.Seq, abi.ReasonUnknownInterface, abi.NoPolicy, "no domain of this system offers the interface")
 		return
 	}
-	o := &opening{client: d, seq: c.Seq, iface: iface, server: c.Name, until: time.Now().Add(openWait)}
+	o := &opening{client: d, seq: c.Seq, iface: iface, server: c.Name, until: time.Now().Add(openWait), post: c.Access == abi.AccessPost}
+	if reason, text := m.mistaken(o); text != "" {
+		m.deny(o, event.None, reason, abi.NoPolicy, text)
+		return
+	}
 	m.request(o)
 }
 
@@ -112,7 +117,7 @@ func (m *Monitor) try(o *opening, last bool) bool {
 	wait := false
 	reason, policy, asked := abi.ReasonDefault, abi.NoPolicy, m.addressee(o)
 	for _, s := range m.domains {
-		if o.server != "" && o.server != s.def.Name {
+		if o.server != "" && o.server != s.def.Name || o.post != (s.box != nil) {
 			continue
 		}
 		i, ok := m.routeTo(o, s)
@@ -128,7 +133,7 @@ func (m *Monitor) try(o *opening, last bool) bool {
 				reason, policy = abi.ReasonForbid, verdict.Policy
 			}
 			asked = s.id
-		case s.serving[o.iface]:
+		case s.serving[o.iface], s.box != nil && s.endpoint != nil: // whether its reader runs or not
 			if best == nil {
 				best = s
 			}
@@ -250,7 +255,10 @@ func (m *Monitor) open(o *opening, s *domain) {
 	clientBlock, serverBlock := g.Blocks()
 	offer := m.offer(i, r)
 	offer.Block, offer.Peer = serverBlock, m.peerOf(o)
-	if err := s.send(&offer, append([]*os.File{server}, checkOf(g.Gate)...)...); err != nil {
+	if s.box != nil {
+		offer.Access = abi.AccessPost
+		m.handOver(s)
+	} else if err := s.send(&offer, append([]*os.File{server}, checkOf(g.Gate)...)...); err != nil {
 		m.dropGate(g)
 		m.deny(o, s.id, abi.ReasonNotRunning, abi.NoPolicy, "the server does not take its gates")
 		return

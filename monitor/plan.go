@@ -59,7 +59,7 @@ func makePlan(before, after *image.Image, loaded []loadedRoute, running []bool) 
 		case i < len(running) && running[i]:
 			if !start {
 				p.stop = append(p.stop, id)
-			} else if what := append(rebuilt(&before.Domains[i], &after.Domains[i]), firstGate(before, after, i)...); len(what) > 0 {
+			} else if what := slices.Concat(rebuilt(&before.Domains[i], &after.Domains[i]), firstGate(before, after, i), losesMailbox(before, after, i)); len(what) > 0 {
 				p.restart = append(p.restart, restart{id, what})
 			}
 		case start && (i >= len(before.Domains) || !before.Domains[i].Start.Allow):

@@ -28,6 +28,7 @@ type restoring struct {
 	routes  map[uint32]Route   // by key
 	parents map[*domain]uint32 // of children, by ring
 	lentBy  map[Route]bool     // those of delegations
+	byIndex map[uint32]*gate   // made when it is needed
 }
 
 // restore makes the state of what an earlier monitor kept. Nobody is told of it
@@ -42,6 +43,7 @@ func (m *Monitor) restore(kept []Kept) error {
 	}{
 		{keptSystem, (*restoring).system}, {keptLife, (*restoring).life}, {keptNow, (*restoring).now},
 		{keptLent, (*restoring).lent}, {keptUser, (*restoring).user}, {keptRoute, (*restoring).route}, {keptGate, (*restoring).gate}, {keptSocket, (*restoring).socket}, {keptAdmin, (*restoring).admin},
+		{keptObjects, (*restoring).epoch}, {keptInstance, (*restoring).instance}, {keptReference, (*restoring).reference}, {keptOffer, (*restoring).offer},
 		{keptRenewing, (*restoring).renewed},
 	}
 	for _, s := range steps {
@@ -285,6 +287,10 @@ func (r *restoring) gate(name string, k *Kept) error {
 	}
 	server.ends++
 	m.gates[g] = struct{}{}
+	m.book.openEnds(g)
+	if server.box != nil {
+		r.letters(g, &rec, k)
+	}
 	return nil
 }
 
@@ -335,6 +341,7 @@ func (m *Monitor) resume(ctx context.Context) {
 	defer m.mu.Unlock()
 	m.introduce()
 	m.resumeKin(ctx)
+	m.resumeObjects()
 	if len(m.back) > 0 { // of users, gates whose ends went with the monitor before are made again; of all others sweepUntil finds them
 		m.closeEnds(m.closedEnds(func(g *gate) bool { return g.user != nil }))
 	}

@@ -48,6 +48,8 @@ func (m *Monitor) exceeds(o *opening, s *domain) string {
 	switch {
 	case held < s.share:
 		return ""
+	case s.box != nil:
+		return "this domain has its whole share of the mailbox's gates; those that it closed count until what it posted there is read"
 	case o.client == nil:
 		return "users outside hold their whole share of the server's"
 	}

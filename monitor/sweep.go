@@ -62,8 +62,14 @@ func (m *Monitor) closedEnds(some func(*gate) bool) (ends []gateEnd) {
 			continue
 		}
 		ended := [2]bool{g.client != nil && g.client.state == stateEnded, g.server.state == stateEnded}
+		for i, inode := range g.inodes {
+			ended[i] = ended[i] || alive != nil && !alive[inode]
+		}
+		if g.reading != nil { // it stays until nothing waits in it, and nothing can come
+			ended[1] = (ended[0] || !g.live[0]) && g.waiting() == 0
+		}
 		for i := range ended {
-			if g.live[i] && (ended[i] || alive != nil && !alive[g.inodes[i]]) {
+			if g.live[i] && ended[i] {
 				ends = append(ends, gateEnd{g, i})
 			}
 		}

@@ -85,6 +85,7 @@ type switching struct {
 	encoded []byte
 	users   *users
 
+	before  *image.Image // that was in force until then
 	steps   *plan
 	changes []Change // one for each of steps.routes
 	fates   map[Route]*fate
@@ -257,6 +258,7 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 	for _, g := range c.dying {
 		m.tellEnds(g, c.fates[g.loaded], c.img)
 	}
+	m.loseChanged(c.before)
 	m.closeStale()
 	m.keepChange()
 	m.retry()
@@ -288,6 +290,7 @@ func (c *switching) tell() {
 func (c *switching) install() {
 	m := c.m
 	before := m.Image
+	c.before = before
 	over := m.overtakes(c.img) // since the plan there may be more, of which nothing is loaded
 	m.Image, m.Hash, m.users = c.img, image.Hash(c.encoded), c.users
 	if kept, err := dup(c.request.sealed); err == nil {
@@ -300,7 +303,7 @@ func (c *switching) install() {
 		switch starts := slices.Contains(c.steps.start, id); {
 		case i >= len(m.domains):
 			m.domains = append(m.domains, newDomain(m.Image, id))
-			if !starts {
+			if !starts && m.domains[i].box == nil {
 				m.domains[i].state = stateRefused
 			}
 		case starts:
@@ -321,6 +324,9 @@ func (c *switching) install() {
 	if err := m.initialNew(before); err != nil {
 		m.notice(event.None, "first values of new states: %v", err)
 	}
+	if err := m.openMailboxes(); err != nil {
+		m.notice(event.None, "nothing can be posted there: %v", err)
+	}
 	for i := range c.steps.routes {
 		f := &c.steps.routes[i]
 		r := c.changes[i].Route
@@ -339,6 +345,7 @@ func (c *switching) install() {
 		}
 	}
 	over.end(m)
+	m.tellKept()
 	renew := func(o *opening) {
 		if o.user != nil {
 			o.user.atoms = m.users.atoms(&o.user.credentials)

@@ -51,8 +51,8 @@ func (c *compiler) children() {
 			out.Children.Passes = c.passes(d)
 		}
 	}
-	for parent := range c.domains {
-		for template, t := range c.domains {
+	for parent := range c.sys.Domains { // not mailboxes, which come after them
+		for template, t := range c.sys.Domains {
 			if t.Names || parent != template && !t.Template {
 				continue
 			}
@@ -110,7 +110,7 @@ func (c *compiler) grants() {
 	seen := map[image.Grant]bool{}
 	for i := range c.img.Routes {
 		r := &c.img.Routes[i]
-		if r.Client == abi.NoDomain || int(r.Interface) == c.names {
+		if r.Client == abi.NoDomain || int(r.Interface) == c.names || c.isBox(int(r.Server)) {
 			continue
 		}
 		f := &c.set.Interfaces[r.Interface]
@@ -118,7 +118,7 @@ func (c *compiler) grants() {
 			if len(r.Methods[m].Request.Permit) == 0 {
 				continue
 			}
-			for to := range c.domains {
+			for to := range c.sys.Domains {
 				g := image.Grant{From: r.Client, To: clientOf(to), Entry: image.Entry{Interface: r.Interface, Method: uint32(m)}}
 				if g.From == g.To || seen[g] {
 					continue

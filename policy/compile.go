@@ -113,8 +113,10 @@ func (c *compiler) build() {
 	c.prune()
 	c.replies()
 	c.transitions()
+	c.objects()
 	c.buildDomains()
 	c.buildRoutes()
+	c.handlesFit()
 	c.operators()
 	c.children()
 	c.grants()
@@ -157,6 +159,7 @@ const (
 // lint warns of what is legal but hardly meant.
 func (c *compiler) lint() {
 	c.lintState()
+	c.lintObjects()
 	for _, s := range c.sources {
 		if !s.matched && !s.Forbid && !s.isModel() {
 			c.findings.Warnf(s.Pos, "is the server missing an export, or the condition never true?", "permit %s can never match", quote(s.id))

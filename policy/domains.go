@@ -13,6 +13,10 @@ import (
 // system.yaml grants them.
 func (c *compiler) buildDomains() {
 	for i, d := range c.domains {
+		if c.isBox(i) {
+			c.img.Domains = append(c.img.Domains, c.mailboxEntry(i))
+			continue
+		}
 		out := image.Domain{
 			Name: d.Name.Value, Program: d.Program.Value, Host: d.Root.Value == "host", Ring: c.ring(d),
 			Tmp: d.Tmp, Once: d.Once, Restart: restarts[d.Restart.Value], Grace: d.Grace * 1e9, Notify: d.Notify,

@@ -213,6 +213,11 @@ func (c *compiler) enters(s *source, principal, resource int) ([]image.Enter, bo
 				}
 				return nil, false
 			}
+			if c.isBox(who) {
+				c.once(s, e.targetPos, "write "+e.target+" is Domain in the scope, or enter state of the principal, the gate or the system",
+					"@enter: the %s may be the mailbox %s, which has no state", e.target, c.domains[who].Name.Value)
+				return nil, false
+			}
 			key.domain = abi.DomainID(who)
 		}
 		res = append(res, image.Enter{Cell: c.cells[key], Value: e.to})

@@ -114,10 +114,6 @@ func (c *compiler) uidOf(index int, object string) cedar.UID {
 	return c.domainUID(index)
 }
 
-func (c *compiler) domainUID(i int) cedar.UID {
-	return cedar.NewUID(typeDomain, c.domains[i].Name.Value)
-}
-
 // foldError is a finding that ends a fold.
 type foldError diag.Finding
 

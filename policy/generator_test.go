@@ -8,6 +8,8 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"ward/image"
 )
 
 // generator makes random systems, interfaces, policies and messages. What it
@@ -17,6 +19,7 @@ type generator struct {
 	domains  []string
 	methods  []method
 	declared []*stateDecl
+	objects  bool // the system has some
 }
 
 type method struct {
@@ -36,7 +39,7 @@ func pick[T any](g *generator, s ...T) T { return s[g.r.IntN(len(s))] }
 
 func (g *generator) system() string {
 	var b strings.Builder
-	b.WriteString("ward: 1\nname: zoo\ninterfaces: [shop.proto]\npolicy: [policy.cedar]\n" + g.states() + "domains:\n")
+	b.WriteString("ward: 1\nname: zoo\ninterfaces: [shop.proto]\npolicy: [policy.cedar]\n" + g.states() + g.sharedObjects() + "domains:\n")
 	for i, d := range g.domains {
 		fmt.Fprintf(&b, "  %s:\n    program: /bin/%s\n    ring: %s\n", d, d, pick(g, "kernel", "service", "system", "user"))
 		switch {
@@ -53,7 +56,7 @@ var scalars = []string{"int32", "int64", "uint32", "sint64", "fixed32", "sfixed6
 
 func (g *generator) schema() string {
 	var b strings.Builder
-	b.WriteString("syntax = \"proto3\";\npackage z.v1;\nimport \"buf/validate/validate.proto\";\n" +
+	b.WriteString("syntax = \"proto3\";\npackage z.v1;\nimport \"buf/validate/validate.proto\";\n" + g.handleImport() +
 		"enum E { NONE = 0; RED = 1; REDDISH = 7; BLUE = -3; }\nenum F { OFF = 0; ON = 1; }\n")
 	for i, nested := range []string{"", "M0", "M1", "M1"} {
 		fmt.Fprintf(&b, "message M%d {\n", i)
@@ -78,12 +81,16 @@ func (g *generator) schema() string {
 			fmt.Fprintf(&b, "  %s f%d = %d [(buf.validate.field).required = true];\n", nested, n, n)
 			n++
 		}
+		if g.objects && i == 2 {
+			fmt.Fprintf(&b, "  ward.v1.Handle f%d = %d;\n", n, n)
+			n++
+		}
 		if g.chance(2) {
 			fmt.Fprintf(&b, "  oneof o { string f%d = %d; uint64 f%d = %d; }\n", n, n, n+1, n+1)
 		}
 		b.WriteString("}\n")
 	}
-	b.WriteString("service A { rpc X(M2) returns (M0); rpc Y(M3) returns (M1); }\nservice B { rpc Z(M1) returns (M3); rpc W(M0) returns (M0); }\n")
+	b.WriteString("service A { rpc X(M2) returns (M0); rpc Y(M3) returns (M1); }\nservice B { rpc Z(M1) returns (M3); rpc W(M0) returns (M0); }\n" + g.boxService())
 	return b.String()
 }
 
@@ -97,6 +104,7 @@ func (g *generator) describe(services map[string]protoreflect.ServiceDescriptor)
 				method{action + `.reply"`, ms.Get(i).Output(), true, name == "B"})
 		}
 	}
+	g.describeBox(services)
 }
 
 func (g *generator) policy() string {
@@ -111,6 +119,9 @@ func (g *generator) policy() string {
 		client = pick(g, " is User", ` == User::"alice"`, ` in Group::"wheel"`, ` is User in Group::"staff"`)
 	}
 	server := pick(g, "", "", fmt.Sprintf(` == Domain::"%s"`, g.domains[0]))
+	if strings.Contains(m.action, "C.") {
+		server = pick(g, "", ` == Object::"box"`, " is Object", ` in Object::"box"`)
+	}
 	principal, resource := client, server
 	if m.reply {
 		principal, resource = server, client
@@ -176,7 +187,7 @@ func (g *generator) aboutWho(m method, user bool) string {
 var (
 	numbers  = []int64{0, 1, -1, 2, 3, 7, 100, -3, math.MaxInt32, math.MinInt32, math.MaxInt64, math.MinInt64}
 	words    = []string{"", "a", "ab", "abc", "b", "*", "é", "abé"}
-	enumWord = map[string][]string{"E": {"NONE", "RED", "REDDISH", "BLUE"}, "F": {"OFF", "ON"}}
+	enumWord = map[string][]string{"E": {"NONE", "RED", "REDDISH", "BLUE"}, "F": {"OFF", "ON"}, "Kind": {"memory"}}
 )
 
 func (g *generator) number() string { return fmt.Sprint(pick(g, numbers...)) }
@@ -185,6 +196,9 @@ func (g *generator) word() string   { return `"` + pick(g, words...) + `"` }
 // aboutField writes a test of a random field, guarded where it has to be.
 func (g *generator) aboutField(m protoreflect.MessageDescriptor, on string) string {
 	fd := m.Fields().Get(g.r.IntN(m.Fields().Len()))
+	for isOfferNumber(fd) {
+		fd = m.Fields().Get(g.r.IntN(m.Fields().Len()))
+	}
 	path := on + "." + string(fd.Name())
 	if fd.HasPresence() && !required(fd) {
 		guard := on + " has " + string(fd.Name())
@@ -236,6 +250,10 @@ func (g *generator) test(fd protoreflect.FieldDescriptor, path string) string {
 
 // fill sets random fields, within the bounds of the interface.
 func (g *generator) fill(m *dynamicpb.Message, depth int) {
+	if m.Descriptor().FullName() == image.HandleName {
+		g.fillHandle(m)
+		return
+	}
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		fd := fields.Get(i)

@@ -53,8 +53,13 @@ func (c *compiler) knownEntity(u syntax.UID) bool {
 	}
 	what := strings.ToLower(u.Type)
 	fix := didYouMean(u.ID, ids, what+" in "+system.FileName)
-	if u.Type == typeObject && fix == "there is no object in "+system.FileName {
-		fix = "objects are the paths and addresses under files, listen and connect"
+	switch {
+	case u.Type == typeObject && c.sys.Domain(u.ID) != nil:
+		fix = "it is a domain: write Domain::" + quote(u.ID)
+	case u.Type == typeDomain && c.sys.Object(u.ID) != nil:
+		fix = "it is an object: write Object::" + quote(u.ID)
+	case u.Type == typeObject && fix == "there is no object in "+system.FileName:
+		fix = "objects are what is declared under objects, and the paths and addresses under files, listen and connect"
 	}
 	c.findings.Errorf(at, fix, "unknown %s %s", what, quote(u.ID))
 	return false
@@ -75,6 +80,10 @@ func (c *compiler) knownAction(u syntax.UID, exact bool) bool {
 	}
 	if _, ok := c.leaves[uid]; ok {
 		return true
+	}
+	if iface, ok := c.silentReply(u); ok {
+		c.findings.Errorf(at, "remove it", "nobody answers what is written to a mailbox, and no domain exports %s", iface)
+		return false
 	}
 	if u.Type == actionType("ward.v1") && strings.HasPrefix(u.ID, "Names") {
 		c.findings.Errorf(at, `write ward::Action::"publish" or ward::Action::"lookup"`, "what a domain may ask the name server is not decided as a call")

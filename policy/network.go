@@ -42,7 +42,7 @@ func (c *compiler) rule(a system.String) bool {
 // binds refuses a domain that binds a socket itself and has gates: the system
 // calls for it could be used on a gate, too.
 func (c *compiler) binds(domain int, d *system.Domain, l system.Listen) {
-	gates := len(d.Exports) > 0
+	gates := len(d.Exports) > 0 || c.readsMailbox(domain)
 	for k := range c.routes {
 		gates = gates || k.client == domain
 	}

@@ -44,6 +44,7 @@ func TestOracle(t *testing.T) {
 	var st stats
 	for i := range uint64(oracleSystems) {
 		o := &oracle{generator: newGenerator(rand.New(rand.NewPCG(seed, i))), stats: &st}
+		o.objects = i%2 == 1
 		o.run(t)
 		if t.Failed() {
 			t.Fatalf("WARD_ORACLE_SEED=%d, system %d:\n%s\n%s\n%s", seed, i, o.yaml, o.proto, o.text())
@@ -55,12 +56,19 @@ func TestOracle(t *testing.T) {
 	if st.changed < 60 || st.undeclared < 30 || st.limited < 100 {
 		t.Errorf("state hardly ever changes")
 	}
+	t.Logf("%d decisions on objects (%d allowed, %d forbidden), %d messages to a mailbox", st.objects, st.opened, st.refusals, st.posts)
+	if st.opened < st.objects/20 || st.refusals < st.objects/100 || st.posts < 500 {
+		t.Errorf("objects hardly ever matter")
+	}
 	if st.decisions < 20_000 || st.allowed < st.decisions/20 || st.forbidden < st.decisions/50 || st.refused > st.accepted {
 		t.Errorf("the generator is out of balance")
 	}
 }
 
-type stats struct{ decisions, allowed, forbidden, accepted, refused, undeclared, changed, limited int }
+type stats struct {
+	decisions, allowed, forbidden, accepted, refused, undeclared, changed, limited int
+	objects, opened, refusals, posts                                               int // of objects; what was posted to a mailbox
+}
 
 // oracle is one random system.
 type oracle struct {
@@ -99,6 +107,7 @@ func (o *oracle) run(t *testing.T) {
 	for i := range 3 {
 		o.lines = append(o.lines, fmt.Sprintf("@id(\"s%d\") %s", i, o.statePolicy()))
 	}
+	o.lines = append(o.lines, o.objectPolicies()...)
 	// Policies that are refused are left out: which, the findings say.
 	for try := 0; ; try++ {
 		img, l := policy.Compile(sys, set, []policy.Source{{Name: "policy.cedar", Text: o.text()}})
@@ -149,6 +158,7 @@ func (o *oracle) run(t *testing.T) {
 		o.spoil(o.img)
 	}
 	o.model, o.gates, o.words = o.newModel(), map[string]uint64{}, eval.NewMemory(o.img).Words
+	o.decideObjects(t)
 	for range oracleDecisions {
 		if o.chance(2) {
 			o.shake(&eval.Memory{Image: o.img, Words: o.words})
@@ -248,7 +258,11 @@ func (o *oracle) makeEntities() {
 	str := func(s string) cedar.Value { return cedar.String(s) }
 	o.entities = cedar.Entities{}
 	levels := map[string]int64{"kernel": 0, "service": 1, "system": 2, "user": 3}
+	o.objectEntities()
 	for _, d := range o.img.Domains {
+		if d.Mailbox {
+			continue
+		}
 		uid := cedar.NewUID("Domain", d.Name)
 		o.entities[uid] = cedar.NewEntity(uid, nil, map[cedar.String]cedar.Value{
 			"name": str(d.Name), "program": str(""), "owner": cedar.NewUID("User", "root"), "state": cedar.NewRecord(nil),
@@ -294,7 +308,7 @@ func (o *oracle) decide(t *testing.T) string {
 	}
 	server := servers[o.r.IntN(len(servers))]
 	for i, d := range img.Domains {
-		if !d.Names && abi.DomainID(i) != server {
+		if !d.Names && !d.Mailbox && abi.DomainID(i) != server {
 			clients = append(clients, abi.DomainID(i))
 		}
 	}
@@ -311,7 +325,10 @@ func (o *oracle) decide(t *testing.T) string {
 	typ := strings.ReplaceAll(f.Name[:strings.LastIndex(f.Name, ".")], ".", "::") + "::Action"
 	desc := o.services[f.Name].Methods().Get(m).Input()
 	env := cedar.Env{Entities: o.entities, Principal: principal, Resource: cedar.NewUID("Domain", img.Domains[server].Name)}
-	reply := o.r.IntN(4) == 0
+	if img.Domains[server].Mailbox {
+		env.Resource.Type = "Object"
+	}
+	reply := o.r.IntN(4) == 0 && !img.Domains[server].Mailbox
 	if reply {
 		env.Principal, env.Resource = env.Resource, env.Principal
 		action += ".reply"
@@ -333,6 +350,9 @@ func (o *oracle) decide(t *testing.T) string {
 		return r.Client == client && r.Server == server && r.Interface == export.Interface
 	})
 	o.stats.decisions++
+	if img.Domains[server].Mailbox {
+		o.stats.posts++
+	}
 	got, words := image.Verdict{Policy: abi.NoPolicy}, "no route"
 	var outcome eval.Outcome
 	memory := eval.NewMemory(img)
@@ -425,7 +445,7 @@ func contextOf(m protoreflect.Message) map[cedar.String]cedar.Value {
 				}
 			}
 			c[name] = cedar.NewRecord(map[cedar.String]cedar.Value{"count": cedar.Long(l.Len()), "values": cedar.NewSet(values...)})
-		case fd.HasPresence() && !m.Has(fd):
+		case fd.HasPresence() && !m.Has(fd), isOfferNumber(fd):
 		default:
 			if v := contextValue(fd, m.Get(fd)); v != nil {
 				c[name] = v

@@ -19,11 +19,11 @@ type route struct {
 
 // clients are the domains and the user that the principal or resource of a
 // scope covers. A name server that Ward adds calls nobody, whatever a policy
-// for all domains says.
+// for all domains says, nor does a mailbox.
 func (c *compiler) clients(sub *subject) []int {
 	var res []int
 	for i := range c.domains {
-		if sub.matches(c.domainUID(i)) && !c.domains[i].Implicit {
+		if !c.isBox(i) && sub.matches(c.domainUID(i)) && !c.domains[i].Implicit {
 			res = append(res, i)
 		}
 	}
@@ -165,7 +165,7 @@ func (c *compiler) replies() {
 		for _, r := range routes {
 			for m := range r.methods {
 				p := &r.methods[m]
-				if len(p.Request.Permit) > 0 && !r.replies[m] && !always(p.Reply.Permit) {
+				if len(p.Request.Permit) > 0 && !r.replies[m] && !always(p.Reply.Permit) && !c.isBox(r.server) {
 					p.Reply.Permit = append(p.Reply.Permit, image.Rule{Policy: c.impliedPolicy(impliedReply), Audit: c.sys.AuditAllow, When: constExpr(true)})
 				}
 				if always(p.Reply.Forbid) {
@@ -197,7 +197,7 @@ func (c *compiler) flow(server, iface, method int) string {
 
 func (c *compiler) reply(s *source, a *action, r *route) {
 	p := &r.methods[a.method]
-	if len(p.Request.Permit) == 0 || !s.scope.principal.matches(c.domainUID(r.server)) {
+	if len(p.Request.Permit) == 0 || c.isBox(r.server) || !s.scope.principal.matches(c.domainUID(r.server)) {
 		return
 	}
 	if r.client != user && !s.scope.resource.matches(c.domainUID(r.client)) || r.client == user && !s.scope.resource.hasUser {
@@ -230,8 +230,10 @@ func (c *compiler) buildRoutes() {
 			} else {
 				t := tuple{principal: r.client, resource: r.server, iface: name}
 				out.Connect = c.verdict("connect", t, c.impliedPolicy(impliedConnect))
-				out.Lookup = c.verdict("lookup", t, c.impliedPolicy(impliedConnect))
-				lookups[r.client] = append(lookups[r.client], lookup{name, out.Lookup})
+				if !c.isBox(r.server) { // nobody publishes a mailbox: whoever writes to it knows it
+					out.Lookup = c.verdict("lookup", t, c.impliedPolicy(impliedConnect))
+					lookups[r.client] = append(lookups[r.client], lookup{name, out.Lookup})
+				}
 			}
 			c.img.Routes = append(c.img.Routes, out)
 		}

@@ -69,6 +69,9 @@ func (c *compiler) resolve(s *source) {
 	}
 	s.scope = sc
 	if !s.broken {
+		c.objectScope(s)
+	}
+	if !s.broken {
 		c.applicable(s)
 	}
 }
@@ -94,7 +97,9 @@ func (c *compiler) applicable(s *source) {
 	fix := "for " + string(a.uid.Type) + "::" + quote(string(a.uid.ID)) + " the principal is a " + strings.Join(a.principal, " or a ") +
 		", the resource a " + strings.Join(a.resource, " or a ")
 	if slices.Equal(a.principal, []string{typeDomain}) && s.scope.principal.types[typeUser] && a.kind == callAction {
-		fix += "; for calls of users, export the interface with a socket"
+		if _, answers := c.takers(a.iface); answers {
+			fix += "; for calls of users, export the interface with a socket"
+		}
 	}
 	c.findings.Errorf(s.Pos, fix, "policy can never match: no action in its scope has such a principal and resource")
 }

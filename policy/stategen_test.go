@@ -87,7 +87,11 @@ func (g *generator) statePolicy() string {
 		a = g.annotations(m)
 	}
 	when := pick(g, "", " when { "+g.aboutState(m, false)+" }", " when { "+g.condition(m, false, 0)+" }")
-	return a + "permit (principal is Domain, action == " + m.action + ", resource is Domain)" + when + ";"
+	server := "Domain"
+	if strings.Contains(m.action, "C.") {
+		server = "Object"
+	}
+	return a + "permit (principal is Domain, action == " + m.action + ", resource is " + server + ")" + when + ";"
 }
 
 // annotations writes effects for a permit: mostly none.

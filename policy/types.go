@@ -205,7 +205,15 @@ func (m *messages) message(index uint32) *typ {
 		if desc != nil {
 			fd = desc.Fields().ByNumber(protoreflect.FieldNumber(f.Number))
 		}
-		t.rec.add(m.field(msg, f, fd))
+		a := m.field(msg, f, fd)
+		if msg.Name == image.HandleName && f.Number == image.HandleID {
+			a.left, a.instead = "the number of an offer says nothing of the object", "decide on kind, size or write"
+		}
+		if msg.Name == image.HandleName && f.Number == image.HandleKind && a.typ.names != nil {
+			no := func(n string) bool { return !slices.Contains(f.Values, a.typ.names.numbers[n]) }
+			a.typ.names.names = slices.DeleteFunc(a.typ.names.names, no)
+		}
+		t.rec.add(a)
 	}
 	return t
 }

@@ -96,7 +96,7 @@ func (c *compiler) nameRoutes(lookups map[int][]lookup) {
 				publishes = append(publishes, lookup{c.set.Interfaces[e.Interface].Name, e.Publish})
 			}
 		}
-		if d == c.nameServer || len(publishes)+len(lookups[d]) == 0 {
+		if d == c.nameServer || c.isBox(d) || len(publishes)+len(lookups[d]) == 0 {
 			continue
 		}
 		t := tuple{principal: d, resource: c.nameServer, iface: system.NamesInterface}

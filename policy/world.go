@@ -56,6 +56,7 @@ type world struct {
 	names      int // index of ward.v1.Names in set.Interfaces: decided as publish and lookup, not as calls
 	nameServer int // index of the name server's domain, or -1
 	domains    []*system.Domain
+	boxes      []*system.Object    // by index in domains: the mailbox whose entry it is, or nil
 	ids        map[string][]string // known IDs by entity type; absent: not checked
 	attrs      map[string]*typ     // record type of an entity type
 	entities   cedar.Entities
@@ -73,6 +74,7 @@ func newWorld(sys *system.System, set *interfaces.Set, findings *diag.List) *wor
 		entities: cedar.Entities{}, leaves: map[cedar.UID][]*action{}, groups: map[cedar.UID]bool{}, ward: map[string]*action{}}
 	w.names = w.iface(system.NamesInterface)
 	w.addServers()
+	w.checkModels()
 	w.addEntities()
 	w.addActions()
 	return w
@@ -86,7 +88,7 @@ func (w *world) ring(d *system.Domain) image.Ring {
 
 // addServers finds out who exports what.
 func (w *world) addServers() {
-	w.domains = w.sys.Domains
+	w.addMailboxes()
 	w.nameServer = slices.Index(w.domains, w.sys.NameServer)
 	w.socket = make([]bool, len(w.set.Interfaces))
 	w.servers = make([][]int, len(w.set.Interfaces))
@@ -98,9 +100,16 @@ func (w *world) addServers() {
 		for _, e := range d.Exports {
 			j := w.iface(e.Interface.Value)
 			if j < 0 {
+				verb := "domain %s exports %s"
+				if w.isBox(i) {
+					verb = "the mailbox %s takes %s"
+				}
 				w.findings.Errorf(e.Interface.Pos, didYouMean(e.Interface.Value, known, "interface: list the .proto files under interfaces"),
-					"domain %s exports %s, which no .proto file of the system defines", d.Name.Value, e.Interface.Value)
+					verb+", which no .proto file of the system defines", d.Name.Value, e.Interface.Value)
 				continue
+			}
+			if w.isBox(i) {
+				w.checkMailbox(w.boxes[i], &w.set.Interfaces[j])
 			}
 			w.servers[j] = append(w.servers[j], i)
 			w.socket[j] = w.socket[j] || e.Socket.Value != ""
@@ -128,7 +137,10 @@ func (w *world) addEntities() {
 	}
 	w.addRoles(add)
 	empty := cedar.NewRecord(nil)
-	for _, d := range w.domains {
+	for _, o := range w.sys.Objects {
+		w.addObject(o.Name.Value, add)
+	}
+	for _, d := range w.sys.Domains {
 		var roles []cedar.UID
 		for _, r := range d.Roles {
 			roles = append(roles, cedar.NewUID(typeRole, r.Value))
@@ -228,6 +240,7 @@ func (w *world) addActions() {
 		if w.socket[i] {
 			clients = append(clients, typeUser)
 		}
+		takers, answers := w.takers(i)
 		for m, method := range f.Methods {
 			id := service + "." + method.Name
 			if method.Name == "reply" {
@@ -236,12 +249,15 @@ func (w *world) addActions() {
 				continue
 			}
 			add(&action{uid: cedar.NewUID(typ, id), kind: callAction, iface: i, method: m, ctx: context(method.Request, method.ClientStream),
-				principal: clients, resource: []string{typeDomain}}, cedar.NewUID(typ, service), call)
-			add(&action{uid: cedar.NewUID(typ, id+".reply"), kind: replyAction, iface: i, method: m, ctx: context(method.Reply, false),
-				principal: []string{typeDomain}, resource: clients}, cedar.NewUID(typ, service+".reply"), reply)
+				principal: clients, resource: takers}, cedar.NewUID(typ, service), call)
 			for _, msg := range []uint32{method.Request, method.Reply} {
 				w.checkReserved(msg)
 			}
+			if !answers {
+				continue
+			}
+			add(&action{uid: cedar.NewUID(typ, id+".reply"), kind: replyAction, iface: i, method: m, ctx: context(method.Reply, false),
+				principal: []string{typeDomain}, resource: clients}, cedar.NewUID(typ, service+".reply"), reply)
 		}
 	}
 	w.addWardActions(add)
@@ -295,6 +311,10 @@ func (w *world) addWardActions(add func(*action, ...cedar.UID)) {
 	if slices.Contains(w.socket, true) {
 		clients = append(clients, typeUser)
 	}
+	servers := []string{typeDomain}
+	if slices.ContainsFunc(w.boxes, func(o *system.Object) bool { return o != nil }) {
+		servers = append(servers, typeObject)
+	}
 	open := cedar.NewUID(wardAction, "open")
 	for _, a := range []struct {
 		id                  string
@@ -306,7 +326,7 @@ func (w *world) addWardActions(add func(*action, ...cedar.UID)) {
 		{"start", none, []string{typeSystem}, []string{typeDomain}, nil, false},
 		{"publish", iface, []string{typeDomain}, []string{typeSystem}, nil, false},
 		{"lookup", iface, []string{typeDomain}, []string{typeDomain}, nil, false},
-		{"connect", iface, clients, []string{typeDomain}, nil, false},
+		{"connect", iface, clients, servers, nil, false},
 		{"open.read", none, []string{typeDomain}, []string{typeObject}, []cedar.UID{open}, false},
 		{"open.write", none, []string{typeDomain}, []string{typeObject}, []cedar.UID{open}, false},
 		{"open.execute", none, []string{typeDomain}, []string{typeObject}, []cedar.UID{open}, false},
@@ -315,7 +335,7 @@ func (w *world) addWardActions(add func(*action, ...cedar.UID)) {
 		{"spawn", none, []string{typeDomain}, []string{typeDomain}, nil, false},
 		{"adopt", none, []string{typeDomain}, []string{typeDomain}, nil, false},
 		{"grant", entry, []string{typeDomain}, []string{typeDomain}, nil, false},
-		{"create", none, []string{typeDomain}, []string{typeObject}, nil, true},
+		{"create", none, []string{typeDomain}, []string{typeObject}, nil, false},
 		{"reload", none, []string{typeUser}, []string{typeSystem}, nil, false},
 		{"set", w.setContext(), []string{typeUser}, []string{typeSystem}, nil, false},
 		{"run", none, []string{typeUser}, []string{typeJob}, nil, true},

@@ -3,4 +3,4 @@
 # command; the result is committed, and the same everywhere.
 set -eu
 cd "$(dirname "$0")"
-go run ward/internal/protogen -out . ward/v1/names.proto ward/v1/status.proto
+go run ward/internal/protogen -out . ward/v1/handle.proto ward/v1/names.proto ward/v1/status.proto

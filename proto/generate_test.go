@@ -15,11 +15,11 @@ func TestGenerated(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(out, "ward/v1"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("go", "run", "ward/internal/protogen", "-out", out, "ward/v1/names.proto", "ward/v1/status.proto")
+	cmd := exec.Command("go", "run", "ward/internal/protogen", "-out", out, "ward/v1/handle.proto", "ward/v1/names.proto", "ward/v1/status.proto")
 	if b, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, b)
 	}
-	for _, name := range []string{"names.pb.go", "names_grpc.pb.go", "status.pb.go"} {
+	for _, name := range []string{"handle.pb.go", "names.pb.go", "names_grpc.pb.go", "status.pb.go"} {
 		want, err := os.ReadFile(filepath.Join(out, "ward/v1", name))
 		if err != nil {
 			t.Fatal(err)

@@ -56,6 +56,7 @@ func (b *builder) system(v *value) {
 		}
 		b.nameServer(d.pos)
 	}
+	b.objects(v.get("objects"))
 	b.byName = map[string]*Domain{}
 	for _, d := range s.Domains {
 		b.byName[d.Name.Value] = d

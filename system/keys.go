@@ -47,7 +47,8 @@ var fileShape = objectOf("A Ward system: what runs, and what the file itself gra
 	key{"use", false, useShape},
 	key{"state", false, tableOf("Declared state, which policies read and admitted messages change.", maxStates,
 		str("A state.", stateNamePattern, stateNameHint), stateShape)},
-	key{"objects", false, notYet("Objects with access control lists.")},
+	key{"objects", false, tableOf("What domains share beside messages, and mailboxes, by name (docs/objects.md).", maxObjects,
+		str("An object.", namePattern, nameHint), objectShape)},
 	key{"pools", false, notYet("Pools of objects.")},
 	key{"jobs", false, notYet("Jobs for `ward run`.")},
 )

@@ -106,6 +106,7 @@ func Reference() string {
 	section("An entry of `use`, long form", useShape.elem.either[1])
 	section("`quota`", domainShape.find("quota").shape)
 	section("An entry of `state`", stateShape)
+	section("An entry of `objects`", objectShape)
 	return b.String()
 }
 

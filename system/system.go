@@ -42,7 +42,8 @@ type System struct {
 	Domains    []*Domain   // in the order of the file; an implicit name server comes last
 	Metadata   []Metadata  // the two keys of the trace context first
 	States     []State
-	AuditAllow bool // `audit: all` at the top: record admitted messages too (docs/decisions/0003-audit-all.md)
+	Objects    []Object // what domains share; no domain has the name of one
+	AuditAllow bool     // `audit: all` at the top: record admitted messages too (docs/decisions/0003-audit-all.md)
 
 	// NameServer is the element of Domains that finds interfaces, or nil if no
 	// domain exports anything. It is the domain NamesDomain; unless the file

@@ -44,7 +44,15 @@ const (
 	LentEnded                  // From, To, Count, Text: entry point and why
 )
 
-const last = LentEnded
+// Of controlled objects.
+const (
+	// Object: somebody has asked for an object, or given it. Domain: who has the right or has it not; of what is offered and
+	// redeemed instead From, To: who gives, who gets. Interface: its number in the image, or None and its name in front of Text, with a zero byte between; Status: the abi.ControlOp;
+	// List: the right (abi.AccessRead, …; 0: to make one); Count: bytes; Allow, Policy, Reason; Text of what is refused: why.
+	Object Kind = LentEnded + 1
+)
+
+const last = Object
 
 // None stands for "no domain", "no policy", "no interface", "no gate" in an Event.
 const None = 0xffffffff

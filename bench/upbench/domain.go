@@ -33,6 +33,10 @@ func Domain() {
 		run = maker
 	case "made":
 		run = made
+	case "source":
+		run = source
+	case "sink":
+		run = sink
 	case "plain":
 		run = plainly
 	case "spin":

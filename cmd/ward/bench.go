@@ -23,7 +23,7 @@ this machine; compare the ratios, not the times of two runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchCall(), newBenchFilter(), newBenchSpawn(), newBenchNeighbour(), newBenchUp(), newBenchReload(), newBenchNginx(), newBenchCompile())
+	cmd.AddCommand(newBenchCall(), newBenchFilter(), newBenchSpawn(), newBenchNeighbour(), newBenchHandle(), newBenchUp(), newBenchReload(), newBenchNginx(), newBenchCompile())
 	return cmd
 }
 

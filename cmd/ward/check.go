@@ -120,7 +120,7 @@ silences it. With --strict a warning that is left is exit status 1.`,
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit status 1 if there is a warning")
 	cmd.Flags().StringArrayVar(&allowed, "allow", nil, "silence this `kind` of finding, or KIND:SUBJECT")
 	flagWords(cmd, "allow", oneOf(lintIDs...))
-	cmd.Flags().BoolVar(&policies, "policy", false, "show the policies that Ward makes from system.yaml, too")
+	cmd.Flags().BoolVar(&policies, "policy", false, "show the policies that Ward makes from system.yaml, and the rights to objects, too")
 	return cmd
 }
 
@@ -142,6 +142,7 @@ func checkText(out io.Writer, dir string, c *compiled, img *image.Image, policie
 				fmt.Fprintln(out, "\t"+g)
 			}
 		}
+		printObjects(out, dir, c.Objects)
 	}
 	if err := linkable(img); err != nil { // no error: the system may be meant for another machine
 		for line := range strings.Lines(err.Error()) {
@@ -180,13 +181,28 @@ func checkJSON(out io.Writer, c *compiled, img *image.Image, policies bool) erro
 			return err
 		}
 	}
-	return e.Encode(map[string]any{"event": "checked", "system": img.Name, "domains": len(img.Domains),
+	for _, o := range c.Objects {
+		if !policies {
+			break
+		}
+		if err := e.Encode(struct {
+			Event string `json:"event"`
+			objectNote
+		}{"object", o}); err != nil {
+			return err
+		}
+	}
+	return e.Encode(map[string]any{"event": "checked", "system": img.Name, "domains": ownDomains(img),
 		"methods": methods(img), "policies": len(img.Policies)})
 }
 
 // contents says in words what an image holds.
 func contents(img *image.Image) string {
-	return fmt.Sprintf("%s, %s, %s", count(len(img.Domains), "domain"), count(methods(img), "method"), count(len(img.Policies), "polic|y|ies"))
+	objects := ""
+	if n := len(img.Objects); n > 0 {
+		objects = count(n, "object") + ", "
+	}
+	return fmt.Sprintf("%s, %s%s, %s", count(ownDomains(img), "domain"), objects, count(methods(img), "method"), count(len(img.Policies), "polic|y|ies"))
 }
 
 func methods(img *image.Image) int {
@@ -279,7 +295,7 @@ not covered; a script cannot be pinned.`,
 			}
 			if wantJSON(cmd) {
 				return jsonLines(cmd.OutOrStdout()).Encode(map[string]any{"event": "compiled", "system": img.Name,
-					"hash": image.Hash(encoded), "domains": len(img.Domains), "methods": methods(img), "policies": len(img.Policies)})
+					"hash": image.Hash(encoded), "domains": ownDomains(img), "methods": methods(img), "policies": len(img.Policies)})
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %s\n", image.Hash(encoded), img.Name, contents(img))
 			return err

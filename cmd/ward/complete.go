@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ward/audit"
+	"ward/explain"
 	"ward/monitor/admin"
 )
 
@@ -134,7 +135,7 @@ func completeTo(cmd *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 	if len(args) == 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	domains, _ := namesOf(cmd, args[0])
+	domains, _, _ := namesOf(cmd, args[0])
 	return domains, cobra.ShellCompDirectiveNoFileComp
 }
 
@@ -145,11 +146,19 @@ func completeExplain(cmd *cobra.Command, args []string, _ string) ([]string, cob
 	case 0:
 		return nil, cobra.ShellCompDirectiveFilterDirs
 	case 1:
-		domains, _ := namesOf(cmd, args[0])
+		domains, _, _ := namesOf(cmd, args[0])
 		return domains, cobra.ShellCompDirectiveNoFileComp
 	case 2:
-		_, methods := namesOf(cmd, args[0])
+		_, methods, objects := namesOf(cmd, args[0])
+		if len(objects) > 0 {
+			methods = append(methods, explain.Actions()...)
+		}
 		return methods, cobra.ShellCompDirectiveNoFileComp
+	case 3:
+		if explain.IsAction(args[2]) {
+			_, _, objects := namesOf(cmd, args[0])
+			return objects, cobra.ShellCompDirectiveNoFileComp
+		}
 	}
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }

@@ -47,6 +47,7 @@ type compiled struct {
 	Schema     string            `json:"schema,omitempty"`
 	Protobuf   []byte            `json:"protobuf,omitempty"` // the interfaces, as a FileDescriptorSet; nil if they have errors
 	Generated  []policyNote      `json:"generated,omitempty"`
+	Objects    []objectNote      `json:"objects,omitempty"`
 	Privileged diag.List         `json:"privileged,omitempty"` // what keeps an ordinary user from starting it
 	Confined   string            `json:"confined,omitempty"`   // what confines the child
 }

@@ -31,6 +31,7 @@ type asked struct {
 	Question cases.Question
 	Compact  []string // arguments, if Question.Args is empty
 	Record   json.RawMessage
+	Object   *explain.ObjectQuestion // a right to an object, in place of a question
 }
 
 // explained is its answer.
@@ -46,7 +47,7 @@ func newExplain() *cobra.Command {
 	var groups, states []string
 	var reply, last bool
 	cmd := &cobra.Command{
-		Use:   "explain DIR FROM METHOD [NAME=VALUE…]",
+		Use:   "explain DIR FROM METHOD [NAME=VALUE…] | DIR FROM create|open.read|open.write OBJECT",
 		Short: "Say why a request is allowed or denied, and what would allow it",
 		Long: `Say why a request is allowed or denied: the policy that decides, the values that it
 saw, the permits that came close and which of their conditions failed, and the
@@ -59,6 +60,7 @@ that it depends, with an example of both.
 	ward explain DIR user:alice keys.v1.KeyStore/Rotate '{"site": "www"}'
 	ward explain DIR certd keys.v1.KeyStore/Rotate ward.metadata.x-tenant=lab  metadata beside it
 	ward explain DIR keystore keys.v1.KeyStore/Rotate --reply --to certd
+	ward explain DIR viewer open.read frames         a right to an object of system.yaml
 	ward explain --last                     the newest denial of the running system
 	ward explain --record 17                a record of its audit file
 	ward audit --json --verdict deny | tail -1 | ward explain DIR --record -
@@ -88,6 +90,13 @@ Exit status: 0 allowed, for all that was not given; 1 denied, or it depends; 2 b
 					return badInput("what is asked about? give DIR FROM METHOD, or --last, or --record SEQ")
 				}
 				dir = args[0]
+				if explain.IsAction(args[2]) {
+					if len(args) != 4 || to != "" || reply || len(groups)+len(states) > 0 {
+						return badInput("a right to an object has no arguments: write DIR FROM %s OBJECT", args[2])
+					}
+					q.Object = &explain.ObjectQuestion{From: args[1], Action: args[2], Object: args[3]}
+					return runExplain(cmd, dir, &q)
+				}
 				q.Question = cases.Question{From: args[1], To: to, Method: args[2], Reply: reply}
 				for _, s := range states {
 					name, value, ok := strings.Cut(s, "=")
@@ -195,6 +204,9 @@ func answerTo(s *explain.System, q *asked) ([]explain.Explanation, error) {
 		}
 		return s.Record(r)
 	}
+	if q.Object != nil {
+		return s.Object(*q.Object)
+	}
 	if q.Question.Args == "" && len(q.Compact) > 0 {
 		args, err := cases.Compact(s.Image, s.Set, q.Question.Method, q.Question.Reply, q.Compact)
 		if err != nil {
@@ -248,13 +260,13 @@ func readRecord(cmd *cobra.Command, system, which string) (json.RawMessage, erro
 		return nil, failed("%s has no record %d", path, seq)
 	}
 	if found == nil {
-		return nil, failed("%s has no denial of a call, a reply or a gate", path)
+		return nil, failed("%s has no denial of a call, a reply, a gate or a right to an object", path)
 	}
 	return json.Marshal(found)
 }
 
 func explainable(event string) bool {
-	return event == audit.EventCall || event == audit.EventReply || event == audit.EventGate
+	return event == audit.EventCall || event == audit.EventReply || event == audit.EventGate || event == audit.EventObject
 }
 
 // Where `ward up` notes the directory that a system was started from.
@@ -286,30 +298,35 @@ func sourceOf(system string) (string, error) {
 	return strings.TrimSuffix(string(note), "\n"), nil
 }
 
-// namesOf lists the domains and methods of a system directory.
-func namesOf(cmd *cobra.Command, dir string) (domains, methods []string) {
+// namesOf lists the domains, methods and objects of a system directory.
+func namesOf(cmd *cobra.Command, dir string) (domains, methods, objects []string) {
 	c, err := compileDirectory(cmd.Context(), dir)
 	if err != nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	return namesIn(c.Image)
 }
 
-// namesIn lists the domains and methods of an encoded image.
-func namesIn(encoded []byte) (domains, methods []string) {
+// namesIn lists the domains, methods and objects of an encoded image.
+func namesIn(encoded []byte) (domains, methods, objects []string) {
 	img, err := image.Decode(encoded)
 	if err != nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	for _, d := range img.Domains {
-		domains = append(domains, d.Name)
+		if !d.Mailbox {
+			domains = append(domains, d.Name)
+		}
+	}
+	for _, o := range img.Objects {
+		objects = append(objects, o.Name)
 	}
 	for _, i := range img.Interfaces {
 		for _, m := range i.Methods {
 			methods = append(methods, i.Name+"/"+m.Name)
 		}
 	}
-	return domains, methods
+	return domains, methods, objects
 }
 
 // explainText prints explanations for people.
@@ -344,7 +361,16 @@ func (p *explainPrinter) indented(by, text string) {
 func (p *explainPrinter) explanation(e *explain.Explanation) {
 	word := map[string]string{explain.Allow: p.style.good("ALLOWED"), explain.Deny: p.style.bad("DENIED"),
 		explain.Depends: p.style.bold("DEPENDS"), explain.Unknown: p.style.bold("UNKNOWN")}[e.Verdict]
-	fmt.Fprintf(&p.b, "%s  %s\n", word, plain(strings.TrimSpace(fmt.Sprintf("%s %s → %s  %s  %s", e.Kind, e.From, e.To, e.Method, e.Args))))
+	headline := e.Kind + " " + e.From
+	if e.To+e.Object != "" {
+		headline += " → " + strings.TrimSpace(e.To+"  "+e.Object)
+	}
+	for _, part := range []string{e.Method, e.Args} {
+		if part != "" {
+			headline += "  " + part
+		}
+	}
+	fmt.Fprintf(&p.b, "%s  %s\n", word, plain(headline))
 	p.recorded(e)
 	if e.Why != "" {
 		p.indented("  ", e.Why)
@@ -358,6 +384,9 @@ func (p *explainPrinter) explanation(e *explain.Explanation) {
 	}
 	if len(e.Saw) > 0 {
 		p.indented("  ", "it saw "+valuesText(e.Saw))
+	}
+	for _, note := range e.Notes {
+		p.indented("  ", note)
 	}
 	for _, effect := range e.Effects {
 		p.indented("  ", effect)

@@ -56,7 +56,8 @@ const (
 
 // lintIDs are all that --allow knows.
 var lintIDs = []string{lint.BlanketPermit, lint.OutOfBounds, lint.Shadowed, lint.Unreachable, lint.NotExported, lint.FloatHidden, lint.StreamOpen,
-	lintBound, lintLibrary, "never-matches", "uncalled", "transition-on-request", "login-per-domain", "state-unread", "state-unentered"}
+	lintBound, lintLibrary, "never-matches", "uncalled", "transition-on-request", "login-per-domain", "state-unread", "state-unentered",
+	"object-uncreated", "object-unread", "object-unwritten", "object-unpassed", "write-without-read"}
 
 // knownLint checks an argument of --allow.
 func knownLint(allowed []string) error {

@@ -26,6 +26,7 @@ func notes(c *compiled, r *compile.Result) {
 	for _, u := range r.Set.Unenforced {
 		c.Unenforced = append(c.Unenforced, ruleNote{string(u.Field), u.Rule, u.Pos})
 	}
+	objectNotes(c, r)
 	granted := grants(r.Image)
 	for i, p := range r.Image.Policies {
 		if strings.HasPrefix(p.ID, "system.yaml:") || strings.HasPrefix(p.ID, impliedPolicy) || strings.HasPrefix(p.ID, "ward/") {

@@ -21,7 +21,7 @@ func newPs() *cobra.Command {
 		Long: `Show the domains of a running system: state, process, user ID, ring, gates, and
 how many messages were allowed and denied. Children stand under the domain that
 made them, with their template, what is left of their life time, and what they may
-call at most. The last line says who checks messages: the level. With a name: all
+call at most. Of a mailbox a line says who writes, who reads and what waits. The last line says who checks messages: the level. With a name: all
 that this domain may do, and the policies that say so; of each quota what it uses
 and how much it has; its children, and what of its quotas it gave to them.`,
 		Args:              cobra.MaximumNArgs(1),
@@ -101,6 +101,9 @@ func number(n int) string {
 
 // describe prints a domain whole: its descriptor, in the words of the field.
 func describe(out io.Writer, d described) error {
+	if d.Mailbox != nil {
+		return describeMailbox(out, d)
+	}
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	row := func(key string, values ...string) {
 		for _, v := range values {
@@ -153,6 +156,9 @@ func describe(out io.Writer, d described) error {
 		row("quota", quotaRows(d)...)
 		row("children", offspringRows(p.Children, &p.Quota)...)
 		row("delegations", loanRows(d.Name, p.Loans)...)
+		for i, o := range p.Objects {
+			row(heading(i, "objects"), objectRow(&o))
+		}
 		for i, g := range p.Held {
 			row(heading(i, "gates"), fmt.Sprintf("%s: %s → %s", g.Interface, g.From, g.To))
 		}

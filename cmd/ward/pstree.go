@@ -88,6 +88,9 @@ func listDomains(out io.Writer, domains []admin.Domain) error {
 			return failed("%w", err)
 		}
 	}
+	if err := listMailboxes(out, domains); err != nil {
+		return err
+	}
 	if len(domains) > 0 && domains[0].Level != "" {
 		fmt.Fprintf(out, "level %s\n", levelMeans(domains[0].Level))
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"ward/audit"
@@ -61,7 +62,7 @@ func (t *teller) tell(r *audit.Record) {
 // terminal as control sequences. params and policies are quoted anyway.
 func visible(r *audit.Record) *audit.Record {
 	v := *r
-	for _, s := range []*string{&v.System, &v.Domain, &v.From, &v.To, &v.Interface, &v.Method, &v.Kind, &v.Reason, &v.Detail, &v.Address} {
+	for _, s := range []*string{&v.System, &v.Domain, &v.From, &v.To, &v.Interface, &v.Method, &v.Kind, &v.Reason, &v.Detail, &v.Address, &v.Object} {
 		*s = printable(*s)
 	}
 	return &v
@@ -156,12 +157,23 @@ func (t *teller) line(r *audit.Record) string {
 			rest += strings.TrimRight(fmt.Sprintf("  uid %d  ring %d %s", *r.UID, *r.Ring, t.rings[*r.Ring]), " ")
 		}
 		rest += "  " + t.verdict(r)
+	case audit.EventObject:
+		rest = t.ends(&audit.Record{From: cmp.Or(r.From, r.Domain), To: r.To}) + "  " + objectDeed(r) + "  " + t.verdict(r)
 	case audit.EventLost:
 		rest = t.style.bad(fmt.Sprintf("%d records of %s", r.Lost, cmp.Or(r.From, r.Domain, "wardd")))
 	default:
 		rest = strings.TrimSpace(strings.Join([]string{cmp.Or(r.Domain, r.System), r.Detail, r.Reason}, " "))
 	}
 	return fmt.Sprintf("%-9s  %s", r.Event, strings.TrimRight(rest, " "))
+}
+
+// objectDeed says what of an object was asked for.
+func objectDeed(r *audit.Record) string {
+	deed := cmp.Or(r.Kind, r.Access) + " " + cmp.Or(r.Object, "by handle")
+	if r.Access == "open.write" {
+		deed += ", to write"
+	}
+	return deed
 }
 
 // ends names both; a gate that was refused may have no server yet.
@@ -188,8 +200,11 @@ func (t *teller) params(params map[string]any) string {
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(params)) {
 		v := fmt.Sprint(params[k])
-		if s, ok := params[k].(string); ok {
-			v = fmt.Sprintf("%q", s)
+		switch p := params[k].(type) {
+		case string:
+			v = fmt.Sprintf("%q", p)
+		case float64: // of a record that was read as JSON: an integer is one
+			v = strconv.FormatFloat(p, 'f', -1, 64)
 		}
 		parts = append(parts, k+"="+v)
 	}

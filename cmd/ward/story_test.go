@@ -25,9 +25,32 @@ func TestStoryHasNoControlSequences(t *testing.T) {
 		if !strings.Contains(line, "DENIED") {
 			t.Errorf("%q: the verdict is not in %q", evil, line)
 		}
+		out.Reset()
+		tell.tell(&audit.Record{Event: audit.EventObject, Time: time.Now(), Domain: "client", Object: evil, Kind: "make", Verdict: audit.Deny, Reason: "default deny"})
+		if line, rest, _ := strings.Cut(out.String(), "\n"); rest != "" || strings.ContainsAny(line, "\x1b\r\u009b\u202e") || !strings.Contains(line, "DENIED") {
+			t.Errorf("an object %q is told as %q", evil, out.String())
+		}
 	}
 	if s := printable("größe/ü 1"); s != "größe/ü 1" {
 		t.Errorf("a harmless name became %q", s)
+	}
+}
+
+func TestStoryOfObjects(t *testing.T) {
+	for want, r := range map[string]audit.Record{
+		`object     camera  make frames  allowed by "makes" (4096 bytes)`:             {Domain: "camera", Object: "frames", Kind: "make", Access: "create", Verdict: audit.Allow, Policy: "makes", Detail: "4096 bytes"},
+		`object     camera → viewer  offer frames, to write  DENIED by "never"`:       {From: "camera", To: "viewer", Object: "frames", Kind: "offer", Access: "open.write", Verdict: audit.Deny, Policy: "never"},
+		`object     intruder  redeem by handle  DENIED no such handle (it came here)`: {Domain: "intruder", Kind: "redeem", Verdict: audit.Deny, Reason: "no such handle", Detail: "it came here"},
+		`call       a → b  p.v1.S/M {memory.size=1048576 share=0.5}  allowed`:         {Event: audit.EventCall, From: "a", To: "b", Method: "p.v1.S/M", Verdict: audit.Allow, Params: map[string]any{"memory.size": 1048576.0, "share": 0.5}},
+	} {
+		var out bytes.Buffer
+		if r.Event == "" {
+			r.Event = audit.EventObject
+		}
+		newTeller(&out, false).tell(&r)
+		if _, line, _ := strings.Cut(strings.TrimSpace(out.String()), "  "); line != want {
+			t.Errorf("%q, want %q", line, want)
+		}
 	}
 }
 

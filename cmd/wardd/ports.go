@@ -11,6 +11,7 @@ import (
 	"ward/image"
 	"ward/kernel"
 	"ward/monitor"
+	"ward/objects"
 )
 
 // Bounds of a running system.
@@ -23,6 +24,7 @@ const (
 	changesPrograms = 2 * 1024
 	spareWords      = 256     // of state that a change of the policy may add
 	buckets         = 1 << 14 // of rates
+	minHandles      = 1024
 )
 
 func fabricConfig(img *image.Image, auditAll bool) kernel.FabricConfig {
@@ -31,6 +33,7 @@ func fabricConfig(img *image.Image, auditAll bool) kernel.FabricConfig {
 		Programs: uint32(2*len(img.Routes) + usersPrograms + changesPrograms),
 		Words:    min(img.Words+spareWords, image.MaxWords),
 		Buckets:  buckets,
+		Handles:  uint32(min(max(minHandles, objects.MaxOffersOf*len(img.Domains)), abi.MaxHandles)),
 		AuditAll: auditAll,
 	}
 }

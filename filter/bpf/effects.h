@@ -10,6 +10,9 @@
 // somebody else changed the word: the tokens are given back, and all is decided
 // again with the word as it is now. So the decision and the change are one
 // step, and a message that is denied has changed nothing.
+//
+// Programs for messages with handles, and for such that nobody answers, are made
+// from a template of their own (objects): others have none of their code.
 
 // Word i of the message's method, or null.
 INLINE __u64 *word_of(struct __sk_buff *skb, struct method *m, __u32 i)
@@ -19,8 +22,11 @@ INLINE __u64 *word_of(struct __sk_buff *skb, struct method *m, __u32 i)
 	return n == GATE_WORD ? row(&gatewords, skb->cb[0]) : row(&words, n);
 }
 
-// Makes ready for a decision: reads the method's words. 0, or why it cannot.
-noinline int prepare(struct __sk_buff *skb, struct walk *w)
+#include "handles.h"
+
+// Makes ready for a decision: reads the method's words, and looks whether the
+// handle that the message carries is what it claims to be. 0, or why it cannot.
+INLINE int prepare_(struct __sk_buff *skb, struct walk *w, const int objects)
 {
 	struct method *m;
 
@@ -44,8 +50,11 @@ noinline int prepare(struct __sk_buff *skb, struct walk *w)
 		w->e.word[i] = *(volatile __u64 *)p;
 		w->words = 1;
 	}
-	return 0;
+	return objects ? look_up(skb, w, m) : 0;
 }
+
+noinline int prepare(struct __sk_buff *skb, struct walk *w) { return prepare_(skb, w, 0); }
+noinline int prepare_objects(struct __sk_buff *skb, struct walk *w) { return prepare_(skb, w, 1); }
 
 // A bucket is the time at which it will be full again, CLOCK_BOOTTIME in ns
 // (the generic cell rate algorithm): a token is there if taking it makes that
@@ -114,7 +123,7 @@ INLINE __u32 refund(struct walk *w, __u32 first)
 // Lets the message change the call table. A call or a reply only reserves its
 // slot: so nobody can answer a call before it is admitted, or use the slot
 // again before its reply is. 0, or the reason why not.
-INLINE __u32 reserve(struct __sk_buff *skb, struct walk *w)
+INLINE __u32 reserve(struct __sk_buff *skb, struct walk *w, const int objects)
 {
 	struct calls *c;
 	__u64 *slot, old, word;
@@ -132,7 +141,7 @@ INLINE __u32 reserve(struct __sk_buff *skb, struct walk *w)
 	if (r)
 		return r;
 	w->e.was = old;
-	w->e.busy = word;
+	w->e.busy = objects && (K_USES & U_POST) && (w->phase & M_POST) ? (__u32)word : word;
 	word = (__u32)word | (__u64)SLOT_RESERVED << 32;
 	return __sync_val_compare_and_swap(slot, old, word) == old ? 0 : REASON_RACE;
 }
@@ -149,7 +158,7 @@ INLINE void release(struct __sk_buff *skb, struct walk *w, __u32 done)
 
 // Does what decide decided. 0: done, or denied and w->reason says why; 1: lost
 // a race, and nothing is changed but that the slot is held.
-noinline int settle(struct __sk_buff *skb, struct walk *w)
+INLINE int settle_(struct __sk_buff *skb, struct walk *w, const int objects)
 {
 	struct method *m;
 	__u32 r;
@@ -168,13 +177,15 @@ noinline int settle(struct __sk_buff *skb, struct walk *w)
 		}
 	}
 	if (!w->held) {
-		r = reserve(skb, w);
+		r = reserve(skb, w, objects);
 		if (r) {
 			w->reason = r;
 			w->detail = 0;
 			return 0;
 		}
-		w->held = 1;
+		w->held = HELD_SLOT;
+		if (objects && !take(w))
+			return 0;
 	}
 	if (K_RATES && charge(w, m->rate)) {
 		refund(w, m->rate);
@@ -199,6 +210,9 @@ noinline int settle(struct __sk_buff *skb, struct walk *w)
 	}
 	return 0;
 }
+
+noinline int settle(struct __sk_buff *skb, struct walk *w) { return settle_(skb, w, 0); }
+noinline int settle_objects(struct __sk_buff *skb, struct walk *w) { return settle_(skb, w, 1); }
 
 // How often a message is decided again because others changed what it looked at.
 #define TRIES 8

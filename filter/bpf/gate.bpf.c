@@ -77,6 +77,7 @@ TABLE(words, __u64);     // of state: of domains and of the system,
 TABLE(gatewords, __u64); // and of each gate
 TABLE(buckets, __u64);
 TABLE(rates, struct rate);
+TABLE(handles, struct handle);
 struct dfa {
 	__u64 row[256];
 };
@@ -178,28 +179,33 @@ static long turn(__u32 i, struct run *x)
 }
 
 // Judges by a policy with effects. What is denied has had none.
-INLINE void effective(struct __sk_buff *skb, struct walk *w)
+INLINE void effective(struct __sk_buff *skb, struct walk *w, const int objects)
 {
 #pragma nounroll
 	for (int i = 0; i < TRIES; i++) {
 		__u64 v;
 
-		w->reason = prepare(skb, w);
-		w->detail = 0;
+		if (objects) {
+			w->detail = 0;
+			w->reason = prepare_objects(skb, w);
+		} else {
+			w->reason = prepare(skb, w);
+			w->detail = 0;
+		}
 		if (w->reason)
 			return;
 		v = decide(skb, w);
 		w->reason = (__u8)v;
 		w->audit |= v >> 7 & 2;
 		w->detail = v >> 32;
-		if (w->reason != REASON_PERMIT || !settle(skb, w))
+		if (w->reason != REASON_PERMIT || !(objects ? settle_objects(skb, w) : settle(skb, w)))
 			return;
 		w->reason = REASON_RACE;
 		w->detail = 0;
 	}
 }
 
-INLINE int judge(struct __sk_buff *skb, const int effects)
+INLINE int judge(struct __sk_buff *skb, const int effects, const int objects)
 {
 	struct run x = {.skb = skb};
 	struct walk *w = &x.w;
@@ -221,7 +227,7 @@ INLINE int judge(struct __sk_buff *skb, const int effects)
 		} else if (w->kind == KIND_CALL && (w->phase & M_CLIENT_STREAM)) {
 			w->reason = w->phase & M_PERMIT ? REASON_ADMIT : REASON_DEFAULT;
 		} else if (effects) {
-			effective(skb, w);
+			effective(skb, w, objects);
 		} else {
 			__u64 v = decide(skb, w);
 
@@ -230,16 +236,20 @@ INLINE int judge(struct __sk_buff *skb, const int effects)
 			w->detail = v >> 32;
 		}
 	}
-	return effects ? finish_effects(skb, w) : finish(skb, w);
+	return objects ? finish_objects(skb, w) : effects ? finish_effects(skb, w) : finish(skb, w);
 }
 
-// A program whose policy has no effects is loaded from gate, others from
-// gate_effects: so that a message without effects pays nothing for them.
+// A program whose policy has no effects is loaded from gate, one whose messages
+// carry handles or are not answered from gate_objects, others from gate_effects:
+// so that a message pays nothing for what it does not have.
 SEC("socket")
-int gate(struct __sk_buff *skb) { return judge(skb, 0); }
+int gate(struct __sk_buff *skb) { return judge(skb, 0, 0); }
 
 SEC("socket")
-int gate_effects(struct __sk_buff *skb) { return judge(skb, 1); }
+int gate_effects(struct __sk_buff *skb) { return judge(skb, 1, 0); }
+
+SEC("socket")
+int gate_objects(struct __sk_buff *skb) { return judge(skb, 1, 1); }
 
 /* ---- the stub ---- */
 

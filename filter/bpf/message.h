@@ -318,3 +318,11 @@ INLINE int finish_(struct __sk_buff *skb, struct walk *w, const int effects)
 
 noinline int finish(struct __sk_buff *skb, struct walk *w) { return finish_(skb, w, 0); }
 noinline int finish_effects(struct __sk_buff *skb, struct walk *w) { return finish_(skb, w, 1); }
+
+noinline int finish_objects(struct __sk_buff *skb, struct walk *w)
+{
+	if (!w)
+		return 0;
+	hand_over(w);
+	return finish_(skb, w, 1);
+}

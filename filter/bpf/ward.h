@@ -66,6 +66,7 @@
 #define REASON_METADATA 52
 #define REASON_RATE 64
 #define REASON_STATE 65
+#define REASON_HANDLE 66
 
 /* abi/record.go */
 #define RECORD_SIZE 192
@@ -128,6 +129,8 @@ struct method {
 #define M_PERMIT 4 /* some permit may match: opening a client stream is admitted */
 #define M_TERSE 8  /* not every reply may pass: an error is a code, and it and an end carry no metadata */
 #define M_SILENT 16 /* no message of this direction carries metadata */
+#define M_POST 32  /* nobody answers: a call that is admitted leaves its slot free */
+#define M_HANDLE 8 /* shift: five bits are 1 + the capture slot of a handle's id, 0: the message has none; its kind, size and write have the three slots after it */
 #define M_METADATA 16 /* shift: the node of the method's metadata section is in the upper half */
 
 /* a row for each message of the tree */
@@ -191,6 +194,8 @@ struct field {
 #define U_TEXT8 64  /* with more */
 #define U_TESTS 128 /* a field with constants */
 #define U_LIKES 256 /* a string with a pattern */
+#define U_HANDLE 512 /* a message with a handle, */
+#define U_POST 1024  /* a method with M_POST: template gate_objects */
 
 /* image/image.go: state */
 #define GATE_WORD 0xffffffff /* in method.word: the gate's own */
@@ -216,6 +221,30 @@ struct gate {
 struct calls {
 	__u64 slot[WARD_SLOTS];
 };
+
+/* abi/handle.go: a row for each handle. Its word has the state, what the message
+ * that carries it may say of it, and the gate that it is for. */
+struct handle {
+	__u64 word, size;
+};
+#define HANDLE_STATE 3
+#define HANDLE_FREE 0
+#define HANDLE_OFFERED 1
+#define HANDLE_RESERVED 2 /* by a message that is being admitted: nobody else changes it */
+#define HANDLE_ADMITTED 3
+#define HANDLE_KIND 2         /* shift, */
+#define HANDLE_KINDS 7        /* mask of what is left */
+#define HANDLE_WRITE 5        /* shift of one bit */
+#define HANDLE_DIRECTION 6    /* shift of one bit */
+#define HANDLE_GENERATION 8   /* shift, */
+#define HANDLE_GENERATIONS 0xffffff
+#define HANDLE_INCARNATION 32 /* shift */
+#define HANDLE_ROWS 16        /* shift of the generation in the id of a handle; the row is below it */
+/* proto/ward/v1/handle.proto */
+#define HANDLE_FIELD_ID 1
+#define HANDLE_FIELD_KIND 2
+#define HANDLE_FIELD_SIZE 3
+#define HANDLE_FIELD_WRITE 4
 
 /* kernel/fabric.go: one row for each endpoint */
 struct counters {
@@ -255,6 +284,8 @@ struct effects {
 	__u32 rates;       /* bit k: a token from row k of the method's rates */
 	__u32 charged;     /* those that were taken */
 	__u32 target;      /* 1 + which of word is changed; 0: none */
+	__u32 row;         /* of the handle that the message carries, */
+	__u64 handle;      /* and its word before it was reserved; 0: it carries none */
 };
 struct walk {
 	union {
@@ -274,9 +305,11 @@ struct walk {
 	__u16 root, row;     /* node of the body; row of the current field */
 	__u16 slot, gen, fields, check;
 	__u8 depth, mode, state, kind, phase, known, audit, meta, done, reason, wire;
-	__u8 held;  /* the slot's word is changed already */
+	__u8 held;  /* HELD_*: what is changed already */
 	__u8 words; /* 1: e.word is what the decision saw */
 };
+#define HELD_SLOT 1 /* the slot's word, */
+#define HELD_ALL 2  /* and that of the handle */
 /* filter/utf8.go */
 #define UTF8_REJECT 6
 #define COUNT_DENSE 0x8000

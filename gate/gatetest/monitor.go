@@ -28,13 +28,24 @@ type Monitor struct {
 
 	published int // publications so far
 
+	// Methods are those of interfaces whose gates have others than Methods.
+	Methods map[string][]abi.ControlMethod
+
+	boxes   map[string]*mailbox
+	named   map[string]*Object
+	objects objects
+
+	// Tamper changes what is answered to requests about objects; nil: nothing. The
+	// monitor closes the descriptors that it returns.
+	Tamper func(request, answer *abi.Control, fds []int) []int
+
 	// Refuse says why a request is refused; nil: nothing is. Text goes with it.
 	Refuse func(client string, c *abi.Control) (abi.Reason, string)
 }
 
 // NewMonitor starts a monitor that ends with the test.
 func NewMonitor(t testing.TB) *Monitor {
-	m := &Monitor{t: t, ends: map[string]int{}, serving: map[string]map[string]bool{}, names: map[string][]string{}, last: map[string]int{}, changed: make(chan struct{})}
+	m := &Monitor{t: t, ends: map[string]int{}, serving: map[string]map[string]bool{}, names: map[string][]string{}, last: map[string]int{}, changed: make(chan struct{}), objects: newObjects()}
 	t.Cleanup(m.Kill)
 	return m
 }
@@ -46,6 +57,10 @@ func (m *Monitor) Kill() {
 	for name, fd := range m.ends {
 		unix.Shutdown(fd, unix.SHUT_RDWR)
 		delete(m.ends, name)
+	}
+	m.objects.close()
+	for _, o := range m.named {
+		o.close()
 	}
 }
 
@@ -122,7 +137,15 @@ func (m *Monitor) answer(name string, fd int, c *abi.Control) {
 		delete(m.serving[c.Interface], name)
 		m.send(fd, abi.Control{Op: abi.OpOK, Seq: c.Seq})
 	case abi.OpOpen:
+		if c.Access == abi.AccessPost {
+			m.post(name, fd, c)
+			return
+		}
 		m.open(name, fd, c)
+	case abi.OpReceive:
+		m.receive(name, fd, c)
+	default:
+		m.object(name, fd, c)
 	}
 }
 
@@ -140,6 +163,9 @@ func (m *Monitor) open(name string, fd int, c *abi.Control) {
 		}
 	}
 	g := abi.Control{Op: abi.OpGate, Interface: c.Interface, Methods: Methods, Metadata: Metadata}
+	if own := m.Methods[c.Interface]; own != nil {
+		g.Methods = own
+	}
 	client := g
 	client.Seq, client.Peer = c.Seq, abi.Peer{Name: c.Name}
 	switch {
@@ -149,6 +175,7 @@ func (m *Monitor) open(name string, fd int, c *abi.Control) {
 		go gate.ServeEnd(context.Background(), e, gate.HandlerFunc(m.serveNames))
 	case m.serving[c.Interface][c.Name]:
 		g.Peer = abi.Peer{Name: name}
+		client.Block, g.Block = m.join(name, c.Name)
 		m.send(m.ends[c.Name], g, pair[1])
 	default:
 		unix.Close(pair[0])

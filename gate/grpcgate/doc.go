@@ -16,9 +16,12 @@
 // sender. Metadata of a unary answer is both its header and its trailer; of a
 // stream, the header comes with the first item.
 //
+// Messages with a ward.v1.Handle pass memory: Offer makes a handle, Redeem gets
+// the memory of one (docs/objects.md).
+//
 // What does not: compression, codecs other than protobuf, authority, and
 // client interceptors made for *grpc.ClientConn.
 //
 // Invariants: every error of a call has a gRPC status (status.FromError) and is
-// a *gate.Error (errors.As); of this module it imports gate and abi only.
+// a *gate.Error (errors.As); of this module it imports gate, abi and proto/ward/v1 only.
 package grpcgate

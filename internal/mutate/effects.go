@@ -24,7 +24,7 @@ var effectMutations = []mutation{
 	{what: "the word that was changed is not the one that is told", file: messageH, old: "__u32 i = w->e.target ? w->e.target - 1 : 0;", new: "__u32 i = 0;"},
 	{what: "state changes by a plain store", file: effectsH, old: "if (!p || __sync_val_compare_and_swap(p, old, next) != old) {", new: "if (!p || (*(volatile __u64 *)p = next, 0)) {"},
 	{what: "a change of state is not counted", file: effectsH, old: "next += 1ULL << STATE_BITS;", new: ""},
-	{what: "commit before the decision: what is denied changes state", file: gateC, old: "if (w->reason != REASON_PERMIT || !settle(skb, w))", new: "if (!settle(skb, w) || w->reason != REASON_PERMIT)"},
+	{what: "commit before the decision: what is denied changes state", file: gateC, old: "if (w->reason != REASON_PERMIT || !(objects ? settle_objects(skb, w) : settle(skb, w)))", new: "if (!(objects ? settle_objects(skb, w) : settle(skb, w)) || w->reason != REASON_PERMIT)"},
 	{what: "the record tells the word as it was", file: effectsH, old: "w->e.word[i] = next;", new: ";"},
 	{what: "a gate begins with the state of the one before", file: "kernel/fabric_gate.go", old: "if err = f.gateWords.words.Put(g.Index, r.spec.State); err != nil {", new: "if err != nil {"},
 	{what: "state is set without counting the change", file: "kernel/fabric_state.go", old: "next += 1 << image.StateBits", new: "next += 0"},

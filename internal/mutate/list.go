@@ -23,9 +23,10 @@ var suites = map[string]suite{
 		{"image", "^Test"},
 		{"difftest", "^TestDifferential$"},
 	},
-	"ring":   {{"ring", "^Test"}, {"models", "^Test"}},
-	"models": {{"models", "^Test"}, {"difftest", "^TestDifferential$"}},
-	"gate":   {{"gate", "^TestRateIsTold$"}},
+	"ring":    {{"ring", "^Test"}, {"models", "^Test"}},
+	"models":  {{"models", "^Test"}, {"difftest", "^TestDifferential$"}},
+	"gate":    {{"gate", "^TestRateIsTold$"}},
+	"handles": handleSuite,
 	"eval": {
 		{"policy/eval", "^Test"},
 		{"policy", "^TestOracle$"},
@@ -44,7 +45,7 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations)
+var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations)
 
 var statelessMutations = []mutation{
 	// The decision, as instructions.

@@ -1,7 +1,8 @@
 // Command protogen generates Go code from .proto files. It needs no protoc:
 // the files are compiled by protocompile and handed to the module's tools
 // protoc-gen-go and protoc-gen-go-grpc. The rules of protovalidate
-// (buf/validate/validate.proto) and Google's well-known types are built in.
+// (buf/validate/validate.proto), Google's well-known types and Ward's own files
+// (ward/v1/handle.proto) are built in.
 //
 //	go run ward/internal/protogen -out DIR FILE.proto...
 //
@@ -13,6 +14,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +27,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/pluginpb"
+
+	wardproto "ward/proto"
 )
 
 func main() {
@@ -45,6 +49,7 @@ func generate(out string, files []string) error {
 		Resolver: protocompile.CompositeResolver{
 			&protocompile.SourceResolver{},
 			protocompile.ResolverFunc(linked),
+			&protocompile.SourceResolver{Accessor: wards},
 		},
 		SourceInfoMode: protocompile.SourceInfoStandard,
 	}
@@ -81,6 +86,9 @@ func linked(path string) (protocompile.SearchResult, error) {
 	}
 	return protocompile.SearchResult{Desc: f}, nil
 }
+
+// wards opens Ward's own files (ward/v1/handle.proto) for those that import them.
+func wards(path string) (io.ReadCloser, error) { return wardproto.Files.Open(path) }
 
 // appendFile appends f after all that it imports, each once, as plugins require.
 func appendFile(r *pluginpb.CodeGeneratorRequest, seen map[string]bool, f protoreflect.FileDescriptor) {

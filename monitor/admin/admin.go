@@ -51,6 +51,8 @@ const (
 	Refused = "refused" // the policy forbids its start
 	// Children are made of it; it is not started itself.
 	Template = "template"
+	// Messages wait in it; it is not started.
+	Mail = "mailbox"
 )
 
 // Failure is the answer to a user who may not ask what it asked.
@@ -82,6 +84,7 @@ type Domain struct {
 	Lost       uint64      `json:"lost"`  // audit records
 	Level      string      `json:"level"` // who checks the parameters of messages: kernel or library
 	*Child                 // of what a domain has made; nil: of the system
+	Mailbox    *Mailbox    `json:"mailbox,omitempty"` // nil: it is none
 	Descriptor *Descriptor `json:"descriptor,omitempty"`
 }
 
@@ -97,6 +100,7 @@ type Descriptor struct {
 	Quota   Quota    `json:"quota"`
 	Hits    Hits     `json:"hits"`
 	Held    []Gate   `json:"held"`
+	Objects []Object `json:"objects,omitempty"`
 
 	Children *Offspring `json:"children,omitempty"` // nil: it may have none
 	Loans    []Loan     `json:"loans,omitempty"`

@@ -21,6 +21,7 @@ const own = "test.v1.Hostile"
 type end struct {
 	fd    int
 	block *page.Block
+	at    uint32 // of block on the page
 }
 
 var domain struct {
@@ -101,8 +102,11 @@ func newEnd(a *answer) (end, error) {
 	if len(a.fds) != 1 {
 		return end{}, fmt.Errorf("a gate with %d descriptors", len(a.fds))
 	}
+	if a.Access == abi.AccessRead { // of a mailbox: its block is on no page of ours
+		return end{fd: a.fds[0]}, nil
+	}
 	block, err := page.Map(domain.page, a.Block)
-	return end{a.fds[0], block}, err
+	return end{a.fds[0], block, a.Block}, err
 }
 
 func ask(c abi.Control) (answer, error) {

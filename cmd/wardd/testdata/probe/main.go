@@ -54,6 +54,10 @@ func main() {
 		err = load(ctx)
 	case "parent":
 		err = parent(ctx, os.Args[2:])
+	case "mail":
+		err = mail(ctx)
+	case "memory":
+		err = memory(ctx)
 	case "wait":
 		err = wait(ctx)
 	case "hang":
