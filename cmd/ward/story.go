@@ -98,14 +98,14 @@ func (c *tally) add(r *audit.Record) {
 
 // sum is the last line of a story.
 func (c *tally) sum() string {
-	s := fmt.Sprintf("%d messages allowed, %d denied", c.allowed, c.denied)
+	s := fmt.Sprintf("%s allowed, %d denied", count(c.allowed, "message"), c.denied)
 	if c.allowed == 0 {
 		// Most systems keep records of denied messages only: none of the others is no finding.
 		s = count(c.denied, "message") + ` denied (allowed ones are recorded with "audit: all")`
 	}
-	s += fmt.Sprintf("; %d gates opened, %d refused", c.opened, c.refused)
+	s += fmt.Sprintf("; %s opened, %d refused", count(c.opened, "gate"), c.refused)
 	if c.lost > 0 {
-		s += fmt.Sprintf("; %d records lost", c.lost)
+		s += fmt.Sprintf("; %s lost", count(int(c.lost), "record"))
 	}
 	return s
 }
@@ -157,7 +157,7 @@ func (t *teller) line(r *audit.Record) string {
 		}
 		rest += "  " + t.verdict(r)
 	case audit.EventLost:
-		rest = t.style.bad(fmt.Sprintf("%d records of %s", r.Lost, cmp.Or(r.From, r.Domain, "wardd")))
+		rest = t.style.bad(fmt.Sprintf("%s of %s", count(int(r.Lost), "record"), cmp.Or(r.From, r.Domain, "wardd")))
 	default:
 		rest = strings.TrimSpace(strings.Join([]string{cmp.Or(r.Domain, r.System), r.Detail, r.Reason}, " "))
 	}
