@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -35,6 +36,8 @@ type Domain struct {
 	asked    map[uint32][]byte  // what is pending
 	names    *Client
 	err      error
+
+	renewals atomic.Int64 // since who publishes again has begun; 0: nobody does
 }
 
 // answer is what the monitor answers to one request, with the descriptors that came along.
