@@ -187,11 +187,16 @@ func (t *teller) params(params map[string]any) string {
 	}
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(params)) {
-		v := fmt.Sprint(params[k])
-		if s, ok := params[k].(string); ok {
-			v = fmt.Sprintf("%q", s)
+		switch v := params[k].(type) {
+		case string:
+			parts = append(parts, fmt.Sprintf("%s=%q", k, v))
+		case map[string]any: // {"size": 3} or {"count": 3}
+			for _, what := range slices.Sorted(maps.Keys(v)) {
+				parts = append(parts, fmt.Sprintf("%s.%s=%v", k, what, v[what]))
+			}
+		default:
+			parts = append(parts, fmt.Sprintf("%s=%v", k, v))
 		}
-		parts = append(parts, k+"="+v)
 	}
 	return " {" + strings.Join(parts, " ") + "}"
 }

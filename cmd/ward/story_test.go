@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -54,5 +55,15 @@ func TestSum(t *testing.T) {
 		if got := c.tally.sum(); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}
+	}
+}
+
+func TestParamsOfARecord(t *testing.T) {
+	var r audit.Record
+	if err := json.Unmarshal([]byte(`{"params":{"tags":{"count":1},"data":{"size":3},"name":"a b","n":4,"sub":true}}`), &r); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := newTeller(&bytes.Buffer{}, false).params(r.Params), ` {data.size=3 n=4 name="a b" sub=true tags.count=1}`; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
