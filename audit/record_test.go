@@ -6,13 +6,14 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 )
 
-// Events has every constant Event….
+// Events has every constant Event…, and docs/audit.md names all of them and each key.
 func TestEventsAreAll(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -44,6 +45,21 @@ func TestEventsAreAll(t *testing.T) {
 		})
 	}
 	slices.Sort(found)
+	page, err := os.ReadFile("../docs/audit.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, event := range found {
+		if !strings.Contains(string(page), "`"+event+"`") {
+			t.Errorf("docs/audit.md does not name the event %s", event)
+		}
+	}
+	record := reflect.TypeFor[Record]()
+	for i := range record.NumField() {
+		if key, _, _ := strings.Cut(record.Field(i).Tag.Get("json"), ","); !strings.Contains(string(page), "`"+key+"`") {
+			t.Errorf("docs/audit.md does not name the key %s", key)
+		}
+	}
 	if known := slices.Sorted(slices.Values(Events)); len(found) == 0 || !slices.Equal(found, known) {
 		t.Errorf("constants %q, Events %q", found, known)
 	}

@@ -36,3 +36,14 @@ func TestCounted(t *testing.T) {
 		}
 	}
 }
+
+// Of a message inside a message the filter remembers that it is there, and where:
+// the record says the former.
+func TestNestedParameter(t *testing.T) {
+	if v := value(&filter.Param{Name: "sub", Type: image.Nested}, 12<<32|3); v != true {
+		t.Errorf("%v", v)
+	}
+	if v, ok := value(&filter.Param{Name: "subs", Type: image.Nested, Count: true}, 2).(map[string]uint64); !ok || v["count"] != 2 {
+		t.Errorf("%v", v)
+	}
+}

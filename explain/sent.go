@@ -94,6 +94,7 @@ func (e *Explanation) markUnsent(absent []string) {
 		for i := range list {
 			name := strings.TrimSuffix(strings.TrimSuffix(list[i].Name, ".count"), ".size")
 			list[i].Unsent = slices.Contains(absent, list[i].Name) || slices.Contains(absent, name)
+			list[i].Any = list[i].Any && !(list[i].Unsent && list[i].Value == "null") // it is in a message that was not sent
 		}
 	}
 	mark(e.Saw)

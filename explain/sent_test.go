@@ -37,7 +37,7 @@ message Send {
   Stamp stamp = 8;
 }
 message Sent {}
-service Post { rpc Flag(Send) returns (Sent); rpc All(Send) returns (Sent); rpc Stamped(Send) returns (Sent); rpc Tenant(Send) returns (Sent); }
+service Post { rpc Flag(Send) returns (Sent); rpc All(Send) returns (Sent); rpc Stamped(Send) returns (Sent); rpc Loose(Send) returns (Sent); rpc Tenant(Send) returns (Sent); }
 `)},
 	"policy.cedar": {Data: []byte(`@id("calm") permit (principal, action == post::v1::Action::"Post.Flag", resource) when { !context.urgent };
 @id("hurried") permit (principal, action == post::v1::Action::"Post.Flag", resource)
@@ -46,6 +46,8 @@ when { context.urgent && context.n > 3 && (context.kind == "CARD" || context.kin
 when { context.n < 5 && context.text != "secret" && context.data.size < 9 && context.parts.count < 3 && context.kind == "LETTER" && !(context has weight) };
 @id("stamped") permit (principal, action == post::v1::Action::"Post.Stamped", resource)
 when { context has stamp && !context.stamp.worn };
+@id("loose") permit (principal, action == post::v1::Action::"Post.Loose", resource)
+when { if context has stamp then !context.stamp.worn else true };
 @id("tenant") permit (principal, action == post::v1::Action::"Post.Tenant", resource)
 when { !(context.ward.metadata has "x-tenant") };
 `)},
@@ -76,6 +78,8 @@ func TestNotSent(t *testing.T) {
 				`{"name":"parts.count","value":"0","unsent":true}`, `{"name":"kind","value":"LETTER","unsent":true}`, `{"name":"weight","value":"null","unsent":true}`}},
 		{"no message", "Stamped", `"absent":["stamp","stamp.worn"],"verdict":"deny","reason":"default deny"`, explain.Deny,
 			[]string{`{"condition":"has(stamp)","saw":[{"name":"stamp","value":"null","unsent":true}]}`}},
+		{"a field of no message", "Loose", `"absent":["stamp","stamp.worn"],"verdict":"allow","policy":"loose"`, explain.Allow,
+			[]string{`"saw":[{"name":"stamp","value":"null","unsent":true},{"name":"stamp.worn","value":"null","unsent":true}]`}},
 		{"a message without the field", "Stamped", `"params":{"stamp":true},"absent":["stamp.worn"],"verdict":"allow","policy":"stamped"`, explain.Allow,
 			[]string{`{"name":"stamp.worn","value":"false","unsent":true}`}},
 		{"a message with the field", "Stamped", `"params":{"stamp":true,"stamp.worn":true},"verdict":"deny","reason":"default deny"`, explain.Deny,

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +37,8 @@ type Domain struct {
 	names    *Client
 	inboxes  map[string]*inbox // mailboxes that are being read
 	err      error
+
+	renewals atomic.Int64 // since who publishes again has begun; 0: nobody does
 }
 
 // answer is what the monitor answers to one request, with the descriptors that came along.

@@ -2,6 +2,8 @@ package gate
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"ward/abi"
@@ -12,7 +14,7 @@ import (
 // asked again, with the same number: the new one answers each number once. What
 // was published is published again, which changes nothing where it is known.
 
-// republish bounds how long a publication is tried again.
+// republish bounds one attempt to publish, or to ask for what a mailbox holds, again.
 const republish = 10 * time.Second
 
 // renewed is called by the reader of the control channel.
@@ -22,12 +24,6 @@ func (d *Domain) renewed() {
 	for seq, b := range d.asked {
 		if d.pending[seq] != nil {
 			again = append(again, b)
-		}
-	}
-	var ifaces []string
-	for iface, s := range d.services {
-		if iface != NamesInterface && s.publish.Load() {
-			ifaces = append(ifaces, iface)
 		}
 	}
 	var inboxes []*inbox // what their gates are the new monitor does not know
@@ -40,19 +36,53 @@ func (d *Domain) renewed() {
 			d.write(b) // an error: the channel is closed, which the reader finds, too
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), republish)
-		defer cancel()
 		for _, in := range inboxes {
 			in.renew(ctx)
 		}
-		for _, iface := range ifaces {
-			for ctx.Err() == nil {
-				_, err := d.callNames(ctx, "Publish", interfaceField(iface))
-				if err == nil || AsError(err).Code != Unavailable {
-					break
-				}
-			}
-		}
+		cancel()
+		d.publishAgain()
 	}()
+}
+
+// publishAgain publishes what this domain serves. One at a time does it: if there
+// is another name server meanwhile, that one begins again.
+func (d *Domain) publishAgain() {
+	if d.renewals.Add(1) > 1 {
+		return
+	}
+	for n := int64(0); !d.renewals.CompareAndSwap(n, 0); {
+		n = d.renewals.Load()
+		d.mu.Lock()
+		services := slices.Collect(maps.Values(d.services))
+		d.mu.Unlock()
+		for _, s := range services {
+			s.publishAgain()
+		}
+	}
+}
+
+// publishAgain tries until the interface is published, is withdrawn, or cannot be:
+// a name server may take any time to come, and nobody else says that this domain serves.
+func (s *Service) publishAgain() {
+	for pause := firstPause; s.publish.Load(); pause = min(2*pause, lastPause) {
+		ctx, cancel := context.WithTimeout(context.Background(), republish)
+		_, err := s.domain.callNames(ctx, "Publish", interfaceField(s.iface))
+		cancel()
+		if err == nil {
+			return
+		}
+		if code := AsError(err).Code; code != Unavailable && code != DeadlineExceeded || s.domain.isLost() {
+			return
+		}
+		rest(context.Background(), pause)
+	}
+}
+
+// isLost reports whether the control channel has ended: nothing new is granted.
+func (d *Domain) isLost() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.err != nil
 }
 
 // asks notes the message of a request, until the function that it returns is called.

@@ -239,6 +239,7 @@ func TestLargeSets(t *testing.T) {
 		"three texts":                 like(1, "", "b", ".e", "ple"),
 		"two patterns":                {Op: image.Or, Args: []image.Expr{like(1, "", "11", ""), like(1, "www", "f", "")}},
 		"a pattern and a set":         {Op: image.And, Args: []image.Expr{like(5, "", "a", ""), {Op: image.Not, Args: []image.Expr{{Op: image.In, Left: operand(image.Scalar, 5), Set: texts}}}}},
+		"some in a set, others not":   {Op: image.And, Args: []image.Expr{{Op: image.AnyIn, Left: operand(image.Elements, 7), Set: []image.Value{{Long: 1}}}, {Op: image.AnyOut, Left: operand(image.Elements, 7), Set: []image.Value{{Long: 1}}}}},
 		"a set in each of two fields": {Op: image.Or, Args: []image.Expr{{Op: image.In, Left: operand(image.Scalar, 1), Set: texts}, {Op: image.AnyOut, Left: operand(image.Elements, 3), Set: some}}},
 	}
 	g := newGateTest(t, img, FabricConfig{Gates: 2, Programs: 4})

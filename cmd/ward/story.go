@@ -99,14 +99,14 @@ func (c *tally) add(r *audit.Record) {
 
 // sum is the last line of a story.
 func (c *tally) sum() string {
-	s := fmt.Sprintf("%d messages allowed, %d denied", c.allowed, c.denied)
+	s := fmt.Sprintf("%s allowed, %d denied", count(c.allowed, "message"), c.denied)
 	if c.allowed == 0 {
 		// Most systems keep records of denied messages only: none of the others is no finding.
 		s = count(c.denied, "message") + ` denied (allowed ones are recorded with "audit: all")`
 	}
-	s += fmt.Sprintf("; %d gates opened, %d refused", c.opened, c.refused)
+	s += fmt.Sprintf("; %s opened, %d refused", count(c.opened, "gate"), c.refused)
 	if c.lost > 0 {
-		s += fmt.Sprintf("; %d records lost", c.lost)
+		s += fmt.Sprintf("; %s lost", count(int(c.lost), "record"))
 	}
 	return s
 }
@@ -160,7 +160,7 @@ func (t *teller) line(r *audit.Record) string {
 	case audit.EventObject:
 		rest = t.ends(&audit.Record{From: cmp.Or(r.From, r.Domain), To: r.To}) + "  " + objectDeed(r) + "  " + t.verdict(r)
 	case audit.EventLost:
-		rest = t.style.bad(fmt.Sprintf("%d records of %s", r.Lost, cmp.Or(r.From, r.Domain, "wardd")))
+		rest = t.style.bad(fmt.Sprintf("%s of %s", count(int(r.Lost), "record"), cmp.Or(r.From, r.Domain, "wardd")))
 	default:
 		rest = strings.TrimSpace(strings.Join([]string{cmp.Or(r.Domain, r.System), r.Detail, r.Reason}, " "))
 	}
@@ -199,16 +199,26 @@ func (t *teller) params(params map[string]any) string {
 	}
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(params)) {
-		v := fmt.Sprint(params[k])
-		switch p := params[k].(type) {
+		switch v := params[k].(type) {
 		case string:
-			v = fmt.Sprintf("%q", p)
-		case float64: // of a record that was read as JSON: an integer is one
-			v = strconv.FormatFloat(p, 'f', -1, 64)
+			parts = append(parts, fmt.Sprintf("%s=%q", k, v))
+		case map[string]any: // {"size": 3} or {"count": 3}
+			for _, what := range slices.Sorted(maps.Keys(v)) {
+				parts = append(parts, k+"."+what+"="+jsonValue(v[what]))
+			}
+		default:
+			parts = append(parts, k+"="+jsonValue(v))
 		}
-		parts = append(parts, k+"="+v)
 	}
 	return " {" + strings.Join(parts, " ") + "}"
+}
+
+// jsonValue writes a value of a record that was read as JSON: an integer is one.
+func jsonValue(v any) string {
+	if f, ok := v.(float64); ok {
+		return strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	return fmt.Sprint(v)
 }
 
 // verdict says what was decided, and by what.

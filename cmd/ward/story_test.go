@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -62,5 +63,30 @@ func TestLogOnATerminal(t *testing.T) {
 	}
 	if want := "grün\tok\n" + `\x1b[2J\x9bx\x7f\x0d` + "\n"; out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
+	}
+}
+
+func TestSum(t *testing.T) {
+	for _, c := range []struct {
+		tally tally
+		want  string
+	}{
+		{tally{allowed: 1, denied: 1, opened: 1, lost: 1}, "1 message allowed, 1 denied; 1 gate opened, 0 refused; 1 record lost"},
+		{tally{allowed: 2, opened: 2, refused: 1, lost: 3}, "2 messages allowed, 0 denied; 2 gates opened, 1 refused; 3 records lost"},
+		{tally{denied: 1}, `1 message denied (allowed ones are recorded with "audit: all"); 0 gates opened, 0 refused`},
+	} {
+		if got := c.tally.sum(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
+func TestParamsOfARecord(t *testing.T) {
+	var r audit.Record
+	if err := json.Unmarshal([]byte(`{"params":{"tags":{"count":1},"data":{"size":3},"name":"a b","n":4,"sub":true}}`), &r); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := newTeller(&bytes.Buffer{}, false).params(r.Params), ` {data.size=3 n=4 name="a b" sub=true tags.count=1}`; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -77,8 +77,10 @@ func (r *running) runs(name string) int {
 func (r *running) domains() map[string]admin.Domain {
 	r.t.Helper()
 	limit := time.Now().Add(patience)
+	ctx, cancel := context.WithDeadline(context.Background(), limit)
+	defer cancel()
 	for {
-		all, err := admin.PS(context.Background(), r.dir)
+		all, err := admin.PS(ctx, r.dir)
 		if err == nil && len(all) > 0 {
 			byName := map[string]admin.Domain{}
 			for _, d := range all {

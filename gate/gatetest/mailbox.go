@@ -36,7 +36,8 @@ func (m *Monitor) Mailbox(name, iface string) {
 	})
 }
 
-// Renew tells a domain that the monitor is a new one, which knows of no readers.
+// Renew tells a domain that there is another name server, or another monitor, which
+// knows of no readers.
 func (m *Monitor) Renew(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -41,6 +41,9 @@ type Monitor struct {
 
 	// Refuse says why a request is refused; nil: nothing is. Text goes with it.
 	Refuse func(client string, c *abi.Control) (abi.Reason, string)
+
+	// Names says with which error the name server answers a call; nil: none.
+	Names func(client, method string) error
 }
 
 // NewMonitor starts a monitor that ends with the test.
@@ -210,6 +213,11 @@ func (m *Monitor) serveNames(ctx context.Context, call *gate.ServerCall) error {
 		b = b[protowire.ConsumeFieldValue(num, typ, b):]
 	}
 	peer, _ := gate.PeerFrom(ctx)
+	if m.Names != nil {
+		if err := m.Names(peer.Name, call.Method()); err != nil {
+			return err
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch call.Method() {
