@@ -141,7 +141,7 @@ func (d *Domain) deliver(a *answer) {
 	b.inode = st.Ino
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.closed {
+	if in.closed || in.known[b.inode] {
 		a.close()
 		return
 	}
