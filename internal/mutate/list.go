@@ -27,6 +27,8 @@ var suites = map[string]suite{
 	"models":  {{"models", "^Test"}, {"difftest", "^TestDifferential$"}},
 	"gate":    {{"gate", "^TestRateIsTold$"}},
 	"handles": handleSuite,
+	"memory":  memorySuite,
+	"objects": objectSuite,
 	"eval": {
 		{"policy/eval", "^Test"},
 		{"policy", "^TestOracle$"},
@@ -45,7 +47,7 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations)
+var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations)
 
 var statelessMutations = []mutation{
 	// The decision, as instructions.
