@@ -28,6 +28,7 @@ var suites = map[string]suite{
 	"gate":    {{"gate", "^TestRateIsTold$"}},
 	"handles": handleSuite,
 	"memory":  memorySuite,
+	"book":    bookSuite,
 	"objects": objectSuite,
 	"eval": {
 		{"policy/eval", "^Test"},
@@ -47,7 +48,7 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations)
+var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations)
 
 var statelessMutations = []mutation{
 	// The decision, as instructions.
