@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"ward/abi"
 	"ward/gate"
@@ -232,7 +234,30 @@ func TestMailboxRenewed(t *testing.T) {
 	gets(t, r, "a Put 2", "a Put 3", "a Put 4")
 	posts(t, outbox(t, m.Domain("b")), "5")
 	gets(t, r, "b Put 5")
+	// The monitor and the reader have each socket once.
+	for limit := time.Now().Add(10 * time.Second); mostHeld(t) > 2; {
+		if time.Now().After(limit) {
+			t.Fatalf("a socket is held %d times", mostHeld(t))
+		}
+	}
 	r.ends(t)
+}
+
+// mostHeld is how many descriptors of this process one socket has at most.
+func mostHeld(t *testing.T) (most int) {
+	t.Helper()
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := map[string]int{}
+	for _, n := range names {
+		if what, err := os.Readlink("/proc/self/fd/" + n.Name()); err == nil && strings.HasPrefix(what, "socket:") {
+			held[what]++
+			most = max(most, held[what])
+		}
+	}
+	return most
 }
 
 // TestMailboxEnds: an error of the handler ends the reading, and takes only the

@@ -122,13 +122,6 @@ func (d *Domain) newMemory(a *answer, want grant) (*Memory, error) {
 // and access: a page of it that is missing would end the program when it is read
 // (SIGBUS), so the size must be sealed.
 func examineMemory(fd int, size uint64, want grant) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return os.NewSyscallError("fstat", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fmt.Errorf("a descriptor of type %#o", st.Mode&unix.S_IFMT)
-	}
 	// Pages of hugetlbfs, which has seals, too, may run out.
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil {
@@ -144,7 +137,11 @@ func examineMemory(fd int, size uint64, want grant) error {
 	if size := unix.F_SEAL_SHRINK | unix.F_SEAL_GROW; seals&size != size {
 		return fmt.Errorf("a file whose size may change (seals %#x)", seals)
 	}
-	if st.Size < 0 || uint64(st.Size) != size { // after the seals: it stays so
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil { // after the seals: what it says stays so
+		return os.NewSyscallError("fstat", err)
+	}
+	if st.Size < 0 || uint64(st.Size) != size {
 		return fmt.Errorf("a file of %d bytes that is said to have %d", st.Size, size)
 	}
 	if want.constant && seals&unix.F_SEAL_WRITE == 0 {

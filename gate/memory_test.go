@@ -23,6 +23,7 @@ func memoryMonitor(t *testing.T) *gatetest.Monitor {
 	all := []string{"maker", "taker", "third"}
 	m.Objects(map[string]*gatetest.Object{
 		"frames": {Size: 1 << 20, Makers: []string{"maker"}, Readers: all, Writers: []string{"taker"}},
+		"large":  {Size: 2 << 20, Makers: []string{"maker"}},
 		"secret": {Size: 4096, Makers: []string{"maker"}},
 		"board":  {Size: 8192, Shared: true, Readers: []string{"maker", "taker"}, Writers: []string{"maker"}},
 	})
@@ -162,7 +163,7 @@ func held(t *testing.T, file string) (n int) {
 	}
 	for _, fd := range fds {
 		to, err := os.Readlink("/proc/self/fd/" + fd.Name())
-		if err == nil && (strings.HasPrefix(to, "/memfd:hostile") || to == file || to == "/dev/zero") {
+		if err == nil && (strings.HasPrefix(to, "/memfd:hostile") || strings.HasPrefix(to, "/anon_hugepage") || to == file || to == "/dev/zero") {
 			n++
 		}
 	}
@@ -188,6 +189,19 @@ func TestHostileMemory(t *testing.T) {
 			return fd
 		}
 	}
+	huge := func(t *testing.T) int {
+		fd, err := unix.MemfdCreate("hostile", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_HUGETLB)
+		if err != nil {
+			t.Skip("needs hugetlbfs: ", err)
+		}
+		if err := unix.Ftruncate(fd, 2<<20); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW); err != nil {
+			t.Fatal(err)
+		}
+		return fd
+	}
 	const fixed = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
 	open := func(path string, flags int) func(*testing.T) int {
 		return func(t *testing.T) int {
@@ -211,6 +225,7 @@ func TestHostileMemory(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		fd     func(*testing.T) int // nil: none
+		large  bool
 		twice  bool
 		answer abi.Control
 		good   bool
@@ -223,6 +238,7 @@ func TestHostileMemory(t *testing.T) {
 		"larger than it says":       {fd: memfd(8192, fixed)},
 		"empty":                     {fd: memfd(0, fixed)},
 		"of another size":           {fd: memfd(8192, fixed), answer: abi.Control{Size: 8192}},
+		"of huge pages":             {fd: huge, large: true},
 		"no descriptor":             {},
 		"two descriptors":           {fd: memfd(4096, fixed), twice: true},
 		"read-only":                 {fd: reopened(unix.O_RDONLY)},
@@ -239,7 +255,7 @@ func TestHostileMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := memoryMonitor(t)
 			m.Tamper = func(request, answer *abi.Control, fds []int) []int {
-				if request.Name != "frames" {
+				if request.Op != abi.OpMake || request.Name == "none" {
 					return fds
 				}
 				for _, fd := range fds {
@@ -267,7 +283,11 @@ func TestHostileMemory(t *testing.T) {
 				return fds
 			}
 			d := m.Domain("maker")
-			mem, err := d.Make(t.Context(), "frames", 4096)
+			object, size := "frames", 4096
+			if c.large {
+				object, size = "large", 2<<20
+			}
+			mem, err := d.Make(t.Context(), object, size)
 			if c.good {
 				if err != nil {
 					t.Fatal(err)

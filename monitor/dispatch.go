@@ -52,8 +52,18 @@ func (m *Monitor) listen(d *domain) {
 		if !alive {
 			return
 		}
-		limit.wait()
+		limit.spend(costOf(c.Op))
 	}
+}
+
+// costOf is what a request takes of a domain's rate. Those about memory that goes
+// on need no gate and no filter, and come for each handle.
+func costOf(op abi.ControlOp) float64 {
+	switch op {
+	case abi.OpMake, abi.OpOffer, abi.OpRedeem, abi.OpDrop, abi.OpRetract:
+		return objectCost
+	}
+	return 1
 }
 
 // handle answers one message of d, and reports whether d goes on.
@@ -134,9 +144,12 @@ func (b *bucket) fill() {
 }
 
 // wait takes a token, and waits for one if it must: at most 1/rate seconds.
-func (b *bucket) wait() {
+func (b *bucket) wait() { b.spend(1) }
+
+// spend takes a part of a token likewise.
+func (b *bucket) spend(n float64) {
 	b.fill()
-	if b.tokens--; b.tokens < 0 {
+	if b.tokens -= n; b.tokens < 0 {
 		<-time.After(time.Duration(-b.tokens / b.rate * float64(time.Second)))
 	}
 }

@@ -15,6 +15,8 @@
 //   - nobody makes it wait: what it sends to a domain is sent at once or not
 //     at all, what it reads from one is bounded per second, and all that a
 //     domain or user can hold is counted;
+//   - memory goes only to whom the image lets have it: by its name, or for a handle
+//     that the kernel has admitted in a message to this end of a gate (objects.go);
 //   - another image comes into force whole or not at all (switch.go); numbers in
 //     use mean the same in both (image.Align);
 //   - it works on fixed binary messages and the checked image; of texts it reads the

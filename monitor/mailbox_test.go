@@ -286,6 +286,36 @@ func TestMailboxRefusals(t *testing.T) {
 	s.letterbox(r)
 }
 
+// TestMailboxBesideServer: where a mailbox and a domain take the same interface,
+// calls go to the domain and messages to the mailbox, whoever comes first.
+func TestMailboxBesideServer(t *testing.T) {
+	s := mailSystem(t, func(c *Config) {
+		img := c.Image
+		img.Domains[box].Exports[0].Interface = 0
+		img.Routes[len(img.Routes)-1].Interface = 0
+		img.Routes = append(img.Routes, image.Route{Client: second, Server: box, Connect: image.Verdict{Allow: true}, Lookup: image.Verdict{Policy: abi.NoPolicy},
+			Methods: img.Routes[0].Methods})
+	})
+	c, srv, other := s.domain(client), s.domain(server), s.domain(second)
+	ask := func(d *fakeDomain, seq uint32, access uint8) abi.Control {
+		t.Helper()
+		return first(d.ask(abi.Control{Op: abi.OpOpen, Seq: seq, Interface: "t.Echo", Access: access}))
+	}
+	if got := ask(c, 1, abi.AccessPost); got.Op != abi.OpGate || got.Peer.Name != "box" || got.Access != abi.AccessPost {
+		t.Errorf("a message: %+v", got)
+	}
+	if got := ask(other, 1, 0); got.Op != abi.OpRefused || got.Reason != abi.ReasonDefault { // it may post, and call nobody
+		t.Errorf("a call of who may only post: %+v", got)
+	}
+	srv.ask(serve(1, "t.Echo"))
+	if got := ask(c, 2, 0); got.Op != abi.OpGate || got.Peer.Name != "server" || got.Access != 0 {
+		t.Errorf("a call: %+v", got)
+	}
+	if got := ask(c, 3, abi.AccessPost); got.Op != abi.OpGate || got.Peer.Name != "box" {
+		t.Errorf("a message: %+v", got)
+	}
+}
+
 // TestMailboxAtLibrary: without the kernel's filters there are none.
 func TestMailboxAtLibrary(t *testing.T) {
 	s := mailSystem(t, func(c *Config) { c.Level = abi.LevelLibrary })

@@ -54,6 +54,7 @@ const (
 	openWait      = 5 * time.Second
 	controlRate   = 200      // control messages a second …
 	controlBurst  = 100      // … after this many at once
+	objectCost    = 0.4      // … as which one about memory counts
 	serverRing    = 64 << 10 // bytes; 200 a record. The audit writer has all of it mapped, twice
 	clientRing    = 32 << 10
 	userRing      = 4 << 10

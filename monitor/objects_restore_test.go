@@ -244,6 +244,7 @@ func TestMemoryBetween(t *testing.T) {
 		want string // of redeem: told; asks: it must ask again
 	}{
 		{"put reference 1 1", "asks"},
+		{"take", "told"}, // … the handle is taken in the kernel
 		{"drop offer ", "told"},
 		{"never", "told"},
 	} {
@@ -256,12 +257,16 @@ func TestMemoryBetween(t *testing.T) {
 			s.fabric.admit(id)
 			c.ok(drop(3, ref))
 			k.mu.Lock()
-			k.dies = func(name string) bool { return strings.HasPrefix(name, test.dies) }
+			k.dies = func(name string) bool {
+				return strings.HasPrefix(name, test.dies) || test.dies == "take" && strings.HasPrefix(name, "drop ")
+			}
 			k.mu.Unlock()
-			if test.want == "asks" { // the kernel knows nothing of what comes after the death
+			if test.want == "asks" || test.dies == "take" { // the kernel knows nothing of what comes after the death
 				s.m.mu.Lock()
 				s.m.handles = frozenHandles{s.m.handles}
 				s.m.mu.Unlock()
+			}
+			if test.want == "asks" {
 				srv.send(redeem(1, id, sb))
 				srv.read()
 			} else {

@@ -440,3 +440,20 @@ func TestMemoryFails(t *testing.T) {
 		t.Errorf("%d instances, %d handles", n, s.fabric.rows())
 	}
 }
+
+// Requests about memory count less than those for gates, and all that there are count.
+func TestRequestsCount(t *testing.T) {
+	for op := range dispatch {
+		about := op >= abi.OpMake && op <= abi.OpRetract && op != abi.OpOpenObject
+		if cost := costOf(op); cost <= 0 || cost > 1 || (cost < 1) != about {
+			t.Errorf("op %d counts %v", op, cost)
+		}
+	}
+	b := newBucket(1e-9, 1)
+	for range 2 {
+		b.spend(objectCost)
+	}
+	if b.take() {
+		t.Error("two requests about memory and another one are one")
+	}
+}

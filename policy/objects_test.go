@@ -184,6 +184,7 @@ func TestMailboxBesideServer(t *testing.T) {
 	both := strings.Replace(objectSystem, "exports: [s.v1.Desk]", "exports: [s.v1.Desk, s.v1.Orders]", 1)
 	img, out := compileObjects(t, both, objectPolicy+`
 @id("camera orders") permit (principal == Domain::"camera", action in s::v1::Action::"Orders", resource);
+@id("all ask") permit (principal, action == s::v1::Action::"Desk.Ask", resource);
 @id("answers") permit (principal, action in s::v1::Action::"Orders.reply", resource == Domain::"camera");
 `)
 	if img == nil {

@@ -35,10 +35,10 @@ type HandleRow struct {
 // HandleSizes are what is measured, in bytes.
 var HandleSizes = []int{64 << 10, 1 << 20, 8 << 20}
 
-// handlePace is the time between two turns. The monitor answers 200 requests a
-// second of a domain, and for a handle the source makes three: without a pace
-// this bound would be measured.
-const handlePace = 20 * time.Millisecond
+// handlePace is the time between two turns. The monitor answers 500 requests
+// about memory a second of a domain, and for a handle the source makes three:
+// without a pace this bound would be measured.
+const handlePace = 10 * time.Millisecond
 
 // bulkWays are the ways, as HandleRow has them.
 var bulkWays = []string{"items of 120 KiB", "items of 32 KiB", "a handle", "shared memory"}

@@ -12,7 +12,7 @@ import (
 // here runs as root.
 var allowed = []string{
 	"ward/abi", "ward/audit", "ward/audit/event", "ward/cmd/wardd", "ward/creator", "ward/filter", "ward/holder", "ward/holder/child", "ward/holder/keep", "ward/holder/lifeline", "ward/holder/link",
-	"ward/image", "ward/kernel", "ward/monitor", "ward/monitor/admin",
+	"ward/image", "ward/kernel", "ward/monitor", "ward/monitor/admin", "ward/objects",
 	"github.com/cilium/ebpf", // loads maps and programs
 	"golang.org/x/net/bpf",   // classic filters: instructions, and their encoding
 	"golang.org/x/sys/unix",  // system calls

@@ -27,6 +27,9 @@ var suites = map[string]suite{
 	"models":  {{"models", "^Test"}, {"difftest", "^TestDifferential$"}},
 	"gate":    {{"gate", "^TestRateIsTold$"}},
 	"handles": handleSuite,
+	"memory":  memorySuite,
+	"book":    bookSuite,
+	"objects": objectSuite,
 	"eval": {
 		{"policy/eval", "^Test"},
 		{"policy", "^TestOracle$"},
@@ -45,7 +48,7 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations)
+var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations)
 
 var statelessMutations = []mutation{
 	// The decision, as instructions.
