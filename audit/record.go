@@ -36,7 +36,7 @@ const (
 
 // Events are all events of a Record.
 var Events = []string{EventCompiled, EventStarted, EventPublished, EventWithdrawn, EventLookup, EventGate, EventCall, EventReply, EventEnded, EventLost, EventReload,
-	EventRevoked, EventGranted, EventClosed, EventState, EventNotice, EventStopped, EventQuota, EventSocket, EventSpawned, EventLent, EventLentEnded}
+	EventRevoked, EventGranted, EventClosed, EventState, EventNotice, EventStopped, EventQuota, EventSocket, EventSpawned, EventLent, EventLentEnded, EventObject}
 
 // Verdicts of a Record.
 const (
