@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"ward/abi"
 	"ward/audit/event"
 	"ward/image"
@@ -82,8 +84,16 @@ type book struct {
 	counted bool   // the next one knows
 }
 
+// filesPart is the part of the descriptors that a process may have open that
+// memory may take, here and in the holder, which must not run out of them.
+const filesPart = 4
+
 func (b *book) init() {
 	*b = book{Store: objects.New(), memory: map[uint32]*os.File{}, sealing: map[uint32]int{}, ends: map[endKey]gateEnd{}}
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil {
+		b.Limit(int(min(files.Cur/filesPart, objects.MaxInstances)))
+	}
 }
 
 func init() {

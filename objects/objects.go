@@ -11,7 +11,7 @@ const (
 	MaxReferences      = 64   // of one owner
 	MaxOffers          = 64   // at one end of a gate
 	MaxOffersOf        = 128  // of one payer, at all its gates together
-	MaxInstances       = 2048 // in a system: each is a descriptor of the monitor and of the holder
+	MaxInstances       = 2048 // in a system: each is a descriptor of the monitor and of the holder (Store.Limit)
 	MaxReferencesInAll = 1 << 14
 )
 

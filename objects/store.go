@@ -27,6 +27,7 @@ type Store struct {
 	atEnd  map[End]int       // offers
 	paid   map[uint32]int    // offers of a payer
 
+	most         int // instances
 	lastInstance uint32
 	lastRef      map[Owner]uint64 // until the owner ends
 	firstRef     uint64           // before the first that this book gives
@@ -34,9 +35,12 @@ type Store struct {
 
 // New returns an empty book.
 func New() *Store {
-	return &Store{instances: map[uint32]*Instance{}, refs: map[refKey]*Reference{}, offers: map[uint64]*Offer{},
+	return &Store{most: MaxInstances, instances: map[uint32]*Instance{}, refs: map[refKey]*Reference{}, offers: map[uint64]*Offer{},
 		shared: map[uint32]uint32{}, made: map[uint32]uint32{}, held: map[Owner]int{}, atEnd: map[End]int{}, paid: map[uint32]int{}, lastRef: map[Owner]uint64{}}
 }
+
+// Limit lowers the bound of instances in all.
+func (s *Store) Limit(most int) { s.most = min(s.most, most) }
 
 // CanMake reports why an owner cannot have one more instance of an object, of
 // which there are to be at most count.
@@ -44,8 +48,8 @@ func (s *Store) CanMake(o Owner, object uint32, count uint32) error {
 	if s.made[object] >= count {
 		return refuse(abi.ReasonQuota, "there are %d instances, as many as system.yaml allows: close some, everywhere", count)
 	}
-	if len(s.instances) >= MaxInstances {
-		return refuse(abi.ReasonQuota, "there are %d instances of all objects of this system, which is the limit", MaxInstances)
+	if len(s.instances) >= s.most {
+		return refuse(abi.ReasonQuota, "there are %d instances of all objects of this system, which is the limit", s.most)
 	}
 	return s.CanRefer(o)
 }

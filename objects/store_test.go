@@ -179,12 +179,16 @@ func TestBounds(t *testing.T) {
 		s.Make(2, 1, false)
 	}
 	refused(t, s.CanMake(5, 3, 10), abi.ReasonQuota, "2048 instances")
+	s.Limit(MaxInstances + 1)
+	refused(t, s.CanMake(5, 3, 10), abi.ReasonQuota, "2048 instances")
 	for _, id := range s.Unused() {
 		s.Abandon(id)
 	}
 	if err := s.CanMake(5, 3, 10); err != nil {
 		t.Errorf("what was given up counts: %v", err)
 	}
+	s.Limit(len(s.Instances()))
+	refused(t, s.CanMake(5, 3, 10), abi.ReasonQuota, "which is the limit")
 }
 
 // Numbers are not used again, by the same owner, nor by a book after this one.
