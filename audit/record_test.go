@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -46,6 +48,9 @@ func TestEventsAreAll(t *testing.T) {
 	}
 	slices.Sort(found)
 	page, err := os.ReadFile("../docs/audit.md")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("needs the repository: reads docs/audit.md")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package redteam
 
 import (
 	"crypto/sha256"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -110,7 +111,7 @@ var processes = []attack{
 	other("pidfd_getfd", "takes another's descriptor", "descriptors of others", "getfd", "{pid}"),
 	other("pidfd_send_signal", "signals another by a pidfd", "signals", "pidfdsignal", "{pid}"),
 	{name: "SO_PEERPIDFD", class: "signals", tries: "gets a pidfd of the process at the other end of its socket, and signals it", stops: "PID namespace; user ID (where there is a shell; seccomp elsewhere)", order: []string{"peerpidfd"}, host: true,
-		layers: []layer{{without: seccomp | landlock}, {without: all}}, control: asRoot},
+		layers: []layer{{without: seccomp | landlock}, {without: all}}, control: control{root: true, needs: noPeerPidfd}},
 	{name: "process_madvise", class: "memory of others", tries: "has another's memory written out", stops: "seccomp; PID namespace; no CAP_SYS_NICE", order: []string{"madvise", "{pid}", "{address}"},
 		layers: []layer{{without: seccomp | landlock}, {without: all}}, control: asRoot},
 	other("kcmp", "compares its memory with another's", "information", "kcmp", "{pid}"),
@@ -144,7 +145,7 @@ var processes = []attack{
 	procfs("interrupts", "reads when keys are pressed and packets come", "/proc/interrupts"),
 	procfs("load of the machine", "reads how busy the machine is, and the last process ID", "/proc/loadavg"),
 	procfs("mounts of the host", "reads the host's mounts", "/proc/{mypid}/mountinfo"),
-	procfs("partitions", "reads what disks there are", "/proc/partitions"),
+	disks("partitions", "reads what disks there are", "/proc/partitions"),
 }
 
 // other is an attack on a process of the same user.
@@ -157,6 +158,37 @@ func other(name, tries, class string, order ...string) attack {
 func procfs(name, tries, file string) attack {
 	return attack{name: name, class: "information in /proc", tries: tries, stops: "a /proc of its own processes; Landlock", order: []string{"read", file}, host: true,
 		layers: []layer{{without: seccomp | landlock}}, control: nothing}
+}
+
+// disks is such an attack that shows something only on a machine with disks.
+func disks(name, tries, file string) attack {
+	a := procfs(name, tries, file)
+	a.control.needs = func() string {
+		if text, err := os.ReadFile(file); err != nil || len(text) == 0 {
+			return "this machine has no disks"
+		}
+		return ""
+	}
+	return a
+}
+
+// noPeerPidfd says why SO_PEERPIDFD (Linux 6.5) cannot be shown.
+func noPeerPidfd() string {
+	const soPeerPidfd = 77 // include/uapi/asm-generic/socket.h
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err.Error()
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	pidfd, err := unix.GetsockoptInt(fds[0], unix.SOL_SOCKET, soPeerPidfd)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		return "this kernel has no SO_PEERPIDFD (Linux 6.5)"
+	}
+	if err == nil {
+		unix.Close(pidfd)
+	}
+	return ""
 }
 
 var objects = []attack{

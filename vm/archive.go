@@ -10,11 +10,12 @@ import (
 )
 
 // A file of the RAM disk: either source is read from the host, or data is
-// written.
+// written, or it is a symbolic link.
 type file struct {
 	path   string
 	source string
 	data   []byte
+	link   string // where a symbolic link leads
 	mode   uint32 // permission bits
 }
 
@@ -33,6 +34,10 @@ func writeArchive(w io.Writer, files []file) error {
 		}
 		name := strings.TrimPrefix(path.Clean(f.path), "/")
 		a.directories(path.Dir(name))
+		if f.link != "" {
+			a.entry(name, 0o120777, []byte(f.link))
+			continue
+		}
 		a.entry(name, 0o100000|f.mode, data)
 	}
 	a.entry("TRAILER!!!", 0, nil)

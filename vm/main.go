@@ -54,7 +54,12 @@ func test(image string, limit time.Duration, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	files = append(files, drivers...)
+	programs, err := hostFiles()
+	if err != nil {
+		return err
+	}
+	// Links come first: what is below one would make a directory in its place.
+	files = append(append(programs, files...), drivers...)
 	text, err := json.MarshalIndent(steps, "", "\t")
 	if err != nil {
 		return err

@@ -40,7 +40,9 @@ const guestBin = "/usr/bin"
 // disk and what it runs.
 func build(top, out string) ([]file, []plan.Step, error) {
 	var files []file
-	add := func(path, source string, mode uint32) { files = append(files, file{path, source, nil, mode}) }
+	add := func(path, source string, mode uint32) {
+		files = append(files, file{path: path, source: source, mode: mode})
+	}
 
 	programs := map[string]string{"./vm/init": "/init", "./creator/testdata/hostile": "/tests/hostile"}
 	for _, name := range []string{"ward", "wardd", "ward-names"} {
@@ -128,7 +130,7 @@ func tree(dir, path string) ([]file, error) {
 			return err
 		}
 		relative, err := filepath.Rel(dir, p)
-		files = append(files, file{filepath.Join(path, relative), p, nil, 0o644})
+		files = append(files, file{path: filepath.Join(path, relative), source: p, mode: 0o644})
 		return err
 	})
 	return files, err

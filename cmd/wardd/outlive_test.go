@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -264,11 +266,15 @@ func TestSpawnWhileKilled(t *testing.T) {
 	t.Logf("seed %d", seed)
 	killed, churned := make(chan struct{}), make(chan int, 1)
 	other := r.attacker("chief")
+	statuses := []any{137}
+	if !tellsExits(t) {
+		statuses = append(statuses, unseenStatus)
+	}
 	go func() {
 		made := 0
 		defer func() { churned <- made }()
 		for {
-			if got := other.try("churn leaf", 2); got != "done" {
+			if got := other.try(append([]any{"churn leaf", 2}, statuses...)...); got != "done" {
 				t.Errorf("making children: %s", got)
 				return
 			}
@@ -296,9 +302,16 @@ func TestSpawnWhileKilled(t *testing.T) {
 	chief.done("wait", last)
 	chief.refused("the parent has 60 left", "spawn counter processes=61")
 	names, running := map[string]int{}, 0
+	unseen := map[string]bool{}
 	for _, k := range r.records() {
+		if k.Event == audit.EventNotice && strings.Contains(k.Detail, "whoever saw how has died") {
+			unseen[k.Domain] = true
+		}
 		if k.Event == audit.EventEnded && strings.HasPrefix(k.Domain, "leaf#") {
 			names[k.Domain]++
+			if unknown := *k.Status == unseenStatus; unknown != unseen[k.Domain] {
+				t.Errorf("%s has ended with the status %d, and a notice says that nobody saw how: %v", k.Domain, *k.Status, unseen[k.Domain])
+			}
 		}
 	}
 	for name, n := range names {
@@ -315,6 +328,30 @@ func TestSpawnWhileKilled(t *testing.T) {
 		t.Errorf("%d children run, want one", running)
 	}
 	r.ends()
+}
+
+// unseenStatus is the status of what ended while nobody was there to see how, on a
+// kernel that does not tell later (docs/survival.md).
+const unseenStatus = 255
+
+// tellsExits reports whether the kernel tells how a process ended that others have
+// waited for: PIDFD_INFO_EXIT, Linux 6.15.
+func tellsExits(t *testing.T) bool {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+	cmd.Stdout, cmd.Stderr = nil, nil
+	var fd int
+	cmd.SysProcAttr = &syscall.SysProcAttr{PidFD: &fd}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	err := unix.IoctlPidfdInfo(fd, &info)
+	return err == nil && info.Mask&unix.PIDFD_INFO_EXIT != 0
 }
 
 // TestChildEndsMeanwhile: a child, or its parent, ends while nobody is there to

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,11 +69,11 @@ func (p *chiefs) obey(ctx context.Context, order []string) (string, error) {
 		g := p.loans[order[1]]
 		p.mu.Unlock()
 		return "", g.Revoke(ctx)
-	case order[0] == "churn" && len(order) == 3:
+	case order[0] == "churn" && len(order) > 3:
 		n, err := strconv.Atoi(order[2])
 		for range n {
 			if err == nil {
-				err = p.churn(ctx, order[1])
+				err = p.churn(ctx, order[1], order[3:])
 			}
 		}
 		return "", err
@@ -80,7 +81,8 @@ func (p *chiefs) obey(ctx context.Context, order []string) (string, error) {
 	return p.parent.obey(ctx, order)
 }
 
-func (p *chiefs) churn(ctx context.Context, template string) error {
+// churn makes a child, kills it, and waits for it to end with one of the statuses.
+func (p *chiefs) churn(ctx context.Context, template string, statuses []string) error {
 	c, err := p.d.Spawn(ctx, template, gate.SpawnOptions{})
 	if err != nil {
 		return err
@@ -89,7 +91,7 @@ func (p *chiefs) churn(ctx context.Context, template string) error {
 		return err
 	}
 	status, err := c.Wait(ctx)
-	if err == nil && status != 137 {
+	if err == nil && !slices.Contains(statuses, strconv.Itoa(status)) {
 		err = errors.New("a killed child has the status " + strconv.Itoa(status))
 	}
 	return err
