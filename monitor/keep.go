@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -140,7 +141,8 @@ func (f *lifeFiles) close() {
 type requests struct {
 	last    [256]uint32
 	n       int
-	renewed bool // the domain was told
+	renewed bool // the domain was told, or is going to be
+	untold  bool // there was no room on its control channel: it is told later
 }
 
 // again reports whether a request was heard before.
@@ -153,12 +155,15 @@ func (r *requests) again(seq uint32) bool {
 	return false
 }
 
-// renew tells a domain to ask again, and to publish again.
+// renew tells a domain to ask again, and to publish again; one whose control
+// channel is full, with a later turn of handAll: a mailbox's reader that waits for
+// messages asks nothing, so it would never know.
 //
 // Preconditions: m.mu is held; d is running.
 func (m *Monitor) renew(d *domain) {
 	d.requests.renewed = true
-	d.send(&abi.Control{Op: abi.OpRenewed}) // at once or not at all: who does not read asks nothing
+	err := d.send(&abi.Control{Op: abi.OpRenewed})
+	d.requests.untold = errors.Is(err, link.ErrFull)
 }
 
 // put keeps something. If that fails the holder has died, and so will this process.

@@ -41,6 +41,7 @@ const (
 	handRate  = 256  // ends a second …
 	handBurst = 1024 // … after so many at once
 	handPart  = 2    // of a reader's open files one half may be ends of mailboxes
+	handRoom  = 4    // of its control channel one quarter, so that there is room for answers
 )
 
 // letters are the reading end of a gate to a mailbox.
@@ -178,10 +179,11 @@ func (m *Monitor) lettersOf(s *domain) (all []*gate) {
 }
 
 // handOver gives the reader of a mailbox copies of the reading ends that it has
-// not, as many as its control channel takes now: the rest comes with the next
-// turn of handAll. One that does not read its channel gets nothing more. Writers
-// that open gates without end must not take all of the reader's descriptors: its
-// library could not even hear the monitor then.
+// not, until a quarter of its control channel is full: the rest comes with later
+// turns of handAll. One that does not read its channel gets nothing more, and
+// there is room for the answers to what it asks. Writers that open gates without
+// end must not take all of the reader's descriptors: its library could not even
+// hear the monitor then.
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) handOver(s *domain) {
@@ -211,7 +213,7 @@ func (m *Monitor) handOver(s *domain) {
 			s.box.short = true
 			return
 		}
-		if !s.box.pace.take() {
+		if busy(r) || !s.box.pace.take() {
 			return
 		}
 		c := m.offer(g.route, g.loaded)
@@ -228,13 +230,28 @@ func (m *Monitor) handOver(s *domain) {
 	}
 }
 
-// handAll does that for all mailboxes.
+// busy reports whether a domain has so much to read on its control channel that
+// what can wait does: else the monitor itself would leave no room for answers.
+func busy(d *domain) (full bool) {
+	d.control.Control(func(fd uintptr) { // an error: it is closed, as whoever sends finds out
+		queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+		room, roomErr := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
+		full = err == nil && roomErr == nil && queued >= room/handRoom
+	})
+	return full
+}
+
+// handAll does that for all mailboxes, and tells domains that the monitor is a new
+// one whose control channels had no room for it.
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) handAll() {
-	for _, d := range m.domains {
-		if d.box != nil {
+	for _, d := range m.everyone() {
+		switch {
+		case d.box != nil:
 			m.handOver(d)
+		case d.requests.untold && d.state == stateRunning:
+			m.renew(d)
 		}
 	}
 }

@@ -198,6 +198,73 @@ func TestMailboxSlowReader(t *testing.T) {
 	hears(t, s.letterbox(r), "a")
 }
 
+// TestMailboxLateReader: what waits for a reader at more gates than its control
+// channel has room for is no reason why it does not get its answers.
+func TestMailboxLateReader(t *testing.T) {
+	const gates = 400
+	s := mailSystem(t, func(c *Config) {
+		c.Image.Domains[client].Quota.Gates, c.Image.Domains[box].Quota.Gates = gates+1, gates+1
+		c.Image.Domains[server].Quota.Files = handPart * (gates + 1)
+	})
+	c, r := s.domain(client), s.domain(server)
+	for i := range uint32(gates) {
+		w := s.posted(c, i+1)
+		say(t, w, "a")
+		w.Close()
+	}
+	r.send(receive(1, "box"))
+	r.send(serve(2, "t.Echo"))
+	got := 0
+	for answered := 0; answered < 2 || got < gates; {
+		if answered == 2 { // the rest comes with later turns
+			s.m.mu.Lock()
+			s.m.handAll()
+			s.m.mu.Unlock()
+		}
+		switch a, files := r.read(); {
+		case a.Seq == 0 && a.Op == abi.OpGate:
+			hears(t, files[0], "a")
+			files[0].Close()
+			got++
+		case a.Op == abi.OpOK:
+			answered++
+		default:
+			t.Fatalf("%+v", a)
+		}
+	}
+	if e := s.audit.last(event.Notice); strings.Contains(e.Text, "killed") {
+		t.Errorf("notice: %+v", e)
+	}
+}
+
+// TestMailboxRenewedLater: a reader whose control channel is full when there is a
+// new monitor is told of it when there is room.
+func TestMailboxRenewedLater(t *testing.T) {
+	s := mailSystem(t, nil)
+	r := s.domain(server)
+	s.m.mu.Lock()
+	reader, full := s.m.domains[server], 0
+	for ; reader.send(&abi.Control{Op: abi.OpOK, Seq: 99}) == nil; full++ {
+	}
+	s.m.renew(reader)
+	s.m.mu.Unlock()
+	for range full {
+		if got, _ := r.read(); got.Seq != 99 {
+			t.Fatalf("%+v", got)
+		}
+	}
+	s.m.mu.Lock()
+	s.m.handAll()
+	s.m.handAll() // once is enough
+	s.m.mu.Unlock()
+	if got, _ := r.read(); got.Op != abi.OpRenewed {
+		t.Errorf("%+v", got)
+	}
+	if got, _ := r.ask(serve(1, "t.Echo")); got.Op != abi.OpOK {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestMailboxManyGates: a writer that opens gates without end does not take all
 // of the reader's descriptors, nor does a reader that asks without end keep the
 // monitor busy.
