@@ -72,6 +72,10 @@ func (r *restoring) instance(name string, k *Kept) error {
 		return err
 	}
 	m := r.m
+	if m.Next != nil && int(rec.Object) >= len(m.Image.Objects) {
+		m.drop(k.Name) // of the image that comes: who has it keeps its memory, but cannot pass it on
+		return nil
+	}
 	if len(k.Files) != 1 || m.Memories == nil || int(rec.Object) >= len(m.Image.Objects) {
 		return errors.New("there is no such object, or no memory of it")
 	}

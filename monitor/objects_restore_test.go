@@ -10,6 +10,7 @@ import (
 
 	"ward/abi"
 	"ward/holder/link"
+	"ward/image"
 )
 
 // aKeeper keeps what it is given, as the holder does, and can be asked for it at
@@ -128,11 +129,20 @@ func keptMemory(t *testing.T) (*system, *aKeeper) {
 func (s *system) next(k *aKeeper) *Monitor {
 	s.t.Helper()
 	s.m.mu.Lock()
+	img := s.m.Image
+	s.m.mu.Unlock()
+	return s.nextOf(k, img, nil)
+}
+
+// nextOf makes it of the image that was kept, and of that which was to come.
+func (s *system) nextOf(k *aKeeper, img *image.Image, coming *os.File) *Monitor {
+	s.t.Helper()
+	s.m.mu.Lock()
 	fabric := s.m.Fabric
 	s.m.mu.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	cfg := Config{Image: s.m.Image, RunDir: s.t.TempDir(), Fabric: fabric, Creator: s.creator, Audit: s.audit, Holder: &aKeeper{}, Memories: &fakeMemories{}}
+	cfg := Config{Image: img, Sealed: sealed(s.t, img), Next: coming, RunDir: s.t.TempDir(), Fabric: fabric, Creator: s.creator, Audit: s.audit, Holder: &aKeeper{}, Memories: &fakeMemories{}}
 	for _, e := range k.kept {
 		for i, f := range e.Files {
 			again, err := dup(f)

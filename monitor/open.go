@@ -140,7 +140,8 @@ func (m *Monitor) try(o *opening, last bool) bool {
 		default:
 			// The policy allows this one, but it does not serve.
 			reason, policy, asked = abi.ReasonNotRunning, abi.NoPolicy, s.id
-			wait = wait || !m.stopping && (s.state <= stateRunning && !s.served[o.iface] || s.again)
+			opens := s.box != nil && m.Level != abi.LevelLibrary // a change of the policy that brings it is being made
+			wait = wait || !m.stopping && (s.state <= stateRunning && !s.served[o.iface] || s.again || opens)
 		}
 	}
 	switch {

@@ -187,6 +187,10 @@ func (r *restoring) user(name string, k *Kept) error {
 	if err := json.Unmarshal(k.Value, &rec); err != nil {
 		return err
 	}
+	if r.m.Next != nil && (int(rec.Server) >= len(r.m.domains) || int(rec.Interface) >= len(r.m.Image.Interfaces)) {
+		r.m.drop(k.Name) // it came to an export of the image that comes, and comes again
+		return nil
+	}
 	id, err := strconv.ParseUint(name, 10, 32)
 	if err != nil || len(k.Files) == 0 || int(rec.Server) >= len(r.m.domains) {
 		return errors.New("malformed")

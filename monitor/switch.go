@@ -261,6 +261,10 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 	m.loseChanged(c.before)
 	m.closeStale()
 	m.keepChange()
+	// Not before: a monitor that comes now knows the old image until it has made the change again.
+	if err := m.openMailboxes(); err != nil {
+		m.notice(event.None, "nothing can be posted there: %v", err)
+	}
 	m.retry()
 	m.mu.Unlock()
 	if err != nil {
@@ -323,9 +327,6 @@ func (c *switching) install() {
 	m.index()
 	if err := m.initialNew(before); err != nil {
 		m.notice(event.None, "first values of new states: %v", err)
-	}
-	if err := m.openMailboxes(); err != nil {
-		m.notice(event.None, "nothing can be posted there: %v", err)
 	}
 	for i := range c.steps.routes {
 		f := &c.steps.routes[i]
