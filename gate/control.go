@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -182,11 +184,15 @@ func (d *Domain) lost(err error) {
 		e.Message = fmt.Sprintf("control channel: %v", err)
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.err = e
 	for seq, ch := range d.pending {
 		close(ch)
 		delete(d.pending, seq)
+	}
+	inboxes := slices.Collect(maps.Values(d.inboxes))
+	d.mu.Unlock()
+	for _, in := range inboxes { // no other writer would be heard
+		in.fail(&Error{Code: e.Code, Message: "receive from " + in.name + ": " + e.Message})
 	}
 }
 

@@ -297,6 +297,21 @@ func TestMailboxEnds(t *testing.T) {
 	wantCode(t, a.Post(t.Context(), "Put", nil), gate.Canceled)
 }
 
+// TestMailboxChannelLost: who reads is told when it cannot hear of new writers any
+// more; what waits stays.
+func TestMailboxChannelLost(t *testing.T) {
+	m := newMailbox(t)
+	posts(t, outbox(t, m.Domain("a")), "1")
+	d := m.Domain("reader")
+	r := receives(t, d)
+	gets(t, r, "a Put 1")
+	m.Kill()
+	if e := wantCode(t, <-r.err, gate.Unavailable); !strings.HasPrefix(e.Message, "receive from box: ") {
+		t.Errorf("%+v", e)
+	}
+	wantCode(t, d.Receive(t.Context(), "box", nil), gate.Unavailable)
+}
+
 // TestMailboxMany: many goroutines post by one outbox while it is read: all
 // arrives once.
 func TestMailboxMany(t *testing.T) {

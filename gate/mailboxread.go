@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -45,7 +46,8 @@ type letterbox struct {
 // next process. So each is handled at most once.
 //
 // Receive returns nil when ctx ends, and the error of handle when it returns
-// one; the message is gone then, too. A program receives from a mailbox once at
+// one; the message is gone then, too. It returns an error when the control channel
+// is lost: writers that come after that could not be heard. A program receives from a mailbox once at
 // a time.
 func (d *Domain) Receive(ctx context.Context, mailbox string, handle func(ctx context.Context, method string, message []byte) error) error {
 	in, err := d.newInbox(mailbox)
@@ -110,10 +112,7 @@ func (in *inbox) renew(ctx context.Context) {
 			return
 		}
 		if AsError(err).Code != Unavailable {
-			in.mu.Lock()
-			in.err = err
-			in.mu.Unlock()
-			in.signal()
+			in.fail(err)
 			return
 		}
 		if rest(ctx, firstPause) != nil {
@@ -157,6 +156,14 @@ func (in *inbox) signal() {
 	if !in.closed {
 		signalEvent(in.wake)
 	}
+}
+
+// fail ends Receive with an error.
+func (in *inbox) fail(err error) {
+	in.mu.Lock()
+	in.err = cmp.Or(in.err, err)
+	in.mu.Unlock()
+	in.signal()
 }
 
 // close ends the reading. The queues stay as they are: only descriptors go.

@@ -48,7 +48,7 @@ const (
 type letters struct {
 	reading *os.File // the holder has it, too; nil: of another gate, or what waited is gone
 	opened  uint64   // CLOCK_BOOTTIME, ns: the order in which gates are handed over
-	handed  *domain  // the process that has a copy
+	handed  *domain  // the process that has a copy; of a gate that is given up here, too, until it has closed that
 }
 
 func init() { dispatch[abi.OpReceive] = asked{whileRunning, (*Monitor).answerReceive} }
@@ -271,6 +271,20 @@ func (l *letters) readingEnd() []*os.File {
 	return []*os.File{l.reading}
 }
 
+// giveUp gives up the reading end of a gate in which nothing waits that is to be
+// kept, here and in the holder. While its reader has a copy the gate goes on to
+// count, for the reader and for the writer: else a writer that opens and closes
+// gates would pile up descriptors in a reader that is busy.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) giveUp(g *gate) {
+	g.discard()
+	m.keepGate(g)
+}
+
+// copied reports whether a process that runs may have a copy of the reading end.
+func (l *letters) copied() bool { return l.handed != nil && l.handed.state == stateRunning }
+
 // discard gives the reading end up.
 func (l *letters) discard() {
 	if l.reading != nil {
@@ -298,6 +312,11 @@ func (r *restoring) letters(g *gate, rec *gateRecord, k *Kept) {
 		g.reading, k.Files = k.Files[0], nil
 		return
 	}
+	if rec.Copied {
+		if g.handed = r.lives[rec.Reader]; g.copied() {
+			return
+		}
+	}
 	g.live[1] = false
 	g.server.ends--
 }
@@ -316,8 +335,9 @@ func (m *Monitor) loseChanged(before *image.Image) {
 			iface, from, _ := m.names(g)
 			m.notice(g.server.id, "%s has changed: %d bytes that %s had posted are given up, but for what a reader that runs reads of them", iface, n, from)
 		}
-		g.discard()
-		m.endClosed(g, 1)
+		if m.giveUp(g); m.Sockets == nil || !g.copied() {
+			m.endClosed(g, 1)
+		}
 	}
 }
 

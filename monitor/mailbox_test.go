@@ -318,6 +318,62 @@ func TestMailboxManyGates(t *testing.T) {
 	}
 }
 
+// TestMailboxBusyReader: writers that open and close gates without end do not fill
+// the descriptors of a reader that is busy, and has not closed any: what it has
+// counts until it closes it, and then others come.
+func TestMailboxBusyReader(t *testing.T) {
+	const files = 16
+	s := mailSystem(t, func(c *Config) {
+		c.Image.Domains[server].Quota.Files = files
+		c.Sockets = UnixSockets
+	})
+	if _, err := UnixSockets(); err != nil {
+		t.Skipf("needs sock_diag of unix sockets: %v", err)
+	}
+	c, r := s.domain(client), s.domain(server)
+	if got, _ := r.ask(receive(1, "box")); got.Op != abi.OpOK {
+		t.Fatalf("receive: %+v", got)
+	}
+	for i := range uint32(3 * files) {
+		s.posted(c, i+1).Close()
+		s.swept()
+	}
+	r.send(serve(2, "t.Echo"))
+	var held []*os.File
+	for {
+		got, ends := r.read()
+		if got.Seq == 2 {
+			break
+		}
+		held = append(held, ends...)
+	}
+	if len(held) != files/handPart {
+		t.Fatalf("the reader was given %d ends, at most %d may be", len(held), files/handPart)
+	}
+	s.m.mu.Lock()
+	for g := range s.m.gates {
+		if g.reading != nil || g.live[0] || !g.live[1] {
+			t.Errorf("gate %d: its writer has left and nothing waits, but its end stays: %v", g.Index(), g.live)
+		}
+	}
+	if n := len(s.m.gates); n != len(held) {
+		t.Errorf("%d gates, the reader has %d ends", n, len(held))
+	}
+	s.m.mu.Unlock()
+	for _, f := range held {
+		f.Close()
+	}
+	s.swept()
+	w := s.posted(c, 100)
+	say(t, w, "a")
+	hears(t, s.letterbox(r), "a")
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if n := len(s.m.gates); n != 1 {
+		t.Errorf("%d gates are left of those that the reader has closed", n-1)
+	}
+}
+
 // TestMailboxRefusals: who may not, gets nothing, with the reason.
 func TestMailboxRefusals(t *testing.T) {
 	s := mailSystem(t, nil)

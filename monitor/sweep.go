@@ -65,8 +65,16 @@ func (m *Monitor) closedEnds(some func(*gate) bool) (ends []gateEnd) {
 		for i, inode := range g.inodes {
 			ended[i] = ended[i] || alive != nil && !alive[inode]
 		}
-		if g.reading != nil { // it stays until nothing waits in it, and nothing can come
-			ended[1] = (ended[0] || !g.live[0]) && g.waiting() == 0
+		switch left := ended[0] || !g.live[0]; {
+		case g.reading != nil: // it stays until nothing waits in it, and nothing can come
+			if ended[1] = left && g.waiting() == 0; ended[1] && alive != nil && g.copied() {
+				m.giveUp(g)
+				ended[1] = false // until the reader has closed its copy
+			}
+		case g.server.box != nil && !g.copied():
+			ended[1] = true
+		case g.server.box != nil && alive == nil: // who still has it cannot be known
+			ended[1] = left
 		}
 		for i := range ended {
 			if g.live[i] && ended[i] {
