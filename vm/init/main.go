@@ -39,7 +39,8 @@ func guest() (failed int, err error) {
 	if err := mounts(); err != nil {
 		return 0, err
 	}
-	if err := errors.Join(unix.Sethostname([]byte("guest")), loopback()); err != nil {
+	files := &unix.Rlimit{Cur: 1024, Max: 512 << 10} // as systemd has it
+	if err := errors.Join(unix.Sethostname([]byte("guest")), loopback(), unix.Setrlimit(unix.RLIMIT_NOFILE, files)); err != nil {
 		return 0, err
 	}
 	if err := loadModules(); err != nil {
