@@ -33,7 +33,7 @@ const (
 	OpOffer      ControlOp = 6  // the instance of reference Handle may go in one message of the gate end Block, with Access; answered by OpOK, Handle: number for the message
 	OpRedeem     ControlOp = 7  // Handle: number from a message that came at the gate end Block; answered by OpObject, once
 	OpDrop       ControlOp = 8  // end the reference Handle; answered by OpOK
-	OpRetract    ControlOp = 9  // end the offer Handle of the gate end Block, if no message has carried it; answered by OpOK
+	OpRetract    ControlOp = 9  // end the offer Handle of the gate end Block, by who made it or who got it, if it was not redeemed; answered by OpOK
 	OpReceive    ControlOp = 10 // from now on this domain reads the mailbox Name; answered by OpOK, then OpGate with Seq 0 for each writer
 
 	// From the monitor to a domain.

@@ -37,8 +37,8 @@ type linkKey struct{}
 
 // Offer offers memory to the server of this gate, and returns the handle for the
 // request that it goes in, or for an item of a client's stream. It may be sent
-// once, on this gate. Offers that no message has carried end with the gate, or
-// by Retract; there are at most 64 of them.
+// once, on this gate. Offers that nobody has redeemed end with the gate, or by
+// Retract; there are at most 64 of them.
 //
 // The policy must permit the server to open the object: to read it, and with
 // ReadWrite, to write it. Offering it ReadOnly seals the memory for good: nobody
@@ -74,9 +74,10 @@ func Redeem(ctx context.Context, h Handle) (*Memory, error) {
 	return l.redeem(ctx, h)
 }
 
-// Retract takes an offer back that no message has carried: because the call was
-// not made, or its request was denied. Of a handle that came here it says that
-// its memory is not wanted: else it counts among the offers of who sent it.
+// Retract takes an offer back that nobody has redeemed: because the call was not
+// made, or its request was denied, or the receiver lets it lie. Of a handle that
+// came here it says that its memory is not wanted: else it counts among the
+// offers of who sent it.
 func (c *Client) Retract(ctx context.Context, h Handle) error { return c.link.retract(ctx, h) }
 
 // Retract is Client.Retract for a handler.

@@ -205,6 +205,7 @@ func (m *Monitor) endLent(id uint32, why string) {
 			for g := range m.gates {
 				if g.loaded == r {
 					m.tellEnds(g, f, m.Image)
+					m.endOffersAt(g)
 				}
 			}
 			m.stale = append(m.stale, r)

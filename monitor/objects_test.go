@@ -168,7 +168,6 @@ func TestMemoryRefusals(t *testing.T) {
 		"redeems at another gate":          {srv, redeem(23, id, sb2), abi.ReasonHandle},
 		"redeems what another got":         {other, redeem(24, id, sb), abi.ReasonHandle},
 		"drops what another has":           {srv, drop(25, ref), abi.ReasonHandle},
-		"retracts what was admitted":       {c, retract(26, id, cb), abi.ReasonHandle},
 		"retracts at another gate":         {c, retract(27, id, cb2), abi.ReasonHandle},
 		"retracts what another has":        {other, retract(28, id, cb), abi.ReasonHandle},
 		"a mailbox's name for memory":      {c, abi.Control{Op: abi.OpOpenObject, Seq: 29, Name: "client", Access: readOnly}, abi.ReasonDefault},

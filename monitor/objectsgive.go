@@ -253,8 +253,22 @@ func (m *Monitor) endOffer(o *objects.Offer, forget bool) {
 	m.endInstance(m.book.Withdraw(o))
 }
 
-// answerRetract ends an offer that no message has carried, for who made it; or
-// one that was admitted, for who does not want it.
+// endOffersAt ends what is on its way at a gate that is revoked: its ends may stay
+// open for long, and who gets nothing more must not keep the giver from giving to
+// others.
+//
+// Preconditions: m.mu is held; nothing passes at the gate any more.
+func (m *Monitor) endOffersAt(g *gate) {
+	if _, open := m.gates[g]; !open {
+		return
+	}
+	for _, o := range m.book.OffersAt(g.Index()) {
+		m.endOffer(o, true)
+	}
+}
+
+// answerRetract ends an offer that nobody has redeemed, for who made it; or one
+// that was admitted, for who does not want it.
 func (m *Monitor) answerRetract(d *domain, c *abi.Control) {
 	at, ok := m.endOf(d, c.Block)
 	if !ok || m.handles == nil {
@@ -281,9 +295,6 @@ func (m *Monitor) answerRetract(d *domain, c *abi.Control) {
 	case err != nil:
 		m.notice(d.id, "a handle: %v", err)
 		m.refuse(d, c.Seq, abi.ReasonRace, abi.NoPolicy, "the kernel does not say whether a message has carried it")
-		return
-	case mine && state == HandleAdmitted:
-		m.refuse(d, c.Seq, abi.ReasonHandle, abi.NoPolicy, "a message has carried it: only who got it can give it up")
 		return
 	case !mine && state == HandleOffered:
 		m.refuse(d, c.Seq, abi.ReasonHandle, abi.NoPolicy, "no message that carries this handle was admitted")

@@ -257,6 +257,7 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 	m.mu.Lock()
 	for _, g := range c.dying {
 		m.tellEnds(g, c.fates[g.loaded], c.img)
+		m.endOffersAt(g)
 	}
 	m.loseChanged(c.before)
 	m.closeStale()

@@ -87,7 +87,6 @@ func TestAttackHandle(t *testing.T) {
 	trent.refused("nothing came", "redeem", id, atSecond)
 	trent.refused("nothing came", "redeem", id+1<<16, at)
 	mallory.refused("nothing came", "redeem", id, gate)
-	mallory.refused("a message has carried it", "retract", id, gate)
 	block := trent.done("block", at)
 	eve.refused("no open gate", "redeem", id, "+"+block)
 	eve.refused("no open gate", "retract", id, "+"+block)

@@ -48,7 +48,7 @@ func (c *Conn) Offer(ctx context.Context, iface string, m *gate.Memory, access g
 	return ToProto(h), nil
 }
 
-// Retract takes an offer back that no message has carried.
+// Retract takes an offer back that nobody has redeemed.
 func (c *Conn) Retract(ctx context.Context, iface string, h *wardv1.Handle) error {
 	g, err := c.opened(iface)
 	if err != nil {
