@@ -5,7 +5,11 @@ import "ward/abi"
 // A server's gates are shared out among those that may have some: each client
 // domain has its part, and all users outside together have one. So a client
 // that opens gates without end keeps nobody else from the server, nor from the
-// name server.
+// name server. A mailbox's gates outlive the processes that posted: there a share
+// is of a domain of the image, with all its processes and children.
+
+// mailboxFull says so to a writer.
+const mailboxFull = "this domain has its whole share of the mailbox's gates; those that it, its earlier processes and its children have closed count until what was posted there is read"
 
 // minShare is what a client may have of a server in any case.
 const minShare = 2
@@ -41,7 +45,7 @@ func (m *Monitor) exceeds(o *opening, s *domain) string {
 	}
 	held := 0
 	for g := range m.gates {
-		if g.server == s && g.client == o.client && g.live[1] {
+		if g.server == s && g.live[1] && (g.client == o.client || s.box != nil && g.client.payer() == o.client.payer()) {
 			held++
 		}
 	}
@@ -49,7 +53,7 @@ func (m *Monitor) exceeds(o *opening, s *domain) string {
 	case held < s.share:
 		return ""
 	case s.box != nil:
-		return "this domain has its whole share of the mailbox's gates; those that it closed count until what it posted there is read"
+		return mailboxFull
 	case o.client == nil:
 		return "users outside hold their whole share of the server's"
 	}
