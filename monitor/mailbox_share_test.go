@@ -121,3 +121,39 @@ func TestMailboxShareOfChildren(t *testing.T) {
 	postRefused(t, d, 1)
 	s.posted(s.domain(second), 1) // the control: another writer
 }
+
+// TestMailboxLeftBehind: of processes that have ended while what they posted waits
+// there are at most so many of one domain, whatever its share; when it is read,
+// others may post again.
+func TestMailboxLeftBehind(t *testing.T) {
+	s := manyWriters(t, func(c *Config) { c.Image.Domains[box].Quota.Gates = 3 * (MaxLeft + 8) })
+	c := s.domain(client)
+	for seq := range uint32(MaxLeft) {
+		id, d := s.child(c, seq+1)
+		say(t, s.posted(d, 1), "a")
+		s.gone(id)
+	}
+	for seq := range uint32(4) {
+		id, d := s.child(c, 100+seq)
+		postRefused(t, d, 1)
+		s.gone(id)
+	}
+	routes := s.fabric.get(&s.fabric.loads)
+	s.posted(s.domain(second), 1) // the control: another writer
+	if n := s.fabric.get(&s.fabric.loads); n != routes+1 || routes > MaxLeft {
+		t.Errorf("%d routes were loaded for children, then %d for another", routes, n-routes)
+	}
+	r := s.domain(server)
+	r.send(receive(1, "box"))
+	for read := 0; read < MaxLeft; {
+		got, files := r.read()
+		if got.Peer.Name == "second" || got.Seq == 1 {
+			continue
+		}
+		hears(t, files[0], "a")
+		files[0].Close()
+		read++
+	}
+	_, d := s.child(c, 200)
+	s.posted(d, 1)
+}

@@ -33,6 +33,24 @@ func (m *Monitor) shareOut() {
 	}
 }
 
+// MaxLeft bounds the processes of one domain and its children that have ended while
+// what they posted waits in mailboxes: each keeps routes, an endpoint, and what the
+// holder has of them.
+const MaxLeft = 16
+
+// leftBehind counts them.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) leftBehind(d *domain) int {
+	ended := map[*domain]bool{}
+	for g := range m.gates {
+		if g.server.box != nil && g.live[1] && g.client.state == stateEnded && g.client.payer() == d.payer() {
+			ended[g.client] = true
+		}
+	}
+	return len(ended)
+}
+
 // exceeds reports which quota leaves no room for one more gate of o at s, or "".
 //
 // Preconditions: m.mu is held.
@@ -50,6 +68,8 @@ func (m *Monitor) exceeds(o *opening, s *domain) string {
 		}
 	}
 	switch {
+	case s.box != nil && m.leftBehind(o.client) >= MaxLeft:
+		return mailboxFull
 	case held < s.share:
 		return ""
 	case s.box != nil:

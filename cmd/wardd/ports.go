@@ -18,7 +18,9 @@ import (
 const (
 	minGates      = 4096
 	gatesADomain  = 64
+	gatesAMailbox = 512 // that nobody else's are fewer for what waits there
 	maxGatesInAll = 1 << 18
+	maxPrograms   = 1 << 20 // of a kernel.Fabric
 	usersPrograms = 2 * 512 // of users outside Ward, each with programs of its own
 	// Routes that a change of the policy adds, and what dies with its last gate.
 	changesPrograms = 2 * 1024
@@ -28,9 +30,20 @@ const (
 )
 
 func fabricConfig(img *image.Image, auditAll bool) kernel.FabricConfig {
+	boxes, writers := 0, 0
+	for i := range img.Domains {
+		if img.Domains[i].Mailbox {
+			boxes++
+		}
+	}
+	for i := range img.Routes {
+		if s := img.Routes[i].Server; int(s) < len(img.Domains) && img.Domains[s].Mailbox {
+			writers++
+		}
+	}
 	return kernel.FabricConfig{
-		Gates:    uint32(min(minGates+gatesADomain*len(img.Domains), maxGatesInAll)),
-		Programs: uint32(2*len(img.Routes) + usersPrograms + changesPrograms),
+		Gates:    uint32(min(minGates+gatesADomain*len(img.Domains)+gatesAMailbox*boxes, maxGatesInAll)),
+		Programs: uint32(min(2*len(img.Routes)+usersPrograms+changesPrograms+2*monitor.MaxLeft*writers, maxPrograms)),
 		Words:    min(img.Words+spareWords, image.MaxWords),
 		Buckets:  buckets,
 		Handles:  uint32(min(max(minHandles, objects.MaxOffersOf*len(img.Domains)), abi.MaxHandles)),
