@@ -341,6 +341,23 @@ func (m *Monitor) loseChanged(before *image.Image) {
 	}
 }
 
+// dismissReaders takes mailboxes from those who may not read them any more. That
+// is a domain that is being stopped, or the change would have been refused: until it
+// has ended it gets no more ends.
+//
+// Preconditions: m.mu is held; the new image is in force.
+func (m *Monitor) dismissReaders() {
+	for i := range m.Image.Objects {
+		o := &m.Image.Objects[i]
+		if o.Kind != image.ObjectMailbox {
+			continue
+		}
+		if box := m.domains[o.Domain].box; box.reader != nil && !o.Read[box.reader.id].Allow {
+			box.reader = nil
+		}
+	}
+}
+
 // describeMailbox says what waits in a mailbox, and for whom.
 //
 // Preconditions: m.mu is held.

@@ -266,6 +266,7 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 	if err := m.openMailboxes(); err != nil {
 		m.notice(event.None, "nothing can be posted there: %v", err)
 	}
+	m.dismissReaders()
 	m.retry()
 	m.mu.Unlock()
 	if err != nil {
