@@ -10,6 +10,15 @@ import (
 	"ward/abi"
 )
 
+// A channel is a domain's control channel: a link.Conn.
+type channel interface {
+	Recv(buf []byte, maxFiles int) (int, []*os.File, error)
+	Try(msg []byte, files ...*os.File) error
+	Control(func(fd uintptr)) error
+	File() (*os.File, error)
+	Close() error
+}
+
 // when says in which phases of the system an operation is permitted.
 type when uint8
 
@@ -38,8 +47,9 @@ var dispatch = map[abi.ControlOp]asked{
 func (m *Monitor) listen(d *domain) {
 	limit := newBucket(controlRate, controlBurst)
 	buf := make([]byte, abi.MaxAsk)
+	control := d.control
 	for {
-		n, _, err := d.control.Recv(buf, 0)
+		n, _, err := control.Recv(buf, 0)
 		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
 			return // it has ended, or wants nothing any more
 		}
@@ -113,12 +123,19 @@ func (m *Monitor) refuse(d *domain, seq uint32, r abi.Reason, policy uint32, tex
 	m.answer(d, &abi.Control{Op: abi.OpRefused, Seq: seq, Reason: r, Detail: policy, Text: text})
 }
 
-// answer sends an answer. A domain that asks and does not read is hostile.
+// answer sends an answer, and reports whether it did. A domain that asks and does
+// not read is hostile. If the kernel has too many descriptors on their way, of all
+// that the monitor gives to anybody, a request whose answer has some is refused:
+// that is not this domain's doing.
 func (m *Monitor) answer(d *domain, c *abi.Control, files ...*os.File) bool {
 	err := d.send(c, files...)
 	switch {
 	case err == nil:
 		return true
+	case errors.Is(err, syscall.ETOOMANYREFS) && len(files) > 0:
+		m.notice(d.id, "an answer with descriptors cannot be sent: the kernel has too many of them on their way, which domains have not read yet")
+		m.refuse(d, c.Seq, abi.ReasonQuota, abi.NoPolicy, "too many descriptors are on their way to domains of this system: try again")
+		return false
 	case errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET), errors.Is(err, os.ErrClosed):
 		return false // it has just ended
 	}

@@ -33,7 +33,7 @@ type domain struct {
 
 	state    state
 	process  Process // Pidfd is the holder's
-	control  *link.Conn
+	control  channel
 	endpoint Endpoint
 	exit     *Exit           // it has ended, perhaps before its start was complete
 	status   int             // as a shell gives it
