@@ -97,3 +97,33 @@ func MemorySealed(f *os.File) (bool, error) {
 	}
 	return seals&unix.F_SEAL_WRITE != 0, nil
 }
+
+// MemoryInUse reports whether anybody has memory open or mapped, besides by f
+// itself: a descriptor, one in a message that nobody has read, a mapping without
+// a descriptor. f is what MakeMemory returned, or a duplicate of that, of which
+// the kernel keeps no count, not what OpenMemory did; all others must have got theirs by
+// OpenMemory. A descriptor that only names it (O_PATH) does not count.
+//
+// The kernel grants a lease for writing (fcntl(2), F_SETLEASE) on an open file if
+// and only if it is the only one of its file, and a mapping holds the open file
+// that it was made by (check_conflicting_open in fs/locks.c, without false answers
+// since Linux 5.3). It is given back at once; who could break it is who may open
+// the file, root. It is an error where leases are off (fs.leases-enable=0).
+func MemoryInUse(f *os.File) (bool, error) {
+	only, err := OpenMemory(f, false)
+	if err != nil {
+		return false, err
+	}
+	defer only.Close()
+	switch _, err := unix.FcntlInt(only.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err {
+	case nil:
+	case unix.EAGAIN:
+		return true, nil
+	default:
+		return false, fmt.Errorf("memory %s: F_SETLEASE (is fs.leases-enable 1?): %w", f.Name(), err)
+	}
+	if _, err := unix.FcntlInt(only.Fd(), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
+		return false, fmt.Errorf("memory %s: F_SETLEASE, to give it back: %w", f.Name(), err)
+	}
+	return false, nil
+}

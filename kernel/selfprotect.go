@@ -37,6 +37,9 @@ var AuditCalls = &CallTable{
 var MonitorCalls = &CallTable{
 	Allow: append(slices.DeleteFunc(replace(own, []Call{
 		{Nr: unix.SYS_IOCTL, When: oneOf(1, unix.TCGETS, fionread, fionbio, fioclex, fionclex, unix.TIOCGWINSZ, unix.PIDFD_GET_INFO)},
+		// Leases for writing, which say whether somebody has memory open.
+		{Nr: unix.SYS_FCNTL, When: append(oneOf(1, fcntls...),
+			Match{{Index: 1, Value: unix.F_SETLEASE}, {Index: 2, Value: unix.F_WRLCK}}, Match{{Index: 1, Value: unix.F_SETLEASE}, {Index: 2, Value: unix.F_UNLCK}})},
 	}), func(c Call) bool {
 		return c.Nr == unix.SYS_SENDTO || c.Nr == unix.SYS_SETSOCKOPT
 	}), anyArgs(

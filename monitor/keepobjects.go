@@ -146,7 +146,6 @@ func (m *Monitor) resumeObjects() {
 		}
 	}
 	for _, id := range m.book.Unused() {
-		m.book.Abandon(id)
 		m.endInstance(id)
 	}
 	for _, d := range m.everyone() {

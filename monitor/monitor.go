@@ -254,6 +254,7 @@ func (m *Monitor) sweepUntil(ctx context.Context) {
 			m.expire(time.Now())
 			m.tellArrivals()
 			m.handAll()
+			m.endUnopened()
 			m.mu.Unlock()
 			m.Reaped()
 		}

@@ -32,6 +32,8 @@ type Memories interface {
 	// take a while: it is called without Monitor.mu.
 	Seal(f *os.File) error
 	Sealed(f *os.File) (bool, error)
+	// InUse reports whether anybody else has what Make returned open or mapped.
+	InUse(f *os.File) (bool, error)
 }
 
 // Handles are what a Fabric has that lets messages carry handles. Its gates are
@@ -77,11 +79,13 @@ type endKey struct {
 // A book is what the monitor knows of objects.
 type book struct {
 	*objects.Store
-	memory  map[uint32]*os.File // of instances
-	sealing map[uint32]int      // instances that are being sealed
-	ends    map[endKey]gateEnd
-	epoch   uint32 // monitors before this one
-	counted bool   // the next one knows
+	memory    map[uint32]*os.File // of instances
+	sealing   map[uint32]int      // instances that are being sealed
+	lingering []uint32            // instances that are unused, but open (objectslinger.go)
+	blind     bool                // what is open cannot be known
+	ends      map[endKey]gateEnd
+	epoch     uint32 // monitors before this one
+	counted   bool   // the next one knows
 }
 
 // filesPart is the part of the descriptors that a process may have open that
@@ -265,7 +269,7 @@ func (m *Monitor) answerMake(d *domain, c *abi.Control) {
 		w.refuse(abi.ReasonQuota, fmt.Sprintf("%d bytes: instances of %s have at most %d", size, o.Name, o.Size))
 		return
 	}
-	if err := m.book.CanMake(d.owner(), w.e.Interface, o.Count); err != nil {
+	if err := m.mayMake(d, w.e.Interface, o.Count); err != nil {
 		w.refuseFor(err)
 		return
 	}
@@ -310,7 +314,7 @@ func (m *Monitor) answerOpenObject(d *domain, c *abi.Control) {
 	}
 	i := m.book.Shared(w.e.Interface)
 	if i == nil {
-		err := m.book.CanMake(d.owner(), w.e.Interface, 1)
+		err := m.mayMake(d, w.e.Interface, 1)
 		if err == nil {
 			i, err = m.newInstance(w.e.Interface, o.Name, o.Size, true)
 		}
@@ -365,15 +369,6 @@ func (w *wish) give(r *objects.Reference, policy uint32) {
 
 func objectAnswer(r *objects.Reference, i *objects.Instance) *abi.Control {
 	return &abi.Control{Op: abi.OpObject, Seq: r.Asked, Handle: r.Number, Size: i.Size, Access: r.Access}
-}
-
-// endInstance closes the memory of an instance that has ended. 0: none has.
-func (m *Monitor) endInstance(id uint32) {
-	if f := m.book.memory[id]; f != nil {
-		f.Close()
-		delete(m.book.memory, id)
-		m.drop(key(keptInstance, id))
-	}
 }
 
 // answerDrop ends a reference.

@@ -77,7 +77,9 @@ func (f *fakeFabric) admit(id uint64) {
 // fakeMemories makes memory that its maker owns.
 type fakeMemories struct {
 	mu   sync.Mutex
-	fail error // of Open
+	fail error           // of Open
+	kept map[uint64]bool // inodes of what somebody has mapped, whatever is open
+	deaf error           // of InUse
 	hold chan struct{}
 }
 
@@ -123,6 +125,32 @@ func (m *fakeMemories) Seal(f *os.File) error {
 func (*fakeMemories) Sealed(f *os.File) (bool, error) {
 	seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)
 	return seals&unix.F_SEAL_WRITE != 0, err
+}
+
+// InUse says what the test has told: descriptors of it are open for as long as it
+// takes the collector to find them.
+func (m *fakeMemories) InUse(f *os.File) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.kept[inodeOf(f)], m.deaf
+}
+
+// keeps says that somebody has what is open as f, or that nobody has.
+func (m *fakeMemories) keeps(f *os.File, kept bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.kept == nil {
+		m.kept = map[uint64]bool{}
+	}
+	m.kept[inodeOf(f)] = kept
+}
+
+func inodeOf(f *os.File) uint64 {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		panic(err)
+	}
+	return st.Ino
 }
 
 // Objects of the test system: client may make frames, three at a time; server

@@ -13,8 +13,10 @@
 //   - of a sealed instance nobody is offered, or given, the right to write; what
 //     is offered for reading is sealed;
 //   - shared memory is opened by name, and not offered;
-//   - an instance ends with its last reference and offer, a shared one never;
-//     which ones have ended every call says that may end one;
+//   - an instance without references and offers lingers: it counts until the
+//     monitor has seen that nobody has it open, and abandons it. Nothing refers to
+//     it again. Which ones linger every call says that may end a last use. A
+//     shared one does neither linger nor end;
 //   - everything is bounded: references of an owner, offers at an end and of a
 //     payer, instances of an object and in all. What exceeds a bound is refused
 //     and changes nothing.

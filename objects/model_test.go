@@ -11,14 +11,15 @@ import (
 // The model says in the plainest way what a book must: lists that are searched
 // from front to back, and rights that are followed back to where they come from.
 type model struct {
-	t      *testing.T
-	s      *Store
-	refs   []modelRef
-	offers []modelOffer
-	sealed map[uint32]bool
-	shared uint32
-	ids    uint64
-	ended  map[uint32]bool
+	t       *testing.T
+	s       *Store
+	refs    []modelRef
+	offers  []modelOffer
+	sealed  map[uint32]bool
+	shared  uint32
+	ids     uint64
+	ended   map[uint32]bool
+	lingers map[uint32]bool
 }
 
 type modelRef struct {
@@ -46,7 +47,8 @@ func (m *model) alive(instance uint32) bool {
 		slices.ContainsFunc(m.offers, func(o modelOffer) bool { return o.instance == instance })
 }
 
-// end notes what the book says has ended.
+// end notes what the book says is not used any more: every third is not open, and
+// ends, others linger.
 func (m *model) end(ids ...uint32) {
 	for _, id := range ids {
 		if id == 0 {
@@ -56,6 +58,11 @@ func (m *model) end(ids ...uint32) {
 			m.t.Fatalf("instance %d ends; twice: %v", id, m.ended[id])
 		}
 		m.ended[id] = true
+		if id%3 == 0 {
+			m.s.Abandon(id)
+		} else {
+			m.lingers[id] = true
+		}
 	}
 }
 
@@ -75,9 +82,18 @@ func (m *model) step(op, a, b, c byte) {
 		}
 		return &m.refs[own[int(b)%len(own)]]
 	}
-	switch op % 9 {
+	switch op % 10 {
+	case 9: // something that lingered is not open any more
+		for _, id := range m.s.Unused() {
+			if !m.lingers[id] {
+				m.t.Fatalf("instance %d is unused, and does not linger", id)
+			}
+			delete(m.lingers, id)
+			m.s.Abandon(id)
+			break
+		}
 	case 0: // make
-		count := 0
+		count := len(m.lingers)
 		seen := map[uint32]bool{m.shared: true}
 		note := func(i uint32) {
 			if !seen[i] {
@@ -213,7 +229,7 @@ func (m *model) offer(r *modelRef, access uint8, end End) {
 }
 
 func runModel(t *testing.T, ops []byte) {
-	m := &model{t: t, s: New(), sealed: map[uint32]bool{}, ended: map[uint32]bool{}}
+	m := &model{t: t, s: New(), sealed: map[uint32]bool{}, ended: map[uint32]bool{}, lingers: map[uint32]bool{}}
 	for ; len(ops) >= 4; ops = ops[4:] {
 		if len(m.refs) < MaxReferences { // that of each owner is another test's
 			m.step(ops[0], ops[1], ops[2], ops[3])
@@ -225,7 +241,7 @@ func runModel(t *testing.T, ops []byte) {
 		}
 		n := 0
 		for _, i := range m.s.Instances() {
-			if !m.alive(i.ID) || i.Sealed != m.sealed[i.ID] {
+			if m.alive(i.ID) == m.lingers[i.ID] || i.Sealed != m.sealed[i.ID] {
 				t.Fatalf("%+v goes on: %v, sealed %v", i, m.alive(i.ID), m.sealed[i.ID])
 			}
 			n++

@@ -42,8 +42,8 @@ func (s *Store) RestoreOffer(o Offer) error {
 	return nil
 }
 
-// Unused are the instances that nobody has, which are not shared: of a monitor
-// that died while it made or ended them.
+// Unused are the instances without references and offers, which are not shared:
+// those that linger, and those that a monitor that died was making.
 func (s *Store) Unused() (list []uint32) {
 	for _, i := range s.Instances() {
 		if i.uses == 0 && !i.Shared {
@@ -82,7 +82,7 @@ func (s *Store) Check() error {
 		}
 	}
 	for id, i := range s.instances {
-		if i.uses != uses[id] || i.uses == 0 && !i.Shared {
+		if i.uses != uses[id] {
 			return fmt.Errorf("instance %d has %d uses, %d are counted", id, uses[id], i.uses)
 		}
 	}

@@ -46,7 +46,7 @@ func (s *Store) Limit(most int) { s.most = min(s.most, most) }
 // which there are to be at most count.
 func (s *Store) CanMake(o Owner, object uint32, count uint32) error {
 	if s.made[object] >= count {
-		return refuse(abi.ReasonQuota, "there are %d instances, as many as system.yaml allows: close some, everywhere", count)
+		return refuse(abi.ReasonQuota, "there are %d instances, as many as system.yaml allows: close and unmap some, everywhere", count)
 	}
 	if len(s.instances) >= s.most {
 		return refuse(abi.ReasonQuota, "there are %d instances of all objects of this system, which is the limit", s.most)
@@ -192,31 +192,32 @@ func (s *Store) Made(owner Owner, id uint64, end End) (*Offer, error) {
 	return o, nil
 }
 
-// Drop ends a reference. The result is the instance that ends with it, or 0.
+// Drop ends a reference. The result is the instance of which it was the last use,
+// or 0. It lingers, and counts, until Abandon.
 //
 // Preconditions: the reference is there.
-func (s *Store) Drop(r *Reference) (ended uint32) {
+func (s *Store) Drop(r *Reference) (unused uint32) {
 	delete(s.refs, refKey{r.Owner, r.Number})
 	count(s.held, r.Owner)
 	return s.release(r.Instance)
 }
 
 // EndOwner ends all references of an owner, who never comes back. The result
-// are the instances that end with them. What it offered stays.
-func (s *Store) EndOwner(o Owner) (ended []uint32) {
+// are the instances that linger from now on. What it offered stays.
+func (s *Store) EndOwner(o Owner) (unused []uint32) {
 	for _, r := range s.References(o) {
 		if id := s.Drop(r); id != 0 {
-			ended = append(ended, id)
+			unused = append(unused, id)
 		}
 	}
 	delete(s.lastRef, o)
-	return ended
+	return unused
 }
 
 // Withdraw ends an offer, redeemed or not. The result is as of Drop.
 //
 // Preconditions: the offer is there.
-func (s *Store) Withdraw(o *Offer) (ended uint32) {
+func (s *Store) Withdraw(o *Offer) (unused uint32) {
 	delete(s.offers, o.ID)
 	count(s.atEnd, o.End)
 	count(s.paid, o.Payer)
@@ -224,16 +225,16 @@ func (s *Store) Withdraw(o *Offer) (ended uint32) {
 }
 
 // release ends one use of an instance.
-func (s *Store) release(instance uint32) (ended uint32) {
+func (s *Store) release(instance uint32) (unused uint32) {
 	i := s.instances[instance]
 	if i.uses--; i.uses > 0 || i.Shared {
 		return 0
 	}
-	s.remove(i)
 	return instance
 }
 
-// Abandon ends an instance that nobody has: of a making that failed half-way.
+// Abandon ends an instance without references and offers: nobody has it open any
+// more, or its making failed half-way.
 func (s *Store) Abandon(instance uint32) {
 	if i := s.instances[instance]; i != nil && i.uses == 0 {
 		s.remove(i)

@@ -77,7 +77,12 @@ func TestInstanceLives(t *testing.T) {
 	if _, err := s.Offered(100, gate.Other()); err == nil {
 		t.Error("an offer is redeemed twice")
 	}
-	if s.Drop(got) != id || s.Instance(id) != nil {
+	s.Abandon(id) // somebody has it
+	if s.Drop(got) != id || s.Instance(id) == nil {
+		t.Error("an instance that nobody refers to does not linger")
+	}
+	refused(t, s.CanMake(1, frame, 1), abi.ReasonQuota, "1 instances")
+	if s.Abandon(id); s.Instance(id) != nil || s.CanMake(1, frame, 1) != nil {
 		t.Error("an instance that nobody has goes on")
 	}
 	// A shared one does not end.
@@ -210,6 +215,9 @@ func TestNumbersAreNew(t *testing.T) {
 	}
 	s.EndOwner(1)
 	s.EndOwner(2)
+	for _, id := range s.Unused() {
+		s.Abandon(id)
+	}
 	if len(s.lastRef)+len(s.Instances()) > 0 {
 		t.Error("something is left of owners that have ended")
 	}

@@ -22,6 +22,8 @@ func (memoryPort) Seal(f *os.File) error { return kernel.SealMemory(f) }
 
 func (memoryPort) Sealed(f *os.File) (bool, error) { return kernel.MemorySealed(f) }
 
+func (memoryPort) InUse(f *os.File) (bool, error) { return kernel.MemoryInUse(f) }
+
 func (p fabricPort) Handle(id uint64) (monitor.HandleState, error) {
 	s, err := p.fabric.Handle(id)
 	return map[kernel.HandleState]monitor.HandleState{kernel.HandleOffered: monitor.HandleOffered, kernel.HandleAdmitted: monitor.HandleAdmitted}[s], err

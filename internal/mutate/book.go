@@ -16,6 +16,7 @@ const (
 	bookObjects = "monitor/objects.go"
 	bookGive    = "monitor/objectsgive.go"
 	bookKeep    = "monitor/keepobjects.go"
+	bookLinger  = "monitor/objectslinger.go"
 )
 
 var bookMutations = []mutation{
@@ -43,6 +44,7 @@ var bookMutations = []mutation{
 	{what: "everybody opens memory", file: bookMemory, old: "unix.Fchmod(fd, 0o600)", new: "unix.Fchmod(fd, 0o666)", tests: "book"},
 	{what: "who may read gets a descriptor for writing", file: bookMemory, old: "	flags := unix.O_RDONLY\n", new: "	flags := unix.O_RDWR\n", tests: "book"},
 	{what: "sealing seals something else", file: bookMemory, old: "unix.F_ADD_SEALS, unix.F_SEAL_WRITE)", new: "unix.F_ADD_SEALS, unix.F_SEAL_GROW)", tests: "book"},
+	{what: "who has memory to read is not seen", file: bookMemory, old: "unix.F_SETLEASE, unix.F_WRLCK)", new: "unix.F_SETLEASE, unix.F_RDLCK)", tests: "book"},
 
 	// The monitor.
 	{what: "who may not make it makes it", file: bookObjects, old: "v = o.Create[d.id]", new: "v = image.Verdict{Allow: true, Policy: o.Create[d.id].Policy}", tests: "book"},
@@ -54,7 +56,11 @@ var bookMutations = []mutation{
 	{what: "what a domain has does not end with it", file: bookObjects, old: "range m.book.EndOwner(d.owner())", new: "range []uint32(nil)", tests: "book"},
 	{what: "what was admitted ends with its sender", file: bookObjects, old: "err == nil && state == HandleAdmitted {\n			continue", new: "err == nil && state == HandleGone {\n			continue", tests: "book"},
 	{what: "what is on its way outlives its gate", file: bookObjects, old: "range m.book.OffersAt(g.Index())", new: "range m.book.OffersAt(g.Index() + 1<<30)", tests: "book"},
-	{what: "the memory of what has ended stays open", file: bookObjects, old: "		f.Close()\n		delete(m.book.memory, id)\n", new: "", tests: "book"},
+	{what: "the memory of what has ended stays open", file: bookLinger, old: "		f.Close()\n		delete(m.book.memory, id)\n", new: "", tests: "book"},
+	{what: "what somebody keeps mapped does not count", file: bookLinger, old: "	if m.inUse(id) {\n", new: "	if m.inUse(id) && false {\n", tests: "book"},
+	{what: "what cannot be known does not count", file: bookLinger, old: "return used || err != nil", new: "return used", tests: "book"},
+	{what: "a request does not look at what lingers", file: bookLinger, old: "	if err == nil || m.book.CanRefer", new: "	if err != nil || m.book.CanRefer", tests: "book"},
+	{what: "always the same are looked at", file: bookLinger, old: "		list = append(list, id)\n", new: "		list = slices.Insert(list, 0, id)\n		k++\n", tests: "book"},
 	{what: "a receiver without the right is given it", file: bookGive, old: "	switch {\n	case !v.Allow:\n", new: "	switch {\n	case false:\n", tests: "book"},
 	{what: "who lost the right gives it on", file: bookGive, old: "case !mayHave(object, d, c.Access):", new: "case false:", tests: "book"},
 	{what: "given to be written while it is sealed", file: bookGive, old: "m.book.sealing[o.instance.ID] > 0:", new: "false:", tests: "book"},
