@@ -11,3 +11,10 @@ func SetRest(f func(ctx context.Context, d time.Duration) error) (undo func()) {
 	rest = f
 	return func() { rest = before }
 }
+
+// SetRepublish replaces the bound of one attempt to ask again, likewise.
+func SetRepublish(d time.Duration) (undo func()) {
+	before := republish
+	republish = d
+	return func() { republish = before }
+}

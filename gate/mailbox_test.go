@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,6 +296,51 @@ func TestMailboxEnds(t *testing.T) {
 	wantCode(t, a.Post(ended, "Put", nil), gate.Canceled)
 	a.Close()
 	wantCode(t, a.Post(t.Context(), "Put", nil), gate.Canceled)
+}
+
+// TestMailboxRenewedSlowly: a monitor that takes longer to answer than one attempt
+// lasts does not end the reading: who reads asks until it is answered, resting
+// longer and longer.
+func TestMailboxRenewedSlowly(t *testing.T) {
+	m := newMailbox(t)
+	answers := make(chan bool)
+	var slow atomic.Bool
+	m.Refuse = func(_ string, c *abi.Control) (abi.Reason, string) {
+		if c.Op == abi.OpReceive && slow.Load() {
+			<-answers
+		}
+		return abi.ReasonNone, ""
+	}
+	r := receives(t, m.Domain("reader"))
+	posts(t, outbox(t, m.Domain("a")), "1")
+	gets(t, r, "a Put 1")
+	defer gate.SetRepublish(time.Millisecond)()
+	rests := make(chan time.Duration)
+	defer gate.SetRest(func(_ context.Context, d time.Duration) error {
+		select {
+		case rests <- d:
+		case <-answers:
+		}
+		return nil
+	})()
+	slow.Store(true)
+	m.Renew("reader")
+	for last := time.Duration(0); last < 100*time.Millisecond; {
+		select {
+		case d := <-rests:
+			if d <= last {
+				t.Errorf("a rest of %v after one of %v", d, last)
+			}
+			last = d
+		case err := <-r.err:
+			t.Fatalf("receive ended: %v", err)
+		}
+	}
+	slow.Store(false)
+	close(answers)
+	posts(t, outbox(t, m.Domain("b")), "2")
+	gets(t, r, "b Put 2")
+	r.ends(t)
 }
 
 // TestMailboxChannelLost: who reads is told when it cannot hear of new writers any

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,10 @@ type inbox struct {
 	domain *Domain
 	name   string
 	wake   int // eventfd: somebody has come, or it is over
+
+	open     context.Context // until close
+	end      context.CancelFunc
+	renewals atomic.Int64 // since who asks again has begun; 0: nobody does
 
 	mu     sync.Mutex
 	known  map[uint64]bool // sockets that are here, by inode: after the monitor has died they come again
@@ -71,9 +76,11 @@ func (d *Domain) newInbox(mailbox string) (*inbox, error) {
 		return nil, fmt.Errorf("receive from %s: %w", mailbox, err)
 	}
 	in := &inbox{domain: d, name: mailbox, wake: wake, known: map[uint64]bool{}}
+	in.open, in.end = context.WithCancel(context.Background())
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.inboxes[mailbox] != nil {
+		in.end()
 		unix.Close(wake)
 		return nil, Errorf(FailedPrecondition, "receive from %s: this program does already", mailbox)
 	}
@@ -104,20 +111,33 @@ func (in *inbox) ask(ctx context.Context) error {
 	return e
 }
 
-// renew asks again after the monitor was replaced.
-func (in *inbox) renew(ctx context.Context) {
-	for ctx.Err() == nil {
+// renew asks again after the monitor was replaced. One at a time does it: if there
+// is another monitor meanwhile, that one begins again.
+func (in *inbox) renew() {
+	if in.renewals.Add(1) > 1 {
+		return
+	}
+	for n := int64(0); !in.renewals.CompareAndSwap(n, 0); {
+		n = in.renewals.Load()
+		in.askAgain()
+	}
+}
+
+// askAgain tries until the monitor has answered, or the reading has ended: a
+// monitor may take any time to come, and nobody else says who reads.
+func (in *inbox) askAgain() {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		ctx, cancel := context.WithTimeout(in.open, republish)
 		err := in.ask(ctx)
-		if err == nil {
+		cancel()
+		if err == nil || in.open.Err() != nil || in.domain.isLost() {
 			return
 		}
-		if AsError(err).Code != Unavailable {
+		if code := AsError(err).Code; code != Unavailable && code != DeadlineExceeded {
 			in.fail(err)
 			return
 		}
-		if rest(ctx, firstPause) != nil {
-			return
-		}
+		rest(in.open, pause)
 	}
 }
 
@@ -168,6 +188,7 @@ func (in *inbox) fail(err error) {
 
 // close ends the reading. The queues stay as they are: only descriptors go.
 func (in *inbox) close() {
+	in.end()
 	in.domain.mu.Lock()
 	delete(in.domain.inboxes, in.name)
 	in.domain.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 // was published is published again, which changes nothing where it is known.
 
 // republish bounds one attempt to publish, or to ask for what a mailbox holds, again.
-const republish = 10 * time.Second
+var republish = 10 * time.Second
 
 // renewed is called by the reader of the control channel.
 func (d *Domain) renewed() {
@@ -35,11 +35,9 @@ func (d *Domain) renewed() {
 		for _, b := range again {
 			d.write(b) // an error: the channel is closed, which the reader finds, too
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), republish)
 		for _, in := range inboxes {
-			in.renew(ctx)
+			go in.renew()
 		}
-		cancel()
 		d.publishAgain()
 	}()
 }
