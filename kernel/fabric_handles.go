@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"ward/abi"
@@ -241,14 +242,14 @@ func (t *handleTable) release(incarnation uint32) error {
 
 // Offer lets one message of the gate carry a handle that is as o says, and
 // returns the number that it must have there. The error is ErrNoHandles if there
-// is no room.
+// is no room, os.ErrClosed if the gate is closed or revoked.
 func (g *Gate) Offer(o HandleOffer) (id uint64, err error) {
 	f := g.r.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
 	case g.closed || g.revoked:
-		err = errors.New("it is closed")
+		err = os.ErrClosed
 	case o.Kind == 0 || o.Kind > abi.MaxHandleKind || o.Dir > abi.Reply:
 		err = fmt.Errorf("kind %d, direction %d: there is no such handle", o.Kind, o.Dir)
 	default:

@@ -45,7 +45,7 @@ type Handles interface {
 }
 
 // An Offerer is a Gate by which one message may carry a handle that is as it is
-// offered. ErrNoHandles: there is no room.
+// offered. ErrNoHandles: there is no room. os.ErrClosed: the gate is closed or revoked.
 type Offerer interface {
 	Offer(HandleOffer) (id uint64, err error)
 }
@@ -363,8 +363,7 @@ func (w *wish) give(r *objects.Reference, policy uint32) {
 		return
 	}
 	defer f.Close()
-	w.granted(policy)
-	m.answer(w.d, objectAnswer(r, m.book.Instance(r.Instance)), f)
+	w.hand(r, f, policy)
 }
 
 func objectAnswer(r *objects.Reference, i *objects.Instance) *abi.Control {

@@ -2,6 +2,8 @@ package monitor
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -435,10 +437,39 @@ func TestMemoryFails(t *testing.T) {
 	if e := s.audit.last(event.Notice); !strings.Contains(e.Text, "no descriptors") {
 		t.Errorf("notice: %+v", e)
 	}
-	if n := s.instances(); n != 1 || s.fabric.rows() != 0 {
+	if n := s.instances(); n != 1 || s.fabric.rows() != 1 {
 		t.Errorf("%d instances, %d handles", n, s.fabric.rows())
 	}
+	mem.mu.Lock()
+	mem.fail = nil
+	mem.mu.Unlock()
+	srv.gets(redeem(2, id, sb), readOnly, 64) // nothing is lost
+
+	// An offer that fails otherwise than by the end of its gate is told of.
+	for _, test := range []struct {
+		err    error
+		reason abi.Reason
+		told   bool
+	}{{fmt.Errorf("gate 1: %w", os.ErrClosed), abi.ReasonClosed, false}, {errors.New("no such map"), abi.ReasonQuota, true}} {
+		s.m.mu.Lock()
+		for g := range s.m.gates {
+			g.Gate = &failingGate{g.Gate, test.err}
+		}
+		s.m.mu.Unlock()
+		c.refused(offer(10, ref, cb, readOnly), test.reason)
+		if e := s.audit.last(event.Notice); strings.Contains(e.Text, test.err.Error()) != test.told {
+			t.Errorf("%v: notice: %+v", test.err, e)
+		}
+	}
 }
+
+// A failingGate is one at which no offer is made.
+type failingGate struct {
+	Gate
+	err error
+}
+
+func (g *failingGate) Offer(HandleOffer) (uint64, error) { return 0, g.err }
 
 // Requests about memory count less than those for gates, and all that there are count.
 func TestRequestsCount(t *testing.T) {

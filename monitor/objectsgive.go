@@ -3,6 +3,7 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"ward/abi"
 	"ward/image"
@@ -136,8 +137,11 @@ func (m *Monitor) answerOffer(d *domain, c *abi.Control) {
 	case errors.Is(err, ErrNoHandles):
 		w.refuse(abi.ReasonQuota, "the domains of this system have as many handles on their way as it allows")
 		return
-	case err != nil:
+	case errors.Is(err, os.ErrClosed):
 		w.refuse(abi.ReasonClosed, "the gate is closed, or revoked")
+		return
+	case err != nil:
+		w.failed(err)
 		return
 	}
 	made := objects.Offer{ID: id, End: o.at.place(), Owner: d.owner(), Payer: d.payer(), Instance: o.instance.ID, Access: c.Access, Asked: c.Seq}
@@ -222,9 +226,16 @@ func (m *Monitor) answerRedeem(d *domain, c *abi.Control) {
 }
 
 // redeem turns an offer into a reference. The next monitor, if this one dies in
-// between, finds the reference, and ends the offer.
+// between, finds the reference, and ends the offer. Without a descriptor for it
+// nothing is done, so that it can be redeemed later.
 func (w *wish) redeem(o *objects.Offer, v image.Verdict) {
 	m := w.m
+	f, err := m.Memories.Open(m.book.memory[o.Instance], objects.Writes(o.Access))
+	if err != nil {
+		w.failed(err)
+		return
+	}
+	defer f.Close()
 	r := m.refer(w.d, m.book.Instance(o.Instance), o.Access, w.c.Seq, o.ID)
 	taken, err := m.handles.TakeHandle(o.ID)
 	if !taken || err != nil {
@@ -238,7 +249,17 @@ func (w *wish) redeem(o *objects.Offer, v image.Verdict) {
 		return
 	}
 	m.endOffer(o, false) // the reference has the instance
-	w.give(r, v.Policy)
+	w.hand(r, f, v.Policy)
+}
+
+// hand answers with a reference that was just made, and its memory. A domain that
+// does not get the answer does not know the reference.
+func (w *wish) hand(r *objects.Reference, f *os.File, policy uint32) {
+	m := w.m
+	w.granted(policy)
+	if !m.answer(w.d, objectAnswer(r, m.book.Instance(r.Instance)), f) {
+		m.endReference(r)
+	}
 }
 
 // endOffer ends an offer; forget: in the kernel, too, which else knows that it
