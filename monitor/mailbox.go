@@ -232,11 +232,15 @@ func (m *Monitor) handOver(s *domain) {
 
 // busy reports whether a domain has so much to read on its control channel that
 // what can wait does: else the monitor itself would leave no room for answers.
-func busy(d *domain) (full bool) {
+func busy(d *domain) bool { return d.unread(handRoom) }
+
+// unread reports whether what a domain has not read takes one of so many parts of
+// its control channel, or more.
+func (d *domain) unread(parts int) (full bool) {
 	d.control.Control(func(fd uintptr) { // an error: it is closed, as whoever sends finds out
 		queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
 		room, roomErr := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
-		full = err == nil && roomErr == nil && queued >= room/handRoom
+		full = err == nil && roomErr == nil && queued >= room/parts
 	})
 	return full
 }

@@ -192,6 +192,11 @@ func (w *wish) granted(policy uint32) {
 	w.m.Audit.Event(w.e)
 }
 
+// objectRoom: answers with memory may take half of a control channel, some hundred
+// of them, until their domain reads: descriptors on their way count for all domains
+// together. It is more than the 64 that a monitor after this one tells again at once.
+const objectRoom = 2
+
 // none reports that there are no objects for who asks.
 func (w *wish) none() bool {
 	w.e.Text = w.c.Name
@@ -200,6 +205,8 @@ func (w *wish) none() bool {
 		w.refuse(abi.ReasonNotRunning, "there are no objects at the level library: only a kernel that looks into messages can say which handle has passed; start the system as root, at the level kernel")
 	case w.m.Memories == nil:
 		w.refuse(abi.ReasonNotRunning, "this system has no objects")
+	case w.d.unread(objectRoom):
+		w.refuse(abi.ReasonQuota, "the domain does not read the answers on its control channel: memory that it asked for waits there")
 	case w.d.kin != nil:
 		w.refuse(abi.ReasonDefault, "a child has no objects: rights to them are not passed on")
 	default:
