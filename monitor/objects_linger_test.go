@@ -28,7 +28,7 @@ func TestMemoryLingers(t *testing.T) {
 		c.ok(drop(next(), ref))
 	}
 	for range 3 {
-		if text := c.refused(makes(next(), 1), abi.ReasonQuota); !strings.Contains(text, "3 instances") {
+		if text := c.refused(makes(next(), 1), abi.ReasonQuota); !strings.Contains(text, "3 instances") || !strings.Contains(text, "3 of frames are kept open") {
 			t.Errorf("refused: %s", text)
 		}
 	}

@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"ward/audit/event"
@@ -71,7 +73,23 @@ func (m *Monitor) mayMake(d *domain, object, count uint32) error {
 	if m.lookAtUnused(lookMost, func(i *objects.Instance) bool { return i.Object != object }) { // there may be too many of all
 		err = m.book.CanMake(d.owner(), object, count)
 	}
-	return err
+	return m.tellLingering(err, object)
+}
+
+// tellLingering adds to a refusal how many instances of the object nobody sees
+// among what domains have.
+func (m *Monitor) tellLingering(err error, object uint32) error {
+	var r *objects.Refusal
+	n := 0
+	for _, id := range m.book.lingering {
+		if m.book.Instance(id).Object == object {
+			n++
+		}
+	}
+	if n == 0 || !errors.As(err, &r) {
+		return err
+	}
+	return &objects.Refusal{Reason: r.Reason, Text: fmt.Sprintf("%s (%d of %s are kept open or mapped without a reference)", r.Text, n, m.Image.Objects[object].Name)}
 }
 
 // lookAtUnused looks at lingering instances, at most so many, those that were not looked
