@@ -1,11 +1,13 @@
 package monitor
 
 import (
+	"strings"
 	"testing"
 
 	"ward/abi"
 	"ward/image"
 	"ward/monitor/admin"
+	"ward/objects"
 )
 
 // echoGate opens a gate of t.Echo at a server by its name.
@@ -67,6 +69,22 @@ func TestAttackHandlesKept(t *testing.T) {
 		}
 	}
 
+	// There is a part for each receiver.
+	for len(ids) < objects.MaxOffersTo {
+		id := giver.offers(offer(next(), ref, other, readOnly))
+		s.fabric.admit(id)
+		ids = append(ids, id)
+	}
+	for _, block := range []uint32{first, other} {
+		if text := giver.refused(offer(next(), ref, block, readOnly), abi.ReasonQuota); !strings.Contains(text, "same domain") {
+			t.Errorf("refused: %s", text)
+		}
+	}
+	fair, its := s.echoGate(giver, honest, 3, "second")
+	kept := giver.offers(offer(next(), ref, fair, readOnly))
+	s.fabric.admit(kept)
+	honest.gets(redeem(2, kept, its), readOnly, 64)
+
 	// What it did not redeem the giver takes back; then it is nobody's.
 	giver.ok(retract(next(), ids[0], first))
 	hostile.refused(redeem(1, ids[0], theirs), abi.ReasonHandle)
@@ -77,7 +95,6 @@ func TestAttackHandlesKept(t *testing.T) {
 		t.Errorf("%d offers in the book, %d in the kernel, %d were made", book, kernel, len(ids)-2)
 	}
 
-	fair, its := s.echoGate(giver, honest, 3, "second")
 	late := giver.offers(offer(next(), ref, fair, readOnly))
 	s.fabric.admit(late)
 	if _, err := s.ask(&admin.Change{Image: sealed(t, build(func(i *image.Image) { i.Routes[0].Connect = image.Verdict{Policy: 1} }))}); err != nil {

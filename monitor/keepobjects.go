@@ -118,6 +118,9 @@ func (r *restoring) offer(_ string, k *Kept) error {
 		r.m.drop(k.Name) // likewise; its handle has ended with the gate
 		return nil
 	}
+	if to := (gateEnd{r.byIndex[o.End.Gate], int(o.End.Side)}).beyond(); to != nil {
+		o.To = to.payer()
+	}
 	return r.m.book.RestoreOffer(o)
 }
 

@@ -195,6 +195,11 @@ func TestMemorySurvives(t *testing.T) {
 	c.ok(drop(6, gone))
 
 	m := s.next(k)
+	for _, o := range m.book.OffersOf(m.domains[client].owner()) {
+		if o.To != uint32(server) {
+			t.Errorf("%+v counts for another receiver", o)
+		}
+	}
 	// Each is told again what it asked for, with the number of its request.
 	for _, want := range []struct {
 		seq uint32

@@ -65,7 +65,7 @@ func (w *wish) offering() *offering {
 		return nil
 	}
 	w.between(d.id, o.to.id)
-	if err := m.book.CanOffer(d.owner(), c.Handle, c.Access, at.place(), d.payer()); err != nil {
+	if err := m.book.CanOffer(d.owner(), c.Handle, c.Access, at.place(), d.payer(), o.to.payer()); err != nil {
 		w.refuseFor(err)
 		return nil
 	}
@@ -144,7 +144,7 @@ func (m *Monitor) answerOffer(d *domain, c *abi.Control) {
 		w.failed(err)
 		return
 	}
-	made := objects.Offer{ID: id, End: o.at.place(), Owner: d.owner(), Payer: d.payer(), Instance: o.instance.ID, Access: c.Access, Asked: c.Seq}
+	made := objects.Offer{ID: id, End: o.at.place(), Owner: d.owner(), Payer: d.payer(), To: o.to.payer(), Instance: o.instance.ID, Access: c.Access, Asked: c.Seq}
 	m.book.Offer(made)
 	m.keepOffer(&made)
 	w.e.Count = o.instance.Size

@@ -213,7 +213,7 @@ func (m *model) offer(r *modelRef, access uint8, end End) {
 		}
 	}
 	may = may && held < MaxOffers
-	if err := m.s.CanOffer(r.owner, r.number, access, end, uint32(end.Gate)); (err == nil) != may {
+	if err := m.s.CanOffer(r.owner, r.number, access, end, uint32(end.Gate), uint32(end.Side)); (err == nil) != may {
 		m.t.Fatalf("%+v with %d at %+v: %v", r, access, end, err)
 	}
 	if !may {
@@ -224,7 +224,7 @@ func (m *model) offer(r *modelRef, access uint8, end End) {
 		m.sealed[r.instance] = true
 	}
 	m.ids++
-	m.s.Offer(Offer{ID: m.ids, End: end, Owner: r.owner, Payer: end.Gate, Instance: r.instance, Access: access})
+	m.s.Offer(Offer{ID: m.ids, End: end, Owner: r.owner, Payer: end.Gate, To: uint32(end.Side), Instance: r.instance, Access: access})
 	m.offers = append(m.offers, modelOffer{m.ids, end, end.Other(), r.owner, r.instance, access})
 }
 

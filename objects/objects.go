@@ -10,7 +10,8 @@ import (
 const (
 	MaxReferences      = 64   // of one owner
 	MaxOffers          = 64   // at one end of a gate
-	MaxOffersOf        = 128  // of one payer, at all its gates together
+	MaxOffersOf        = 256  // of one payer, at all its gates together …
+	MaxOffersTo        = 64   // … and for one receiver: what that does not redeem leaves the payer the rest
 	MaxInstances       = 2048 // in a system: each is a descriptor of the monitor and of the holder (Store.Limit)
 	MaxReferencesInAll = 1 << 14
 )
@@ -54,6 +55,7 @@ type Offer struct {
 	End      End
 	Owner    Owner  // who made it, and may have ended
 	Payer    uint32 // whom it counts for
+	To       uint32 `json:"-"` // who may redeem it; whoever takes it over knows that by its gate
 	Instance uint32
 	Access   uint8
 	Asked    uint32

@@ -55,7 +55,7 @@ func (s *Store) Unused() (list []uint32) {
 
 // Check reports an invariant that does not hold. It is for tests.
 func (s *Store) Check() error {
-	uses, made, held, atEnd, paid := map[uint32]int{}, map[uint32]uint32{}, map[Owner]int{}, map[End]int{}, map[uint32]int{}
+	uses, made, held, atEnd, paid, sent := map[uint32]int{}, map[uint32]uint32{}, map[Owner]int{}, map[End]int{}, map[uint32]int{}, map[pair]int{}
 	for id, i := range s.instances {
 		made[i.Object]++
 		if i.ID != id || id > s.lastInstance || i.Shared && s.shared[i.Object] != id {
@@ -73,6 +73,7 @@ func (s *Store) Check() error {
 		uses[o.Instance]++
 		atEnd[o.End]++
 		paid[o.Payer]++
+		sent[pair{o.Payer, o.To}]++
 		i := s.instances[o.Instance]
 		if o.ID != id || i == nil || !Valid(o.Access) {
 			return fmt.Errorf("offer %d: %+v", id, o)
@@ -86,7 +87,7 @@ func (s *Store) Check() error {
 			return fmt.Errorf("instance %d has %d uses, %d are counted", id, uses[id], i.uses)
 		}
 	}
-	if !same(made, s.made) || !same(held, s.held) || !same(atEnd, s.atEnd) || !same(paid, s.paid) {
+	if !same(made, s.made) || !same(held, s.held) || !same(atEnd, s.atEnd) || !same(paid, s.paid) || !same(sent, s.sent) {
 		return errors.New("what is counted is not what there is")
 	}
 	for _, n := range held {
@@ -102,6 +103,11 @@ func (s *Store) Check() error {
 	for _, n := range paid {
 		if n > MaxOffersOf {
 			return fmt.Errorf("%d offers of a payer", n)
+		}
+	}
+	for _, n := range sent {
+		if n > MaxOffersTo {
+			return fmt.Errorf("%d offers of a payer for one receiver", n)
 		}
 	}
 	return nil

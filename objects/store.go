@@ -13,6 +13,9 @@ type refKey struct {
 	number uint64
 }
 
+// A pair are a payer and a receiver.
+type pair struct{ payer, to uint32 }
+
 // A Store is the book. It is for one goroutine at a time. What it returns a
 // pointer to is the book's own, to be read until the next change.
 type Store struct {
@@ -26,6 +29,7 @@ type Store struct {
 	held   map[Owner]int     // references
 	atEnd  map[End]int       // offers
 	paid   map[uint32]int    // offers of a payer
+	sent   map[pair]int      // … for a receiver
 
 	most         int // instances
 	lastInstance uint32
@@ -36,7 +40,7 @@ type Store struct {
 // New returns an empty book.
 func New() *Store {
 	return &Store{most: MaxInstances, instances: map[uint32]*Instance{}, refs: map[refKey]*Reference{}, offers: map[uint64]*Offer{},
-		shared: map[uint32]uint32{}, made: map[uint32]uint32{}, held: map[Owner]int{}, atEnd: map[End]int{}, paid: map[uint32]int{}, lastRef: map[Owner]uint64{}}
+		shared: map[uint32]uint32{}, made: map[uint32]uint32{}, held: map[Owner]int{}, atEnd: map[End]int{}, paid: map[uint32]int{}, sent: map[pair]int{}, lastRef: map[Owner]uint64{}}
 }
 
 // Limit lowers the bound of instances in all.
@@ -118,9 +122,9 @@ func (s *Store) Reference(o Owner, number uint64) (*Reference, error) {
 }
 
 // CanOffer reports why an owner cannot offer a reference with some rights at an
-// end. An instance that is offered for reading only must be sealed before it is
+// end, to whom is at the other. An instance that is offered for reading only must be sealed before it is
 // (MustSeal).
-func (s *Store) CanOffer(o Owner, number uint64, access uint8, end End, payer uint32) error {
+func (s *Store) CanOffer(o Owner, number uint64, access uint8, end End, payer, to uint32) error {
 	r, err := s.Reference(o, number)
 	if err != nil {
 		return err
@@ -137,6 +141,8 @@ func (s *Store) CanOffer(o Owner, number uint64, access uint8, end End, payer ui
 		return refuse(abi.ReasonHandle, "this domain may only read it, and passes on no more than that")
 	case s.atEnd[end] >= MaxOffers:
 		return refuse(abi.ReasonQuota, "%d handles of this end of the gate were not redeemed, which is the limit", MaxOffers)
+	case s.sent[pair{payer, to}] >= MaxOffersTo:
+		return refuse(abi.ReasonQuota, "%d handles for the same domain were not redeemed, which is the limit", MaxOffersTo)
 	case s.paid[payer] >= MaxOffersOf:
 		return refuse(abi.ReasonQuota, "%d handles of this domain were not redeemed, which is the limit", MaxOffersOf)
 	case len(s.offers) >= abi.MaxHandles:
@@ -171,6 +177,7 @@ func (s *Store) addOffer(o *Offer) {
 	s.offers[o.ID] = o
 	s.atEnd[o.End]++
 	s.paid[o.Payer]++
+	s.sent[pair{o.Payer, o.To}]++
 	s.instances[o.Instance].uses++
 }
 
@@ -221,6 +228,7 @@ func (s *Store) Withdraw(o *Offer) (unused uint32) {
 	delete(s.offers, o.ID)
 	count(s.atEnd, o.End)
 	count(s.paid, o.Payer)
+	count(s.sent, pair{o.Payer, o.To})
 	return s.release(o.Instance)
 }
 

@@ -49,13 +49,13 @@ func refused(t *testing.T, err error, reason abi.Reason, text string) {
 // offer makes an offer, sealing what must be.
 func offer(t *testing.T, s *Store, id uint64, r *Reference, access uint8, end End, payer uint32) {
 	t.Helper()
-	if err := s.CanOffer(r.Owner, r.Number, access, end, payer); err != nil {
+	if err := s.CanOffer(r.Owner, r.Number, access, end, payer, end.Gate); err != nil {
 		t.Fatal(err)
 	}
 	if i := s.Instance(r.Instance); s.MustSeal(i, access) {
 		s.Seal(i.ID)
 	}
-	s.Offer(Offer{ID: id, End: end, Owner: r.Owner, Payer: payer, Instance: r.Instance, Access: access})
+	s.Offer(Offer{ID: id, End: end, Owner: r.Owner, Payer: payer, To: end.Gate, Instance: r.Instance, Access: access})
 }
 
 func TestInstanceLives(t *testing.T) {
@@ -98,13 +98,13 @@ func TestRefusals(t *testing.T) {
 	if _, err := s.Reference(2, mine.Number); err == nil {
 		t.Error("a reference is found by another owner")
 	}
-	refused(t, s.CanOffer(2, mine.Number, read, gate, 2), abi.ReasonHandle, "no object with the number")
-	refused(t, s.CanOffer(1, mine.Number, abi.AccessWrite, gate, 1), abi.ReasonHandle, "for reading, or for")
-	refused(t, s.CanOffer(1, mine.Number, 4|read, gate, 1), abi.ReasonHandle, "for reading, or for")
-	refused(t, s.CanOffer(1, mine.Number, 0, gate, 1), abi.ReasonHandle, "for reading, or for")
+	refused(t, s.CanOffer(2, mine.Number, read, gate, 2, 7), abi.ReasonHandle, "no object with the number")
+	refused(t, s.CanOffer(1, mine.Number, abi.AccessWrite, gate, 1, 7), abi.ReasonHandle, "for reading, or for")
+	refused(t, s.CanOffer(1, mine.Number, 4|read, gate, 1, 7), abi.ReasonHandle, "for reading, or for")
+	refused(t, s.CanOffer(1, mine.Number, 0, gate, 1, 7), abi.ReasonHandle, "for reading, or for")
 
 	offer(t, s, 1, mine, both, gate, 1)
-	refused(t, s.CanOffer(1, mine.Number, read, gate, 1), abi.ReasonState, "on its way")
+	refused(t, s.CanOffer(1, mine.Number, read, gate, 1, 7), abi.ReasonState, "on its way")
 	o, _ := s.Made(1, 1, gate)
 	if o == nil {
 		t.Fatal("who offered finds its offer")
@@ -123,20 +123,20 @@ func TestRefusals(t *testing.T) {
 	writer := s.Refer(2, o.Instance, o.Access, 0, 1)
 	s.Withdraw(o)
 	offer(t, s, 2, writer, read, gate, 2) // who was given it to write passes it on, and seals it
-	refused(t, s.CanOffer(1, mine.Number, both, gate, 1), abi.ReasonState, "sealed")
+	refused(t, s.CanOffer(1, mine.Number, both, gate, 1, 7), abi.ReasonState, "sealed")
 	reader := s.Refer(3, mine.Instance, read, 0, 2)
 	offer(t, s, 3, reader, read, End{9, 0}, 3)
 
-	refused(t, s.CanOffer(3, reader.Number, both, gate, 3), abi.ReasonState, "sealed")
+	refused(t, s.CanOffer(3, reader.Number, both, gate, 3, 7), abi.ReasonState, "sealed")
 
 	b := s.Make(board, 1, true)
 	for _, access := range []uint8{read, both} {
 		r := s.Refer(3, b.ID, access, 0, 0)
-		refused(t, s.CanOffer(3, r.Number, access, gate, 3), abi.ReasonHandle, "by its name")
+		refused(t, s.CanOffer(3, r.Number, access, gate, 3, 7), abi.ReasonHandle, "by its name")
 	}
 	// Who was given an unsealed instance for reading only; that does not come about.
 	odd := s.Refer(3, made(t, s, 2).Instance, read, 0, 0)
-	refused(t, s.CanOffer(3, odd.Number, both, gate, 3), abi.ReasonHandle, "may only read")
+	refused(t, s.CanOffer(3, odd.Number, both, gate, 3, 7), abi.ReasonHandle, "may only read")
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -167,17 +167,24 @@ func TestBounds(t *testing.T) {
 		id = i + 1
 		offer(t, s, id, r, read, gate, 1)
 	}
-	refused(t, s.CanOffer(1, r.Number, read, gate, 1), abi.ReasonQuota, "this end of the gate")
-	for range MaxOffersOf - MaxOffers {
-		id++
-		offer(t, s, id, r, read, End{8, 1}, 1)
+	refused(t, s.CanOffer(1, r.Number, read, gate, 1, 7), abi.ReasonQuota, "this end of the gate")
+	// At another gate to the same receiver there are no more …
+	refused(t, s.CanOffer(1, r.Number, read, End{8, 1}, 1, 7), abi.ReasonQuota, "for the same domain")
+	if err := s.CanOffer(1, r.Number, read, End{8, 1}, 2, 7); err != nil {
+		t.Errorf("another payer's offers count: %v", err)
 	}
-	refused(t, s.CanOffer(1, r.Number, read, End{9, 0}, 1), abi.ReasonQuota, "handles of this domain")
-	if err := s.CanOffer(1, r.Number, read, End{9, 0}, 2); err != nil {
+	for other := uint32(8); id < MaxOffersOf; other++ { // … and to others there are
+		for range MaxOffersTo {
+			id++
+			offer(t, s, id, r, read, End{other, 1}, 1)
+		}
+	}
+	refused(t, s.CanOffer(1, r.Number, read, End{99, 0}, 1, 99), abi.ReasonQuota, "handles of this domain")
+	if err := s.CanOffer(1, r.Number, read, End{99, 0}, 2, 99); err != nil {
 		t.Errorf("another payer's offers count: %v", err)
 	}
 	s.Withdraw(s.OffersAt(gate.Gate)[0])
-	if err := s.CanOffer(1, r.Number, read, gate, 1); err != nil {
+	if err := s.CanOffer(1, r.Number, read, gate, 1, 7); err != nil {
 		t.Errorf("what has ended counts: %v", err)
 	}
 	for len(s.Instances()) < MaxInstances {

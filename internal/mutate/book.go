@@ -25,6 +25,7 @@ var bookMutations = []mutation{
 	{what: "a reference more than there may be", file: bookStore, old: "s.held[o] >= MaxReferences", new: "s.held[o] > MaxReferences", tests: "book"},
 	{what: "an offer more than there may be at an end", file: bookStore, old: "s.atEnd[end] >= MaxOffers", new: "s.atEnd[end] > MaxOffers", tests: "book"},
 	{what: "an offer more than a domain may have", file: bookStore, old: "s.paid[payer] >= MaxOffersOf", new: "s.paid[payer] > MaxOffersOf", tests: "book"},
+	{what: "an offer more than one may have for a receiver", file: bookStore, old: "s.sent[pair{payer, to}] >= MaxOffersTo", new: "s.sent[pair{payer, to}] > MaxOffersTo", tests: "book"},
 	{what: "shared memory is given by handles", file: bookStore, old: "	case i.Shared:\n", new: "	case false:\n", tests: "book"},
 	{what: "what is sealed is given to be written", file: bookStore, old: "case Writes(access) && i.Sealed:", new: "case false:", tests: "book"},
 	{what: "more rights are given on than there are", file: bookStore, old: "case access&^r.Access != 0:", new: "case false:", tests: "book"},
@@ -33,7 +34,7 @@ var bookMutations = []mutation{
 	{what: "a handle is redeemed at the end where it was offered", file: bookStore, old: "o.End != end.Other()", new: "o.End.Gate != end.Gate", tests: "book"},
 	{what: "an offer is anybody's at the end", file: bookStore, old: "o.End != end || o.Owner != owner", new: "o.End != end", tests: "book"},
 	{what: "a shared instance ends", file: bookStore, old: "i.uses > 0 || i.Shared {", new: "i.uses > 0 {", tests: "book"},
-	{what: "an offer does not keep its instance", file: bookStore, old: "	s.paid[o.Payer]++\n	s.instances[o.Instance].uses++\n", new: "	s.paid[o.Payer]++\n", tests: "book"},
+	{what: "an offer does not keep its instance", file: bookStore, old: "	s.sent[pair{o.Payer, o.To}]++\n	s.instances[o.Instance].uses++\n", new: "	s.sent[pair{o.Payer, o.To}]++\n", tests: "book"},
 	{what: "a number of a reference is used again", file: bookStore, old: "max(s.lastRef[o], s.firstRef) + 1", new: "max(s.firstRef, uint64(s.held[o])) + 1", tests: "book"},
 	{what: "the next book gives the same numbers", file: bookRestore, old: "s.firstRef = uint64(epoch) << 32", new: "s.firstRef = 0", tests: "book"},
 
