@@ -99,8 +99,6 @@ type gateRecord struct {
 	Inodes         [2]uint64
 	State          json.RawMessage
 	Opened         uint64 `json:",omitempty"` // of a gate to a mailbox; descriptor: the reading end
-	Copied         bool   `json:",omitempty"` // … which is given up, but Reader (a ring) has a copy
-	Reader         uint32 `json:",omitempty"`
 }
 
 type userRecord struct {
@@ -305,9 +303,6 @@ func (m *Monitor) keepGate(g *gate) {
 		rec.Client = g.user.id
 	} else {
 		rec.Client = g.client.ringID
-	}
-	if g.server.box != nil && g.reading == nil && g.copied() {
-		rec.Copied, rec.Reader = true, g.handed.ringID
 	}
 	m.put(key(keptGate, g.Index()), rec, g.readingEnd()...)
 }

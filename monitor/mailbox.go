@@ -312,17 +312,31 @@ func (l *letters) waiting() uint64 {
 // letters takes over the reading end of a gate. If it is not there, what waited
 // was given up.
 func (r *restoring) letters(g *gate, rec *gateRecord, k *Kept) {
+	g.handed = r.m.mayHaveCopy(g.server)
 	if g.opened = rec.Opened; len(k.Files) == 1 {
 		g.reading, k.Files = k.Files[0], nil
 		return
 	}
-	if rec.Copied {
-		if g.handed = r.lives[rec.Reader]; g.copied() {
-			return
-		}
+	if g.copied() { // it is known soon whether the reader has
+		return
 	}
 	g.live[1] = false
 	g.server.ends--
+}
+
+// mayHaveCopy is who may have copies of a mailbox's reading ends: until it asks
+// again, it is taken to have those of all gates.
+func (m *Monitor) mayHaveCopy(s *domain) *domain {
+	for i := range m.Image.Objects {
+		o := &m.Image.Objects[i]
+		if o.Kind != image.ObjectMailbox || o.Domain != s.id {
+			continue
+		}
+		if id := slices.IndexFunc(o.Read, func(v image.Verdict) bool { return v.Allow }); id >= 0 {
+			return m.domains[id]
+		}
+	}
+	return nil
 }
 
 // loseChanged gives up what waits at gates whose interface has another shape

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -74,4 +75,55 @@ func TestMailboxDismissedReader(t *testing.T) {
 			t.Errorf("it reads: %v; it was asked to end %d times, and got %d ends then, want %d", reads, asked, ends, want)
 		}
 	}
+}
+
+// TestMailboxCopiesSurvive: what a busy reader has of writers that have left counts
+// for the next monitor, too.
+func TestMailboxCopiesSurvive(t *testing.T) {
+	const files = 4
+	if _, err := UnixSockets(); err != nil {
+		t.Skipf("needs sock_diag of unix sockets: %v", err)
+	}
+	k := &aKeeper{}
+	s := mailSystem(t, func(c *Config) {
+		k.fakeHolder = c.Holder.(fakeHolder)
+		c.Holder, c.Fabric, c.Sockets = k, &aFabric{c.Fabric.(*fakeFabric), map[uint32]Gate{}}, UnixSockets
+		c.Image.Domains[server].Quota.Files = files
+	})
+	c, r := s.domain(client), s.domain(server)
+	if got, _ := r.ask(receive(1, "box")); got.Op != abi.OpOK {
+		t.Fatalf("receive: %+v", got)
+	}
+	var held []*os.File
+	for i := range uint32(files / handPart) {
+		w := s.posted(c, i+1)
+		held = append(held, s.letterbox(r))
+		w.Close()
+	}
+	s.swept()
+	say(t, s.posted(c, 10), "a")
+	s.m.mu.Lock()
+	s.m.domains[box].box.reader = nil // it hands over nothing more
+	s.m.mu.Unlock()
+
+	next := s.next(k)
+	next.mu.Lock()
+	next.Sockets = UnixSockets
+	next.sweep()
+	if n := len(next.gates); n != len(held)+1 {
+		t.Errorf("%d gates, want those that the reader has, and one", n)
+	}
+	next.mu.Unlock()
+	if got, _ := s.do(next, server, r, receive(2, "box")); got.Op != abi.OpOK {
+		t.Fatalf("receive: %+v", got)
+	}
+	if got, _ := s.do(next, server, r, serve(3, "t.Echo")); got.Op != abi.OpOK || got.Seq != 3 { // no end came
+		t.Fatalf("beyond what the reader may have: %+v", got)
+	}
+	held[0].Close()
+	next.mu.Lock()
+	next.sweep()
+	next.handAll()
+	next.mu.Unlock()
+	hears(t, s.letterbox(r), "a")
 }
