@@ -17,9 +17,9 @@
 //     monitor has seen that nobody has it open, and abandons it. Nothing refers to
 //     it again. Which ones linger every call says that may end a last use. A
 //     shared one does neither linger nor end;
-//   - everything is bounded: references of an owner, offers at an end and of a
-//     payer, instances of an object and in all. What exceeds a bound is refused
-//     and changes nothing.
+//   - everything is bounded: references of an owner, offers at an end, of a payer
+//     and of a payer for one receiver, instances of an object and in all. What
+//     exceeds a bound is refused and changes nothing.
 //
 // It imports package abi only.
 package objects
