@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,7 +31,19 @@ func init() {
 		return "attached", unix.PtraceDetach(pid)
 	})
 	order("seize", func(a []string) (string, error) { return "", unix.PtraceSeize(number(a[0])) })
-	order("traceme", func([]string) (string, error) { return only(unix.SYS_PTRACE, unix.PTRACE_TRACEME) })
+	order("traceme", func([]string) (string, error) {
+		// A traced thread stops at each signal, and nobody here lets it go on: the Go
+		// runtime's own (SIGURG) must not reach it before it has said that it did it.
+		runtime.LockOSThread()
+		var every unix.Sigset_t
+		for i := range every.Val {
+			every.Val[i] = ^every.Val[i]
+		}
+		if err := unix.PthreadSigmask(unix.SIG_BLOCK, &every, nil); err != nil {
+			return "", err
+		}
+		return only(unix.SYS_PTRACE, unix.PTRACE_TRACEME)
+	})
 	order("vmread", func(a []string) (string, error) { return vm(unix.SYS_PROCESS_VM_READV, a) })
 	order("vmwrite", func(a []string) (string, error) { return vm(unix.SYS_PROCESS_VM_WRITEV, a) })
 	order("procmem", func(a []string) (string, error) {
