@@ -25,7 +25,7 @@ func RecordedArgs(img *image.Image, set *interfaces.Set, method string, reply bo
 		root, _ = w.message(m, reply)
 	}
 	for _, name := range slices.Sorted(maps.Keys(params)) {
-		f, in := w.fieldNamed(root, name)
+		f, in := w.img.FieldNamed(root, name)
 		switch v := params[name].(type) {
 		case string:
 			if strings.HasSuffix(v, cutMark) {
@@ -49,28 +49,6 @@ func RecordedArgs(img *image.Image, set *interfaces.Set, method string, reply bo
 		}
 	}
 	return args, cut
-}
-
-// fieldNamed finds a field by its path of names, and the message it is in; nil:
-// there is none.
-func (w *world) fieldNamed(m *image.Message, path string) (f *image.Field, in *image.Message) {
-	for name := range strings.SplitSeq(path, ".") {
-		if f != nil {
-			if f.Type != image.Nested {
-				return nil, nil
-			}
-			m = &w.img.Messages[f.Message]
-		}
-		if m == nil {
-			return nil, nil
-		}
-		at := slices.IndexFunc(m.Fields, func(f image.Field) bool { return f.Name == name })
-		if at < 0 {
-			return nil, nil
-		}
-		f = &m.Fields[at]
-	}
-	return f, m
 }
 
 // partOf reports whether a record has more of a message in the message than that

@@ -53,7 +53,7 @@ func (s *System) unsent(m *image.Message, name string) (value string, ok bool) {
 	if strings.HasPrefix(name, image.MetadataName+".") {
 		return "=null", true
 	}
-	f := s.fieldNamed(m, name)
+	f, _ := s.Image.FieldNamed(m, name)
 	switch {
 	case f == nil:
 		return "", false
@@ -69,23 +69,6 @@ func (s *System) unsent(m *image.Message, name string) (value string, ok bool) {
 		return "=false", true
 	}
 	return "=0", true
-}
-
-// fieldNamed finds a field of a message by its dotted name; nil: it has none.
-func (s *System) fieldNamed(m *image.Message, name string) (f *image.Field) {
-	for part := range strings.SplitSeq(name, ".") {
-		if m == nil {
-			return nil
-		}
-		at := slices.IndexFunc(m.Fields, func(f image.Field) bool { return f.Name == part })
-		if at < 0 {
-			return nil
-		}
-		if f, m = &m.Fields[at], nil; f.Type == image.Nested {
-			m = &s.Image.Messages[f.Message]
-		}
-	}
-	return f
 }
 
 // markUnsent notes with each value whether its parameter was not sent.

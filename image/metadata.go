@@ -126,6 +126,28 @@ func (img *Image) FieldAt(m *Message, path []uint32) *Field {
 	return nil
 }
 
+// FieldNamed finds a field by its path of names, with dots between, from a message
+// down, and the message that it is in; nil if there is none. It looks at nothing beside m.
+func (img *Image) FieldNamed(m *Message, path string) (f *Field, in *Message) {
+	for name := range strings.SplitSeq(path, ".") {
+		if f != nil {
+			if f.Type != Nested {
+				return nil, nil
+			}
+			m = &img.Messages[f.Message]
+		}
+		if m == nil {
+			return nil, nil
+		}
+		at := slices.IndexFunc(m.Fields, func(f Field) bool { return f.Name == name })
+		if at < 0 {
+			return nil, nil
+		}
+		f = &m.Fields[at]
+	}
+	return f, m
+}
+
 // PathName names a path as people write it: the names of the fields, or
 // "ward.metadata" and the key, with dots between. What has no name is "#" and
 // its number; m may be nil.
