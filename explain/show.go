@@ -13,44 +13,33 @@ import (
 // show writes a condition as eval.Show does, but for the values of bools and
 // enums, which an image has as numbers: `urgent is false`, `format == "PNG"`.
 func (a *answerer) show(e *image.Expr) string {
-	var args []string
-	for i := range e.Args {
-		args = append(args, a.show(&e.Args[i]))
-	}
+	return eval.ShowWith(a.Image, a.road.Question.Message, e, a.say)
+}
+
+// say writes the conditions that look at bools and enums.
+func (a *answerer) say(e *image.Expr) (string, bool) {
 	switch e.Op {
-	case image.And:
-		return "(" + strings.Join(args, " && ") + ")"
-	case image.Or:
-		return "(" + strings.Join(args, " || ") + ")"
-	case image.If:
-		return "(if " + args[0] + " then " + args[1] + " else " + args[2] + ")"
 	case image.Not:
-		if name, is, ok := a.boolean(&e.Args[0]); ok {
-			return name + " is " + strconv.FormatBool(!is)
-		}
-		if strings.HasPrefix(args[0], "(") {
-			return "!" + args[0]
-		}
-		return "!(" + args[0] + ")"
+		name, is, ok := a.boolean(&e.Args[0])
+		return name + " is " + strconv.FormatBool(!is), ok
 	case image.Eq:
 		if name, is, ok := a.boolean(e); ok {
-			return name + " is " + strconv.FormatBool(is)
+			return name + " is " + strconv.FormatBool(is), true
 		}
-		if v, ok := a.member(e.Left, e.Right.Value); ok && e.Right.What == image.Constant {
-			return a.name(e.Left) + " == " + v
-		}
+		v, ok := a.member(e.Left, e.Right.Value)
+		return a.name(e.Left) + " == " + v, ok && e.Right.What == image.Constant
 	case image.In:
 		var set []string
 		for _, v := range e.Set {
 			m, ok := a.member(e.Left, v)
 			if !ok {
-				return eval.Show(a.Image, a.road.Question.Message, e)
+				return "", false
 			}
 			set = append(set, m)
 		}
-		return a.name(e.Left) + " in [" + strings.Join(set, ", ") + "]"
+		return a.name(e.Left) + " in [" + strings.Join(set, ", ") + "]", true
 	}
-	return eval.Show(a.Image, a.road.Question.Message, e)
+	return "", false
 }
 
 // boolean takes apart a condition that compares a bool with a constant.

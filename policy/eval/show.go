@@ -11,16 +11,26 @@ import (
 // Show writes a condition in a form for people: paths as field numbers, or as
 // names if m is the message that it is about.
 func Show(img *image.Image, m *image.Message, e *image.Expr) string {
-	s := shower{img, m}
+	return ShowWith(img, m, e, func(*image.Expr) (string, bool) { return "", false })
+}
+
+// ShowWith is Show, but for those parts of the condition for which say has words of
+// its own: who calls may know of the interface what an image does not have.
+func ShowWith(img *image.Image, m *image.Message, e *image.Expr, say func(*image.Expr) (string, bool)) string {
+	s := shower{img, m, say}
 	return s.expr(e)
 }
 
 type shower struct {
 	img *image.Image
 	m   *image.Message
+	say func(*image.Expr) (string, bool)
 }
 
 func (s shower) expr(e *image.Expr) string {
+	if text, ok := s.say(e); ok {
+		return text
+	}
 	var args []string
 	for i := range e.Args {
 		args = append(args, s.expr(&e.Args[i]))
