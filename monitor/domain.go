@@ -353,11 +353,12 @@ func exitStatus(s syscall.WaitStatus) int {
 	return s.ExitStatus()
 }
 
-// retire closes the endpoint of a domain that has ended and has no gate left.
+// retire closes the endpoint of a domain that has ended, or may no longer start, and
+// has no gate left.
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) retire(d *domain) {
-	if d.state != stateEnded || d.endpoint == nil || d.loads > 0 {
+	if d.state != stateEnded && d.state != stateRefused || d.endpoint == nil || d.loads > 0 {
 		return
 	}
 	for g := range m.gates {

@@ -209,6 +209,27 @@ func TestHastenedInVain(t *testing.T) {
 	s.until("what the start that failed had", func() bool { return fabric.get(&fabric.everyEnd) == before })
 }
 
+// What is made for a name server goes again if a change of the policy forbids its
+// start meanwhile.
+func TestHastenedRefused(t *testing.T) {
+	s, fabric, publisher, held := hastening(t)
+	publisher.read()
+	<-fabric.loaded
+	s.m.mu.Lock()
+	d, before := s.m.domains[nameServer], fabric.get(&fabric.everyEnd)
+	d.state = stateRefused // as startDomain leaves it
+	s.m.hastened(d)
+	s.m.mu.Unlock()
+	s.until("what was made has gone", func() bool { return d.endpoint == nil && fabric.get(&fabric.everyEnd) == before-1 })
+	s.m.mu.Lock()
+	d.early, d.state = early{}, stateEnded
+	s.m.mu.Unlock()
+	held <- errors.New("no process")
+	<-fabric.loaded // of the next start
+	held <- nil
+	s.starts(nameServer, 2)
+}
+
 // A name server that ends again and again is told of when it serves, as one whose
 // start takes long is once more.
 func TestToldWhenItServes(t *testing.T) {
