@@ -32,3 +32,26 @@ func TestLine(t *testing.T) {
 		t.Errorf("the client: %+v", got)
 	}
 }
+
+// Whoever asks for a gate stands in the line, by a lent right, too.
+func TestLineOfWhom(t *testing.T) {
+	var m Monitor
+	for what, c := range map[string]struct {
+		asks   abi.Control
+		stands bool
+	}{
+		"a gate":                     {abi.Control{Op: abi.OpOpen, Interface: "t.Echo"}, true},
+		"a gate by a delegation":     {abi.Control{Op: abi.OpBorrow}, true},
+		"a gate to the name server":  {abi.Control{Op: abi.OpOpen, Interface: namesInterface}, false},
+		"to serve, which makes none": {abi.Control{Op: abi.OpServe, Interface: "t.Echo"}, false},
+	} {
+		leave := m.standInLine(&c.asks)
+		free := m.line.TryLock()
+		if free {
+			m.line.Unlock()
+		}
+		if leave(); free == c.stands {
+			t.Errorf("%s: stands in line %v, want %v", what, !free, c.stands)
+		}
+	}
+}
