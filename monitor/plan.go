@@ -122,10 +122,11 @@ func sameBounds(a, b *image.Field) bool {
 	return reflect.DeepEqual(x, y)
 }
 
-// sameMessage compares two messages down to the last field.
+// sameMessage compares two messages down to the last field. A handle is not the same
+// as a message that only looks like one: the filter looks up what a handle claims.
 func sameMessage(before, after *image.Image, x, y uint32, same func(a, b *image.Field) bool) bool {
 	o, n := &before.Messages[x], &after.Messages[y]
-	if len(o.Fields) != len(n.Fields) || len(o.Required) != len(n.Required) || len(o.Required) > 0 && !reflect.DeepEqual(o.Required, n.Required) {
+	if (o.Name == image.HandleName) != (n.Name == image.HandleName) || len(o.Fields) != len(n.Fields) || len(o.Required) != len(n.Required) || len(o.Required) > 0 && !reflect.DeepEqual(o.Required, n.Required) {
 		return false
 	}
 	for i := range o.Fields {

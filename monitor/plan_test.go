@@ -120,3 +120,26 @@ func TestPlanOfDomains(t *testing.T) {
 		}
 	}
 }
+
+// A message that looks like a handle, and becomes one by a change, is another: the
+// programs of open gates do not look up what it claims.
+func TestPlanOfHandles(t *testing.T) {
+	named := func(name string) *image.Image {
+		return &image.Image{Messages: []image.Message{{Name: name, Fields: []image.Field{{Number: image.HandleID, Name: "id", Type: image.Uint64}}}}}
+	}
+	for _, c := range []struct {
+		before, after string
+		same          bool
+	}{
+		{"t.Ticket", image.HandleName, false},
+		{image.HandleName, "t.Ticket", false},
+		{image.HandleName, image.HandleName, true},
+		{"t.Ticket", "t.Voucher", true},
+	} {
+		for name, same := range map[string]func(a, b *image.Field) bool{"type": sameType, "bounds": sameBounds} {
+			if got := sameMessage(named(c.before), named(c.after), 0, 0, same); got != c.same {
+				t.Errorf("%s and %s by %s: %v", c.before, c.after, name, got)
+			}
+		}
+	}
+}
