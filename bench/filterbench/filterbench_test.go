@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Limits of the issue: 8 scalar fields, and a byte of a validated string. The
+// Bounds for 8 scalar fields, and for a byte of a validated string, in ns. The
 // test allows for a machine that does other things, too.
 const (
 	maxEightFields = 250
