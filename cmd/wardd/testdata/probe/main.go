@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -62,6 +63,10 @@ func main() {
 		err = wait(ctx)
 	case "hang":
 		err = hang(ctx)
+	case "who":
+		err = who(ctx)
+	case "ask":
+		err = ask(ctx, strings.Join(os.Args[2:], ""))
 	case "dial":
 		err = dial(ctx, os.Args[2], os.Args[3])
 	case "stay":
