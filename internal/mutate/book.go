@@ -6,7 +6,7 @@ package main
 var bookSuite = suite{
 	{"objects", "^Test"},
 	{"kernel", "^(TestMemory.*|TestAttackReader)$"},
-	{"monitor", "^(TestMemory.*|TestSharedMemory|TestHandle.*|TestObjectsAtLibrary|TestRequestsCount)$"},
+	{"monitor", "^(TestMemory.*|TestSharedMemory|TestHandle.*|TestAttackHandlesKept|TestObjectsAtLibrary|TestRequestsCount)$"},
 }
 
 const (
@@ -69,7 +69,7 @@ var bookMutations = []mutation{
 	{what: "what is true no more is not looked at after sealing", file: bookGive, old: "		if o = w.offering(); o == nil {\n			return\n		}\n", new: "", tests: "book"},
 	{what: "a right that was lost is redeemed", file: bookGive, old: "if !v.Allow { // since it was offered", new: "if false {", tests: "book"},
 	{what: "redeemed before it was admitted", file: bookGive, old: "case state == HandleOffered:\n		w.refuse", new: "case false:\n		w.refuse", tests: "book"},
-	{what: "given up before it has come", file: bookGive, old: "case !mine && state == HandleOffered:", new: "case false:", tests: "book"},
+	{what: "given up before it has come", file: bookGive, old: "case !mine && state == HandleOffered:", new: "case !mine && state == HandleOffered && o == nil:", tests: "book"},
 	{what: "what is on its way outlives a revocation", file: "monitor/switch.go", old: "		m.endOffersAt(g)\n", new: "", tests: "book"},
 	{what: "retracted in the book only", file: bookGive, old: "	m.endOffer(o, true)\n	m.answer(d", new: "	m.endOffer(o, false)\n	m.answer(d", tests: "book"},
 	{what: "a reply carries what was offered for a request", file: bookGive, old: "	if o.at.end == 1 {\n", new: "	if o.at.end == 0 {\n", tests: "book"},
