@@ -287,6 +287,7 @@ func (h *holder) upgrade() {
 	exe, err := h.cfg.Upgrade()
 	if err != nil {
 		h.notice("no upgrade: %v", err)
+		h.fromMon.Tell(link.Refused, err.Error()) // an error: who asked has died
 		return
 	}
 	h.fallback, h.cfg.Program.Exe = h.cfg.Program.Exe, exe

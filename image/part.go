@@ -211,6 +211,8 @@ func (img *Image) Unprivileged() []Obstacle {
 		}
 		if d.Template {
 			add(of("template", 0), "a template: making domains while the system runs needs root")
+		} else if d.Children.Number > 0 {
+			add(of("children", 0), "children: making domains while the system runs needs root")
 		}
 	}
 	for i := range img.Objects {
@@ -221,6 +223,13 @@ func (img *Image) Unprivileged() []Obstacle {
 		}
 	}
 	rules := map[uint32]bool{}
+	for i := range img.Grants {
+		if v := img.Grants[i].Verdict; v.Allow && int(v.Policy) < len(img.Policies) && !rules[v.Policy] {
+			rules[v.Policy] = true
+			p := img.Policies[v.Policy]
+			add(Obstacle{Key: "policy", Source: p.Source}, "policy %q lets domains lend entry points, whose uses the kernel counts with eBPF only", p.ID)
+		}
+	}
 	for i := range img.Routes {
 		for j := range img.Routes[i].Methods {
 			m := &img.Routes[i].Methods[j]

@@ -60,7 +60,8 @@ func (m *Monitor) answerAdmin(fd int) {
 }
 
 // answerRequest reads one question and answers it: of root, or of the user that
-// op is not nil for, who may ask what the policy lets it.
+// op is not nil for, who may ask what the policy lets it. An answer of lines ends
+// with a line that says so.
 func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 	var request [admin.MaxRequest]byte
 	n, file, err := recvAdmin(conn, request[:])
@@ -78,7 +79,7 @@ func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 	switch op := admin.Op(request[0]); {
 	case op == admin.OpPS && n == 1:
 		m.look()
-		left := adminTimeout // for who asks; what the monitor takes does not count: a list that is cut off looks whole
+		left := adminTimeout // for who asks; what the monitor takes does not count
 		for _, id := range m.everyID() {
 			a, ok := m.describe(id, false)
 			began := time.Now()
@@ -88,23 +89,26 @@ func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 			}
 			left -= time.Since(began)
 		}
+		out.Encode(admin.End)
 	case op == admin.OpDescribe && n == 5:
 		m.look()
 		if a, ok := m.describe(abi.DomainID(binary.LittleEndian.Uint32(request[1:])), true); ok {
 			out.Encode(a)
 		}
+		out.Encode(admin.End)
 	case op == admin.OpDown && n == 1:
 		m.Stop()
+		out.Encode(admin.End)
 	case op == admin.OpUpgrade && n == 1 && root:
-		if u, ok := m.Holder.(interface{ Upgrade() error }); ok {
-			u.Upgrade() // an error: the holder has died
-		}
+		why := m.upgrade()
+		conn.SetDeadline(time.Now().Add(adminTimeout))
+		out.Encode(admin.Trailer{Error: why})
 	case op == admin.OpImage && n == 1:
 		m.sendImage(conn)
 	case op == admin.OpStates && n == 1:
 		m.sendStates(out)
 	case op == admin.OpSetState && n == admin.SetStateSize:
-		m.answerSetState(conn, request[:n], uid)
+		m.answerSetState(out, request[:n], uid)
 	case op == admin.OpChange && n >= admin.ChangeSize && file != nil:
 		m.answerChange(conn, request[:n], uid, file)
 	}

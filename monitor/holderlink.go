@@ -73,6 +73,7 @@ type Listener struct {
 	Creator func(*os.File) // there is a new creator; the channel to it
 	Audit   func()         // there is a new audit writer, at the old channel
 	Orphan  func(Ended)
+	Refused func(why string) // no upgrade is made
 }
 
 // Listen hears the holder until it wants the ordered stop, or has ended.
@@ -93,6 +94,8 @@ func (h HolderLink) Listen(l Listener) {
 			if e, ok := orphan(text); ok {
 				l.Orphan(e)
 			}
+		case k == link.Refused:
+			l.Refused(text)
 		}
 		link.CloseAll(files)
 	}

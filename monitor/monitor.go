@@ -85,6 +85,7 @@ type Monitor struct {
 	book         book    // objects.go
 	handles      Handles // the Fabric's; nil: it has none
 	operators    operators
+	upgrades     upgrades
 	started      bool // all domains are
 	stopping     bool
 	keeper       Keeper   // nil: nothing is kept (keep.go)
@@ -118,7 +119,7 @@ type routeKey struct {
 // New makes a monitor; nothing is started.
 func New(cfg Config) (*Monitor, error) {
 	m := &Monitor{Config: cfg, byName: map[string]*domain{}, ifaces: map[string]uint32{}, routes: map[routeKey]uint32{},
-		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, sockets: map[string]*listener{}, routeKeys: map[Route]uint32{}, up: make(chan struct{}), stop: make(chan struct{}), changed: make(chan struct{}, 1)}
+		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, sockets: map[string]*listener{}, routeKeys: map[Route]uint32{}, up: make(chan struct{}), stop: make(chan struct{}), changed: make(chan struct{}, 1), upgrades: upgrades{no: make(chan string, 1)}}
 	if m.Grace == 0 {
 		m.Grace = defaultGrace
 	}

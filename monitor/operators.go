@@ -191,7 +191,7 @@ func (o *operator) may(request []byte, out *json.Encoder) bool {
 	m.mu.Unlock()
 	if made := madeFrom(request); made != "" && made != hash {
 		// What is decided by this image must take effect under it.
-		out.Encode(admin.Failure{Error: "the policy was changed meanwhile: look at what it is now, and try again"})
+		out.Encode(admin.Trailer{Error: "the policy was changed meanwhile: look at what it is now, and try again"})
 		return false
 	}
 	what, v := judgeOperator(img, atoms, request)
@@ -212,7 +212,7 @@ func (o *operator) may(request []byte, out *json.Encoder) bool {
 	}
 	e.Text += "may not " + what + ": " + why
 	m.Audit.Event(e)
-	out.Encode(admin.Failure{Error: "you may not " + what + ": " + why})
+	out.Encode(admin.Trailer{Error: "you may not " + what + ": " + why})
 	return false
 }
 

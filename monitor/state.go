@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"ward/abi"
@@ -151,17 +150,21 @@ func (m *Monitor) sendStates(out *json.Encoder) {
 			return
 		}
 	}
+	out.Encode(admin.End)
 }
 
 // answerSetState sets a state by hand. It must be by a declared move, unless
 // whoever asks insists.
-func (m *Monitor) answerSetState(conn *os.File, b []byte, uid uint32) {
+func (m *Monitor) answerSetState(out *json.Encoder, b []byte, uid uint32) {
 	le := binary.LittleEndian
 	s, err := m.setState(le.Uint32(b[2:]), le.Uint32(b[6:]), le.Uint32(b[10:]), b[1] == 1, hex.EncodeToString(b[14:]), uid)
 	if err != nil {
-		s = &admin.State{Error: err.Error()}
+		out.Encode(admin.Trailer{Error: err.Error()})
+		return
 	}
-	json.NewEncoder(conn).Encode(s)
+	if out.Encode(s) == nil {
+		out.Encode(admin.End)
+	}
 }
 
 func (m *Monitor) setState(cell, index, value uint32, force bool, running string, uid uint32) (*admin.State, error) {

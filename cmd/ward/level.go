@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"ward/abi"
 	"ward/diag"
 	"ward/image"
+	"ward/monitor/admin"
 )
 
 // Levels of enforcement, by the names that --level takes.
@@ -120,6 +122,20 @@ func makeRunRoot() error {
 	}
 	if !isPrivate(runRoot) {
 		return fmt.Errorf("%s is not a directory of this user that nobody else may enter", runRoot)
+	}
+	return nil
+}
+
+// changeable refuses a system at the level library, before anything is compiled or
+// built for it: its monitor would refuse every change.
+func changeable(ctx context.Context, dir string) error {
+	domains, err := admin.PS(ctx, dir)
+	if err != nil {
+		return failed("%w", err)
+	}
+	if len(domains) > 0 && domains[0].Level == libraryLevel {
+		return failed("%s runs at the level %s, at which nothing of a running system is changed: its filters are locked as they are, and no monitor takes over from another one. "+
+			"Nothing was changed: stop it with 'ward down', and start it with 'ward up --level %[2]s', which takes the policy as it is then", nameOf(dir), libraryLevel)
 	}
 	return nil
 }

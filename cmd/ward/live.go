@@ -201,10 +201,14 @@ type target struct {
 	live []right
 }
 
-// runningTarget asks a running system for its image.
+// runningTarget asks a running system for its image. A system that cannot be
+// changed while it runs is none.
 func runningTarget(ctx context.Context, from string) (*target, error) {
 	dir, err := systemDir(from)
 	if err != nil {
+		return nil, err
+	}
+	if err := changeable(ctx, dir); err != nil {
 		return nil, err
 	}
 	encoded, err := admin.Image(ctx, dir)
@@ -216,7 +220,7 @@ func runningTarget(ctx context.Context, from string) (*target, error) {
 	}
 	img, err := image.Decode(encoded)
 	if err != nil {
-		return nil, failed("the running image: %w", err)
+		return nil, failed("the image that runs did not come whole, since the monitor ended meanwhile, or is one of another version of Ward: ask again, and see 'ward audit': %w", err)
 	}
 	t := &target{dir: dir, img: img, hash: image.Hash(encoded)}
 	text, err := readIfThere(filepath.Join(dir, liveFile))

@@ -187,7 +187,8 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 				fmt.Fprintf(os.Stderr, "wardd monitor: a new creator: %v\n", err)
 			}
 		},
-		Orphan: func(e monitor.Ended) { m.Orphan(e.PID, e.Status) },
+		Orphan:  func(e monitor.Ended) { m.Orphan(e.PID, e.Status) },
+		Refused: m.UpgradeRefused,
 	})
 	return m.Run(context.Background())
 }

@@ -29,6 +29,7 @@ const (
 	Many    Kind = 21 // likewise, several without descriptors (Pack)
 	Whole   Kind = 18 // that was all
 	Renewed Kind = 19 // "creator", with a descriptor: a new channel to a new one; "audit": there is a new writer at the old channel
+	Refused Kind = 22 // text: why no upgrade is made
 	Orphan  Kind = 20 // PID and wait status of a domain whose end no creator could tell
 )
 

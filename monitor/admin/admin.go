@@ -1,7 +1,7 @@
 // Package admin is how the command line talks to a running monitor: the
 // socket monitor.sock in the system's run directory, for root only. Requests
-// are single bytes; the monitor parses no text. Answers are lines of JSON,
-// then end of file.
+// are single bytes; the monitor parses no text. Answers are lines of JSON, the
+// last of which is a Trailer: a monitor may die in the middle of one.
 package admin
 
 import (
@@ -35,11 +35,11 @@ type Op byte
 const (
 	OpPS       Op = 1  // one Domain a line
 	OpDescribe Op = 2  // followed by a domain's index, uint32 little endian: one Domain with its Descriptor
-	OpDown     Op = 3  // ordered stop; the answer is end of file when it has begun
+	OpDown     Op = 3  // ordered stop; the answer is its end, when the stop has begun
 	OpImage    Op = 4  // the answer is the encoded image that is in force
 	OpStates   Op = 6  // one State a line
 	OpSetState Op = 7  // see SetState; one State
-	OpUpgrade  Op = 12 // start the processes of wardd again, of the program that stands where it was started from; root only; the answer is end of file
+	OpUpgrade  Op = 12 // start the processes of wardd again, of the program that stands where it was started from; root only; it ends who would answer, so the answer is end of file, or why it is not done
 	OpChange   Op = 5  // see Change; descriptor: a sealed image. One Changed
 )
 
@@ -54,11 +54,6 @@ const (
 	// Messages wait in it; it is not started.
 	Mail = "mailbox"
 )
-
-// Failure is the answer to a user who may not ask what it asked.
-type Failure struct {
-	Error string `json:"error"`
-}
 
 // A Domain is what `ward ps` shows of a domain.
 type Domain struct {
@@ -162,18 +157,22 @@ type Gate struct {
 // ErrNotRunning: there is no monitor behind the socket.
 var ErrNotRunning = errors.New("not running")
 
-// PS asks the monitor of the system in runDir for all its domains.
+// PS asks the monitor of the system in runDir for all its domains. The answer is
+// whole, or an error.
 func PS(ctx context.Context, runDir string) ([]Domain, error) {
 	var all []Domain
-	err := ask(ctx, runDir, []byte{byte(OpPS)}, func(line []byte) error {
+	err := list(ctx, runDir, []byte{byte(OpPS)}, func() { all = nil }, func(line []byte) error {
 		var d Domain
 		if err := json.Unmarshal(line, &d); err != nil {
-			return fmt.Errorf("answer of the monitor: %w", err)
+			return err
 		}
 		all = append(all, d)
 		return nil
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 // Describe asks for the domain with the given name, with its descriptor.
@@ -182,13 +181,17 @@ func Describe(ctx context.Context, runDir, name string) (Domain, error) {
 	if err != nil {
 		return Domain{}, err
 	}
-	for _, d := range all {
-		if d.Name != name {
+	for _, listed := range all {
+		if listed.Name != name {
 			continue
 		}
-		request := binary.LittleEndian.AppendUint32([]byte{byte(OpDescribe)}, d.Index)
-		err := ask(ctx, runDir, request, func(line []byte) error { return json.Unmarshal(line, &d) })
-		return d, err
+		var d Domain
+		request := binary.LittleEndian.AppendUint32([]byte{byte(OpDescribe)}, listed.Index)
+		err := list(ctx, runDir, request, func() { d = listed }, func(line []byte) error { return json.Unmarshal(line, &d) })
+		if err != nil {
+			return Domain{}, err
+		}
+		return d, nil
 	}
 	return Domain{}, fmt.Errorf("no domain %q in the system in %s", name, runDir)
 }
@@ -196,14 +199,26 @@ func Describe(ctx context.Context, runDir, name string) (Domain, error) {
 // Down asks for an ordered stop. It returns when the stop has begun; the
 // socket vanishes when it is complete.
 func Down(ctx context.Context, runDir string) error {
-	return ask(ctx, runDir, []byte{byte(OpDown)}, func([]byte) error { return nil })
+	asked := false
+	return repeat(ctx, func() error {
+		err := ask(ctx, runDir, []byte{byte(OpDown)}, func([]byte) error { return nil })
+		if asked && errors.Is(err, ErrNotRunning) {
+			return nil // it has ended before it could say that it does
+		}
+		asked = true
+		return err
+	})
 }
 
 // Upgrade starts the processes of wardd, but for the holder, again: of the
 // program that stands now where the running one was started from. Domains and
-// gates go on.
+// gates go on. It returns when the monitor that was asked has ended, or says why not.
 func Upgrade(ctx context.Context, runDir string) error {
-	return ask(ctx, runDir, []byte{byte(OpUpgrade)}, func([]byte) error { return nil })
+	err := ask(ctx, runDir, []byte{byte(OpUpgrade)}, func([]byte) error { return nil })
+	if errors.Is(err, ErrCut) {
+		return nil
+	}
+	return err
 }
 
 // dial connects to the monitor, until the deadline of ctx, or for a while.
@@ -240,6 +255,7 @@ func readAll(conn *os.File, limit int64) ([]byte, error) {
 	return b, silence(conn.Name(), err)
 }
 
+// ask asks, and gives each line of the answer but its Trailer to each.
 func ask(ctx context.Context, runDir string, request []byte, each func([]byte) error) error {
 	conn, err := dial(ctx, runDir)
 	if err != nil {
@@ -253,15 +269,18 @@ func ask(ctx context.Context, runDir string, request []byte, each func([]byte) e
 	in := bufio.NewReaderSize(conn, 64<<10)
 	for {
 		line, err := in.ReadBytes('\n')
-		if errors.Is(err, io.EOF) && len(line) == 0 {
-			return nil
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("%s: %w", path, ErrCut)
 		}
 		if err != nil {
 			return silence(path, err)
 		}
-		var f Failure
-		if request[0] != byte(OpSetState) && json.Unmarshal(line, &f) == nil && f.Error != "" {
-			return errors.New(f.Error)
+		var last Trailer
+		switch err := json.Unmarshal(line, &last); {
+		case err == nil && last.Error != "":
+			return errors.New(last.Error)
+		case err == nil && last.End:
+			return nil
 		}
 		if err := each(line); err != nil {
 			return err

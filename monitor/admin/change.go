@@ -70,7 +70,7 @@ func Image(ctx context.Context, runDir string) ([]byte, error) {
 		return nil, silence(conn.Name(), err)
 	}
 	b, err := readAll(conn, image.MaxImage)
-	var f Failure
+	var f Trailer
 	if err == nil && len(b) > 0 && b[0] == '{' && json.Unmarshal(b, &f) == nil && f.Error != "" {
 		err = errors.New(f.Error)
 	}
@@ -104,11 +104,11 @@ func (c *Change) Ask(ctx context.Context, runDir string) (*Changed, error) {
 		return nil, err
 	}
 	var changed Changed
-	if len(answer) == 0 {
-		return nil, errors.New("the monitor does not answer: it does not know this request, or has ended")
-	}
-	if err := json.Unmarshal(answer, &changed); err != nil {
-		return nil, fmt.Errorf("answer of the monitor: %w", err)
+	if err := json.Unmarshal(answer, &changed); err != nil { // it is one line, so a part of it is no value
+		if c.DryRun {
+			return nil, fmt.Errorf("%s: %w", conn.Name(), ErrCut)
+		}
+		return nil, fmt.Errorf("%s: the monitor has ended in the middle of its answer; %w", conn.Name(), errUnknown)
 	}
 	if changed.Error != "" {
 		return nil, errors.New(changed.Error)

@@ -23,7 +23,7 @@ func silence(path string, err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.EAGAIN):
 		return fmt.Errorf("%s: %w", path, ErrSilent)
 	case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
-		return fmt.Errorf("%s: the monitor has just ended, or answers as many questions as it may: ask again", path)
+		return fmt.Errorf("%s: %w", path, errBusy)
 	}
 	return fmt.Errorf("%s: %w", path, err)
 }

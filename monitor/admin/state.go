@@ -15,8 +15,7 @@ const SetStateSize = 2 + 3*4 + 32
 
 // A State is one instance of a state of the running system.
 type State struct {
-	Error     string   `json:"error,omitempty"` // why it was not set
-	Cell      uint32   `json:"-"`               // index in the image
+	Cell      uint32   `json:"-"` // index in the image
 	Name      string   `json:"state"`
 	Per       string   `json:"per"` // system, domain or gate
 	Domain    string   `json:"domain,omitempty"`
@@ -34,16 +33,19 @@ type State struct {
 // cells, and of gates within one.
 func States(ctx context.Context, runDir string) ([]State, error) {
 	var all []State
-	err := ask(ctx, runDir, []byte{byte(OpStates)}, func(line []byte) error {
+	err := list(ctx, runDir, []byte{byte(OpStates)}, func() { all = nil }, func(line []byte) error {
 		var s stateLine
 		if err := json.Unmarshal(line, &s); err != nil {
-			return fmt.Errorf("answer of the monitor: %w", err)
+			return err
 		}
 		s.State.Cell = s.Cell
 		all = append(all, s.State)
 		return nil
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 // A stateLine is a State on its way from the monitor: with its cell.
@@ -68,13 +70,10 @@ func SetState(ctx context.Context, runDir, running string, s *State, value uint3
 	for _, v := range []uint32{s.Cell, s.Gate, value} {
 		request = binary.LittleEndian.AppendUint32(request, v)
 	}
-	now := &State{Error: "the monitor does not answer"}
-	err = ask(ctx, runDir, append(request, hash...), func(line []byte) error {
-		now.Error = ""
-		return json.Unmarshal(line, now)
-	})
-	if err == nil && now.Error != "" {
-		err = errors.New(now.Error)
+	now := new(State)
+	err = ask(ctx, runDir, append(request, hash...), func(line []byte) error { return json.Unmarshal(line, now) })
+	if errors.Is(err, ErrCut) {
+		err = fmt.Errorf("%w. Whether the state is set is not known: see 'ward state'", err)
 	}
 	return now, err
 }
