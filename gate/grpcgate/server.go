@@ -26,6 +26,7 @@ type Server struct {
 	services map[string]*service
 	running  []*gate.Service
 	serving  bool
+	first    func(*gate.Service) // of Stop or GracefulStop: what a service is ended with; nil: it is to run
 	stopped  chan struct{}
 	stop     sync.Once
 }
@@ -104,13 +105,17 @@ func (*listener) Close() error     { return nil }
 func (l *listener) Addr() net.Addr { return Addr(abi.Peer{Name: l.domain.Name()}) }
 
 // Serve serves every registered service until Stop or GracefulStop, then it
-// returns nil. lis comes from Listen.
+// returns nil; after one of them, grpc.ErrServerStopped. lis comes from Listen.
 func (s *Server) Serve(lis net.Listener) error {
 	l, ok := lis.(*listener)
 	if !ok {
 		return fmt.Errorf("grpcgate: Serve needs the listener of grpcgate.Listen, not %T", lis)
 	}
 	s.mu.Lock()
+	if s.first != nil {
+		s.mu.Unlock()
+		return grpc.ErrServerStopped
+	}
 	s.serving = true
 	services := make([]*service, 0, len(s.services))
 	for _, v := range s.services {
@@ -123,12 +128,25 @@ func (s *Server) Serve(lis net.Listener) error {
 			s.Stop()
 			return toGRPC(err)
 		}
-		s.mu.Lock()
-		s.running = append(s.running, r)
-		s.mu.Unlock()
+		if first := s.runs(r); first != nil { // stopped meanwhile: nobody else knows of it
+			first(r)
+			r.Close()
+			break
+		}
 	}
 	<-s.stopped
 	return nil
+}
+
+// runs notes a service that was started, unless the server was stopped
+// meanwhile: then it returns what the service is to be ended with.
+func (s *Server) runs(r *gate.Service) (first func(*gate.Service)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.first == nil {
+		s.running = append(s.running, r)
+	}
+	return s.first
 }
 
 // Stop withdraws the services and cancels the calls that run.
@@ -143,6 +161,9 @@ func (s *Server) end(first func(*gate.Service)) {
 	s.mu.Lock()
 	running := s.running
 	s.running = nil
+	if s.first == nil {
+		s.first = first
+	}
 	s.mu.Unlock()
 	for _, r := range running {
 		first(r)
