@@ -35,7 +35,7 @@ var fileShape = objectOf("A Ward system: what runs, and what the file itself gra
 	key{"policy", false, listOf("Files with the policies, relative to this directory.", maxEntries,
 		str("A .cedar file.", `^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*\.cedar$`, "the relative path of a .cedar file"))},
 	key{"require", false, listOf("Kernel mechanisms without which the system must not start, by the names that `ward doctor` prints.", maxEntries,
-		str("A mechanism.", `^[a-z][a-z0-9_.-]{0,62}$`, "the name of a mechanism as `ward doctor` prints it"))},
+		oneOf("A mechanism.", Mechanisms...))},
 	key{"rings", false, ringsShape},
 	key{"roles", false, rolesShape},
 	key{"domains", true, tableOf("The protection domains, by name.", maxDomains,

@@ -85,6 +85,9 @@ func reload(cmd *cobra.Command, path string, o *reloadFlags) error {
 	if err := linkable(img); err != nil {
 		return badInput("%w", err)
 	}
+	if err := required(img, t.img.Require); err != nil {
+		return err
+	}
 	report := compare.Images(t.img, img)
 	out := cmd.OutOrStdout()
 	if wantJSON(cmd) {

@@ -69,6 +69,9 @@ docs/unprivileged.md says what that protects, and what not.`,
 			if err := linkable(img); err != nil {
 				return badInput("%w", err)
 			}
+			if err := required(img, nil); err != nil {
+				return err
+			}
 			noteSource(img.Name, args[0])
 			return supervise(cmd, encoded, img, archive, untilDone)
 		},

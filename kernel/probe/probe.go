@@ -9,6 +9,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,19 +49,47 @@ var errNo = errors.New("not in this kernel")
 func All() []Result {
 	var all []Result
 	for _, m := range mechanisms {
-		detail, err := m.probe()
-		r := Result{Mechanism: m, Answer: Yes, Detail: detail}
-		switch {
-		case err == nil:
-		case errors.Is(err, errNo), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.ENOPROTOOPT), errors.Is(err, unix.EOPNOTSUPP):
-			r.Answer = No
-		default:
-			r.Answer, r.Detail = Unknown, err.Error()
-			if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-				r.Detail = "needs root to find out"
-			}
+		all = append(all, m.ask())
+	}
+	return all
+}
+
+func (m Mechanism) ask() Result {
+	detail, err := m.probe()
+	r := Result{Mechanism: m, Answer: Yes, Detail: detail}
+	switch {
+	case err == nil:
+	case errors.Is(err, errNo), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.ENOPROTOOPT), errors.Is(err, unix.EOPNOTSUPP):
+		r.Answer = No
+	default:
+		r.Answer, r.Detail = Unknown, err.Error()
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+			r.Detail = "needs root to find out"
 		}
-		all = append(all, r)
+	}
+	return r
+}
+
+// Names are those of all mechanisms, in the order of All.
+func Names() []string {
+	var names []string
+	for _, m := range mechanisms {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// Of probes the mechanisms of these names. One that it does not know, nobody
+// knows whether the kernel has.
+func Of(names []string) []Result {
+	var all []Result
+	for _, name := range names {
+		i := slices.IndexFunc(mechanisms, func(m Mechanism) bool { return m.Name == name })
+		if i < 0 {
+			all = append(all, Result{Mechanism: Mechanism{Name: name}, Detail: "not a mechanism that this version knows"})
+			continue
+		}
+		all = append(all, mechanisms[i].ask())
 	}
 	return all
 }
