@@ -194,7 +194,7 @@ func (info) Sys() any           { return nil }
 // TestLarge: a 100 MB file is refused without being read.
 func TestLarge(t *testing.T) {
 	_, l := Load(refusing{t, 100 << 20})
-	if got := l.Error(); got != `system.yaml: error: "system.yaml" has 104857600 bytes; the limit is 4194304` {
+	if got := l.Error(); got != `system.yaml: error: "system.yaml" has 104857600 bytes; the limit is 4194304`+"\n\tsplit it into several files" {
 		t.Error(got)
 	}
 }

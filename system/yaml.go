@@ -8,6 +8,16 @@ import (
 	"ward/diag"
 )
 
+// tooLarge refuses a file. One that is a byte too large may be larger still:
+// `ward` reads no more of it.
+func tooLarge(name string, size int64, at diag.Pos, out *diag.List) {
+	if size == MaxFile+1 {
+		out.Errorf(at, "split it into several files", "%q has more than %d bytes, which is the limit", name, MaxFile)
+		return
+	}
+	out.Errorf(at, "split it into several files", "%q has %d bytes; the limit is %d", name, size, MaxFile)
+}
+
 // ReadText reads a text file of a system directory. What is larger than
 // MaxFile, no regular file or not UTF-8 is a finding, and is not returned;
 // the size is asked for before anything is read.
@@ -24,7 +34,7 @@ func ReadText(fsys fs.FS, name string, at diag.Pos, out *diag.List) ([]byte, boo
 		out.Errorf(at, "", "%q is not a regular file", name)
 		return nil, false
 	case info.Size() > MaxFile:
-		out.Errorf(at, "", "%q has %d bytes; the limit is %d", name, info.Size(), MaxFile)
+		tooLarge(name, info.Size(), at, out)
 		return nil, false
 	}
 	data, err := fs.ReadFile(fsys, name)
@@ -33,7 +43,7 @@ func ReadText(fsys fs.FS, name string, at diag.Pos, out *diag.List) ([]byte, boo
 		return nil, false
 	}
 	if len(data) > MaxFile { // it grew, or lied
-		out.Errorf(at, "", "%q has %d bytes; the limit is %d", name, len(data), MaxFile)
+		tooLarge(name, int64(len(data)), at, out)
 		return nil, false
 	}
 	if p, bad := notUTF8(name, data); bad {

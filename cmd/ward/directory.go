@@ -80,7 +80,8 @@ func packFile(archive *tar.Writer, file, name string) (int64, error) {
 		return 0, err
 	}
 	if !info.Mode().IsRegular() {
-		return 0, fmt.Errorf("%s is not a regular file", file)
+		// The compiler refuses it, at the place that names it; if nothing does, it is of no account.
+		return 0, archive.WriteHeader(&tar.Header{Name: name, Mode: 0o444, Typeflag: tar.TypeFifo})
 	}
 	size := min(info.Size(), system.MaxFile+1)
 	if err := archive.WriteHeader(&tar.Header{Name: name, Size: size, Mode: 0o444, Typeflag: tar.TypeReg}); err != nil {
@@ -107,6 +108,10 @@ func unpackDirectory(r io.Reader) (fs.FS, error) {
 		if err != nil {
 			return nil, err
 		}
-		files[header.Name] = &fstest.MapFile{Data: data, Mode: 0o444, ModTime: time.Unix(0, 0)}
+		mode := fs.FileMode(0o444)
+		if header.Typeflag != tar.TypeReg {
+			mode |= fs.ModeNamedPipe
+		}
+		files[header.Name] = &fstest.MapFile{Data: data, Mode: mode, ModTime: time.Unix(0, 0)}
 	}
 }
