@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"iter"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,7 +42,19 @@ were lost are counted and shown whatever the filter says.`,
 			if follow {
 				records = audit.Follow(cmd.Context(), path, filter)
 			}
-			return tellAll(newTeller(cmd.OutOrStdout(), wantJSON(cmd)), records, path)
+			told := 0
+			counted := func(yield func(audit.Record, error) bool) {
+				for r, err := range records {
+					told++
+					if !yield(r, err) {
+						return
+					}
+				}
+			}
+			if err := tellAll(newTeller(cmd.OutOrStdout(), wantJSON(cmd)), counted, path); err != nil || told > 0 || domain == "" || follow {
+				return err
+			}
+			return inRecords(dir, domain)
 		},
 	}
 	systemFlag(cmd, &from)
@@ -59,6 +72,24 @@ were lost are counted and shown whatever the filter says.`,
 
 // auditIn is the audit file in a run directory.
 func auditIn(dir string) string { return filepath.Join(dir, audit.File) }
+
+// inRecords refuses a name that no record of a system has: a mistyped one would
+// look like one of which nothing was decided.
+func inRecords(dir, name string) error {
+	names := map[string]bool{}
+	for r, err := range audit.Read(auditIn(dir), audit.Filter{}) {
+		if err != nil {
+			return failed("%w", err)
+		}
+		names[r.Domain], names[r.From], names[r.To] = true, true, true
+	}
+	if names[name] {
+		return nil
+	}
+	delete(names, "")
+	known := slices.Sorted(maps.Keys(names))
+	return failed("no record of %s names %q%s", nameOf(dir), name, orElse(name, known, "they name "+strings.Join(known[:min(len(known), 20)], ", ")))
+}
 
 func tellAll(t *teller, records iter.Seq2[audit.Record, error], path string) error {
 	for r, err := range records {
