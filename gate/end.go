@@ -43,7 +43,8 @@ type link struct {
 	released sync.Once
 	told     chan struct{} // closed when the monitor has said why the gate was revoked: in why; nil: it says nothing here
 	why      *Error
-	outside  int // the connection of a program outside Ward, on which the monitor says it; -1: none
+	cut      atomic.Bool // of a server's end: it was revoked when it was closed
+	outside  int         // the connection of a program outside Ward, on which the monitor says it; -1: none
 	heard    sync.Once
 }
 

@@ -51,7 +51,8 @@ func (s *Service) revoked(block uint32, why *Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for g := range s.gates {
-		if g.link.Block == block && g.link.isRevoked() {
+		if g.link.Block == block && (g.link.cut.Load() || g.link.isRevoked()) {
+			g.link.tell(why)
 			go g.fail(why)
 		}
 	}
@@ -66,11 +67,6 @@ func (l *link) isRevoked() bool {
 	defer l.leave()
 	return l.revoked()
 }
-
-// reasonWait is how long the reason of a revocation is waited for. The monitor
-// sends it to the client, then to the server, when the last filter of the old
-// policy has ended: some 40 ms after messages are denied for 1,000 gates.
-const reasonWait = time.Second
 
 // tell notes why the gate was revoked. It is called with no lock of the client's
 // held: who waits in reason may hold it.

@@ -96,6 +96,7 @@ func (g *serverGate) fail(err error) {
 	}
 	calls := g.calls
 	g.mu.Unlock()
+	g.link.cutOff()
 	g.link.close()
 	for _, c := range calls {
 		if c != nil {

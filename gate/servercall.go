@@ -137,7 +137,7 @@ func (c *ServerCall) next() (message, error) {
 		case <-arrival:
 		case <-c.ctx.Done():
 			if err := c.ctx.Err(); err != nil {
-				return message{}, AsError(err)
+				return message{}, g.link.heardOf(AsError(err))
 			}
 		}
 	}
@@ -181,7 +181,7 @@ func (c *ServerCall) reserve() error {
 		case <-room:
 		case <-c.ctx.Done():
 			if err := c.ctx.Err(); err != nil {
-				return AsError(err)
+				return g.link.heardOf(AsError(err))
 			}
 		}
 	}
@@ -215,7 +215,7 @@ func (c *ServerCall) send(kind abi.Kind, body func([]byte) ([]byte, error)) erro
 	r, detail, err := c.gate.link.submit(context.Background(), &h, out.b)
 	switch {
 	case err != nil:
-		return &Error{Code: Unavailable, Message: "the client has gone"}
+		return c.gate.link.heardOf(&Error{Code: Unavailable, Message: "the client has gone"})
 	case r.Allowed():
 		return nil
 	case r == abi.ReasonClosed:

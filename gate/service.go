@@ -107,6 +107,7 @@ func (s *Service) accept(e End) {
 	if err != nil {
 		return // the end is closed; its client sees that
 	}
+	g.link.expect()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

@@ -155,6 +155,7 @@ func TestReloadClosesGates(t *testing.T) {
 	r.says("client", `next: permission denied: `+revoked)
 	r.says("client", `open: permission denied: .*forbidden by policy "no longer"`)
 	r.says("server", `cancelled: context canceled`)
+	r.says("server", `because: permission denied: `+revoked)
 	closed := r.await(r.since, "a closed gate", func(k *audit.Record) bool { return k.Event == audit.EventClosed })
 	if closed.From != "client" || closed.To != "server" || closed.Policy != "no longer" || closed.Interface != "test.v1.Echo" {
 		t.Errorf("record of the closed gate: %+v", closed)

@@ -97,6 +97,7 @@ func TestReloadClosesGatesOfUsers(t *testing.T) {
 		}
 	}
 	r.says("server", `cancelled: context canceled`)
+	r.says("server", `because: permission denied: the gate for test.v1.Echo was revoked: the policy no longer allows it: forbidden by "no users any more"`)
 	closed := r.await(r.since, "a closed gate", func(k *audit.Record) bool { return k.Event == audit.EventClosed })
 	if closed.From != "user:nobody" || closed.Policy != "no users any more" {
 		t.Errorf("record of the closed gate: %+v", closed)

@@ -129,6 +129,7 @@ func hang(ctx context.Context) error {
 		fmt.Println("called")
 		<-ctx.Done()
 		fmt.Println("cancelled:", ctx.Err())
+		fmt.Println("because:", gate.Cause(ctx))
 		return ctx.Err()
 	}))
 }
