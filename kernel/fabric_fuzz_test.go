@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,19 +25,20 @@ import (
 var fuzzPaths = [][]uint32{{1}, {5}, {9}, {13}, {16}, {20}, {26, 1}, {23}}
 
 // fuzzImage is allImage with a client stream, so that one pending call admits
-// any number of messages, and a condition that looks at fuzzPaths.
-func fuzzImage() *image.Image {
+// any number of messages, and a condition that looks at the parameters at paths
+// (the first of which is there once at most) and always holds.
+func fuzzImage(paths [][]uint32) *image.Image {
 	img := allImage()
 	img.Interfaces[0].Methods[0].ClientStream = true
 	var looks []image.Expr
-	for _, p := range fuzzPaths {
-		if p[0] == 23 {
+	for _, p := range paths {
+		if p[0] >= 23 && p[0] <= 25 {
 			looks = append(looks, image.Expr{Op: image.Less, Left: image.Operand{What: image.Count, Path: p}, Right: image.Operand{Value: image.Value{Long: -1}}})
 			continue
 		}
 		looks = append(looks, image.Expr{Op: image.Has, Path: p})
 	}
-	looks = append(looks, image.Expr{Op: image.Not, Args: []image.Expr{{Op: image.Has, Path: []uint32{1}}}})
+	looks = append(looks, image.Expr{Op: image.Not, Args: []image.Expr{{Op: image.Has, Path: paths[0]}}})
 	img.Routes[0].Methods[0].Request.Permit[0].When = image.Expr{Op: image.Or, Args: looks}
 	return img
 }
@@ -91,16 +93,24 @@ type differ struct {
 	run    *Runner
 	desc   protoreflect.MessageDescriptor
 	params []filter.Param
+	share  int // bytes of each text that a record has
 	admits int
 }
 
-func newDiffer(t testing.TB) *differ {
-	d := &differ{img: fuzzImage()}
+func newDiffer(t testing.TB, paths [][]uint32) *differ {
+	d := &differ{img: fuzzImage(paths)}
 	d.g = newGateTest(t, d.img, FabricConfig{Gates: 2, Programs: 4, AuditAll: true})
 	d.desc = descriptorOf(t, d.img)
 	d.g.mustSend(abi.Request, message(abi.Header{Kind: abi.KindCall, Gen: 1}, nil))
 	d.g.record(abi.Request)
 	d.params = d.g.route.spec.Programs[abi.Request].Params[0]
+	if len(d.params) != len(paths) {
+		t.Fatalf("the policy looks at %d parameters, want %d", len(d.params), len(paths))
+	}
+	d.share = abi.RecordText / 2
+	if slices.ContainsFunc(paths, func(p []uint32) bool { return p[0] == 18 }) {
+		d.share = abi.RecordText / 4
+	}
 	var err error
 	if d.run, err = d.g.gate.Runner(abi.Request); err != nil {
 		t.Fatal(err)
@@ -163,11 +173,14 @@ func (d *differ) param(t testing.TB, body []byte, msg protoreflect.Message, rec 
 		want = uint64(v.List().Len())
 	case p.Text:
 		s := v.String()
+		if fd.Kind() == protoreflect.BytesKind {
+			s = string(v.Bytes())
+		}
 		if uint64(uint32(got)) != uint64(len(s)) {
 			t.Fatalf("%x: %s has %d bytes, the record says %d", body, p.Name, len(s), uint32(got))
 		}
 		text, _ := filter.Text(d.params, &rec, i)
-		if !strings.HasPrefix(s, string(text)) || len(text) < min(len(s), 32) {
+		if !strings.HasPrefix(s, string(text)) || len(text) < min(len(s), d.share) {
 			t.Fatalf("%x: %s is %q, the record says %q", body, p.Name, s, text)
 		}
 		return
@@ -175,8 +188,16 @@ func (d *differ) param(t testing.TB, body []byte, msg protoreflect.Message, rec 
 		switch x := v.Interface().(type) {
 		case int32:
 			want = uint64(int64(x))
+		case int64:
+			want = uint64(x)
 		case uint32:
 			want = uint64(x)
+		case uint64:
+			want = x
+		case bool:
+			if x {
+				want = 1
+			}
 		case protoreflect.EnumNumber:
 			want = uint64(int64(x))
 		default:
@@ -230,7 +251,7 @@ func FuzzBody(f *testing.F) {
 	for _, c := range bodyCases {
 		f.Add(c.body)
 	}
-	d := newDiffer(f)
+	d := newDiffer(f, fuzzPaths)
 	f.Fuzz(func(t *testing.T, body []byte) { d.compare(t, body) })
 }
 
@@ -238,7 +259,7 @@ func FuzzBody(f *testing.F) {
 const differentialRuns = 40000
 
 func TestDifferential(t *testing.T) {
-	d := newDiffer(t)
+	d := newDiffer(t, fuzzPaths)
 	r := rand.New(rand.NewPCG(2026, 11))
 	for range differentialRuns {
 		body := randomMessage(r, d.img, 0, 0)

@@ -24,7 +24,7 @@ func who(ctx context.Context) error {
 	}))
 }
 
-// ask asks a server who this is, by name servers or at a socket, and says what
+// ask asks a server who this is, by the name server or at a socket, and says what
 // it and the gate say.
 func ask(ctx context.Context, socket string) error {
 	var c *gate.Client
