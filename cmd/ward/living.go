@@ -57,7 +57,7 @@ func holderOf(dir string) (pid int, err error) {
 //
 // The kernel's list has no locks of processes that cannot be seen from here (another
 // PID namespace), and some file systems have other numbers there than stat(2)
-// says; an earlier wardd held no such lock at all.
+// says.
 func lives(dir string) bool {
 	pid, err := holderOf(dir)
 	return err != nil || pid != 0 || isLocked(filepath.Join(dir, lockFile)) || answers(dir)
@@ -100,10 +100,11 @@ func answers(dir string) bool {
 }
 
 // mayLive reports whether any process may be left of a system whose lock nobody
-// holds: of an earlier wardd, which locked the directory, or of a holder that was killed
-// and whose domains have not ended yet. What it needs must not be taken from it.
+// holds: of a holder that was killed and whose domains have not ended yet. What it
+// needs must not be taken from it. A lock on the directory says nothing: whoever
+// may read a directory may lock it.
 func mayLive(dir string) bool {
-	return isLocked(dir) || answers(dir) || kernel.SystemInUse(filepath.Base(dir))
+	return answers(dir) || kernel.SystemInUse(filepath.Base(dir))
 }
 
 // What is of use only while a system lives.
@@ -214,11 +215,6 @@ func whileEnded(dir string, do func()) {
 		return
 	}
 	defer unix.Close(fd)
-	own, err := shared(dir) // an earlier wardd does not start meanwhile
-	if err != nil {
-		return
-	}
-	defer unix.Close(own)
 	var have, is unix.Stat_t
 	if unix.Fstat(fd, &have) == nil && unix.Lstat(path, &is) == nil && have.Ino == is.Ino && have.Dev == is.Dev && !mayLive(dir) {
 		do()

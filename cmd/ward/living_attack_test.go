@@ -36,18 +36,10 @@ func lockShut(t *testing.T, path string) *os.File {
 }
 
 // TestAttackClearLiving: `ward up` takes nothing from a system of which something
-// lives, though its lock is free: of an earlier wardd, which locked the directory; of one
-// whose monitor listens; of one with a process in its cgroup. The control: as soon as
-// that has ended, it is cleared up.
+// lives, though its lock is free: of one whose monitor listens; of one with a process in
+// its cgroup. The control: as soon as that has ended, it is cleared up.
 func TestAttackClearLiving(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T, dir string) (end func()){
-		"an earlier wardd": func(t *testing.T, dir string) func() {
-			if err := os.Remove(filepath.Join(dir, lockFile)); err != nil {
-				t.Fatal(err)
-			}
-			f := lockShut(t, dir)
-			return func() { f.Close() }
-		},
 		"a monitor that listens": func(t *testing.T, dir string) func() {
 			path := filepath.Join(dir, admin.Socket)
 			if err := os.Remove(path); err != nil {

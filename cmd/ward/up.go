@@ -211,11 +211,16 @@ func verdict(cmd *cobra.Command, t *teller, img *image.Image, fatal string, stat
 	return nil
 }
 
-// endOf is the error of wardd's own end, unless it has said why already.
+// endOf is the error of wardd's own end, unless it has said why already. One that
+// was killed could not say anything, and nobody else of wardd is left to.
 func endOf(err error, fatal string) error {
 	var exit *exec.ExitError
-	if err == nil || fatal != "" || errors.As(err, &exit) && exit.ExitCode() == exitFailed {
+	killed := errors.As(err, &exit) && exit.ExitCode() < 0
+	switch {
+	case err == nil || fatal != "" || exit != nil && exit.ExitCode() == exitFailed:
 		return nil
+	case killed:
+		return fmt.Errorf("the first process of wardd was ended from outside (%w), and the system with it: its gates let nothing pass any more, and its domains are killed; start it again with 'ward up'", err)
 	}
 	return fmt.Errorf("wardd: %w", err)
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -36,15 +35,15 @@ func (s *seen) follow(ctx context.Context, r *running) error {
 		}
 		kind := ""
 		switch {
-		case rec.Event == audit.EventGate && rec.Verdict == audit.Allow && rec.To == "server":
+		case rec.Event == audit.EventGate && rec.Verdict == audit.Allow && isPeer(rec.To):
 			kind = "gate"
-		case rec.Event == audit.EventPublished && rec.From == "server":
+		case rec.Event == audit.EventPublished && rec.From == "d0":
 			kind = "published"
 		case rec.Event == audit.EventEnded && rec.Domain == "names":
 			kind = "ended"
-		case rec.Event == audit.EventCall && rec.To == "server":
+		case rec.Event == audit.EventCall && isPeer(rec.To):
 			kind = rec.Verdict
-			if rec.Verdict == audit.Allow && rec.Params["text"] == "secret" {
+			if rec.Verdict == audit.Allow && saidSecret(&rec) {
 				s.unpassed = append(s.unpassed, rec)
 			}
 		case rec.Event == audit.EventLost:
@@ -94,10 +93,11 @@ func logTimes(t *testing.T, role string, times []time.Duration) {
 // killsEnv is how many kills TestKills makes; without it, a few.
 const killsEnv = "WARD_KILLS"
 
-// TestKills: ten domains, and two children of one more, call each other while processes of wardd, and the name
-// server, are killed at random moments. Each client ends with an error if a
-// call on its gate is lost, or one that is denied gets through; none does, none
-// is started again, and what was killed goes on granting.
+// TestKills: ten domains call each other, and two children of one more call them, while processes of wardd, and
+// the name server, are killed at random moments. Each of them ends with an error if a call is not answered, if one
+// that is denied gets through, or if what it is told by another does not come once and in its order; none
+// does, none is started again, and what was killed goes on granting. Afterwards the audit log has
+// every one of their calls once, judged as the policy says.
 func TestKills(t *testing.T) {
 	kills := 20
 	if text := os.Getenv(killsEnv); text != "" {
@@ -106,15 +106,10 @@ func TestKills(t *testing.T) {
 			t.Fatalf("%s=%q is not a number", killsEnv, text)
 		}
 	}
-	var domains strings.Builder
-	domains.WriteString("  server: { program: PROBE, args: [server], exports: [{interface: test.v1.Echo, socket: RUN/echo.sock}] }\n")
-	fmt.Fprintf(&domains, "  client: { program: PROBE, args: [client, %v], needs: [server] }\n", pace)
-	for i := range 7 {
-		fmt.Fprintf(&domains, "  d%d: { program: PROBE, args: [client, %v], needs: [server] }\n", i, pace)
-	}
-	fmt.Fprintf(&domains, "  kid: { program: PROBE, args: [client, %v], template: true }\n", pace)
-	domains.WriteString("  broker: { program: PROBE, args: [parent, kid, kid], needs: [server], children: { number: 2 } }\n")
-	r := upOf(t, []string{"testdata/system/echo.proto", "testdata/kills/policy.cedar"}, domains.String())
+	const number = 10
+	domains := peerDomains(number) + fmt.Sprintf("  kid: { program: PROBE, args: [caller, %v, d0], template: true }\n", pace) +
+		"  broker: { program: PROBE, args: [parent, kid, kid], needs: [d0], children: { number: 2 } }\n"
+	r := upOf(t, append(slices.Clone(peersCall), "testdata/kills/broker.cedar"), domains)
 	r.report(lifeline.Ready)
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &seen{last: map[string]time.Time{}, changed: make(chan struct{})}
@@ -123,10 +118,10 @@ func TestKills(t *testing.T) {
 	defer cancel()
 	calling := map[string]bool{}
 	r.await(r.since, "a call of every client", func(rec *audit.Record) bool {
-		if rec.Event == audit.EventCall && rec.To == "server" && rec.Verdict == audit.Allow {
+		if rec.Event == audit.EventCall && isPeer(rec.To) && rec.Verdict == audit.Allow {
 			calling[rec.From] = true
 		}
-		return len(calling) == 10
+		return len(calling) == number+2
 	})
 	before := r.domains()
 	seed := rand.Uint64()
@@ -198,4 +193,5 @@ func TestKills(t *testing.T) {
 	if len(s.unpassed) > 0 {
 		t.Errorf("passed unchecked: %+v", s.unpassed[0])
 	}
+	r.exact()
 }

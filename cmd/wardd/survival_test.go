@@ -247,21 +247,33 @@ func TestNamesKilled(t *testing.T) {
 }
 
 // TestAuditKilled: no record is lost, and none is written twice, though the
-// audit writer is killed again and again while records come.
+// audit writer is killed again and again while records come: of all that domains
+// say there is one record each.
 func TestAuditKilled(t *testing.T) {
-	r := up(t, pair)
+	const number = 3
+	r := upOf(t, peersCall, peerDomains(number))
 	r.report(lifeline.Ready)
-	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello"))
+	every := func(since time.Time) {
+		calling := map[string]bool{}
+		r.await(since, "an allowed call of each domain", func(rec *audit.Record) bool {
+			if rec.Event == audit.EventCall && rec.Verdict == audit.Allow && isPeer(rec.To) {
+				calling[rec.From] = true
+			}
+			return len(calling) == number
+		})
+	}
+	every(r.since)
 	before := r.domains()
 	for range 10 {
 		writer := r.processes()["audit"]
 		at := time.Now()
 		r.kills(writer)
 		r.comesBack("audit", writer)
-		r.await(at, "an allowed call", isCall(audit.Allow, "hello"))
+		every(at)
 	}
 	r.sameDomains(before)
 	r.ends()
+	r.exact()
 }
 
 // TestUpgrade: the processes of wardd, but for the holder, are replaced by the

@@ -77,6 +77,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv(waitEnv) != "" {
 		waitUnprotected()
 	}
+	if role := os.Getenv(selfEnv); role != "" {
+		if err := tryOnSelf(role); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	status := m.Run()
 	if dir, err := programs(); err == nil && os.Geteuid() == 0 && os.Getenv(builtEnv) == "" {
 		os.RemoveAll(dir)

@@ -37,6 +37,8 @@ func main() {
 		if err == nil {
 			err = client(ctx, pace)
 		}
+	case "peer", "caller":
+		err = peer(ctx, os.Args[2], os.Args[3], os.Args[1] == "peer")
 	case "idle":
 		_, err = gate.Self()
 		<-ctx.Done()
