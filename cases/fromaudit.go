@@ -34,6 +34,7 @@ type Happened struct {
 	Verdict   string            `json:"verdict"`
 	Policy    string            `json:"policy"`
 	Reason    string            `json:"reason"`
+	Detail    string            `json:"detail"` // of the event lent: the entry point
 }
 
 // Written is the outcome of FromAudit.
@@ -83,7 +84,7 @@ func (d *draft) key() string {
 }
 
 // FromAudit writes cases from what happened: one for each different message
-// and state that it met, publication, start and right to an object. A message that depends on what
+// and state that it met, publication, start, kind of child, delegation and right to an object. A message that depends on what
 // came before it is the last step of a sequence. A case that would not pass, as
 // the record has too little of the message, is written as a comment that says
 // so. The text depends on the set of the records only, not on their order.
@@ -187,6 +188,8 @@ func draftOf(img *image.Image, set *interfaces.Set, line *timeline, h *Happened)
 	case h.Event == "published" && verdict != "":
 		return &draft{title: h.From + " publishes " + h.Interface,
 			message: "  from: " + quote(h.From) + "\n  publish: " + quote(h.Interface) + "\n", verdict: verdict}, ""
+	case h.Event == "spawned" || h.Event == "lent":
+		return kinDraft(img, h, verdict, why)
 	case h.Event == "object" && (verdict != "" || h.Verdict == "deny"):
 		return objectDraft(h, verdict)
 	case h.Event != "call" && h.Event != "reply":

@@ -145,13 +145,18 @@ func (w *world) carriers() []*carrier {
 				if !ok {
 					continue
 				}
-				c := &carrier{sender: r.Client, receiver: r.Server, path: path, over: w.methodName(target),
-					query: w.channel(subject{domain: r.Client}, subject{domain: r.Server}, target, reply).unsaw()}
-				if reply {
-					c.sender, c.receiver, c.over = r.Server, r.Client, "reply to "+c.over
-				}
-				if c.sender != c.receiver {
-					all = append(all, c)
+				query := w.channel(subject{domain: r.Client}, subject{domain: r.Server}, target, reply).unsaw()
+				for _, client := range append(w.borrowers(r.Client, target), r.Client) {
+					c := &carrier{sender: client, receiver: r.Server, path: path, over: w.methodName(target), query: query}
+					if client != r.Client {
+						c.over += ", lent by " + w.img.Domains[r.Client].Name
+					}
+					if reply {
+						c.sender, c.receiver, c.over = r.Server, client, "reply to "+c.over
+					}
+					if c.sender != c.receiver {
+						all = append(all, c)
+					}
 				}
 			}
 		}

@@ -88,7 +88,7 @@ func noPath(t *testing.T, files fstest.MapFS, rule string) string {
 // there: without it in `over` the same rule holds, and so it does with a right
 // less, or a condition more.
 func TestPathsOverObjects(t *testing.T) {
-	const all = "calls, replies, files, objects, handles"
+	const all = "calls, replies, files, network, objects, handles"
 	// writes: what a makes b may write, and nothing is said the other way.
 	writes := permits("a", "create", "frames") + permits("b", "open.read", "frames") + permits("b", "open.write", "frames")
 	both := writes + permits("c", "open.read", "frames")

@@ -21,7 +21,7 @@ type pathRule struct {
 }
 
 // ways are what a path may lead over.
-var ways = []string{"calls", "replies", "files", "objects", "handles"}
+var ways = []string{"calls", "replies", "files", "network", "objects", "handles"}
 
 func (r *reader) noPath(v value) (rule, string) {
 	f, ok := r.object(v, "from", "to", "over")
@@ -207,8 +207,12 @@ func (p *pathRule) hops(w *world, from subject) []hop {
 		}
 		return res
 	}
+	res = append(res, p.lent(w, from.domain)...)
 	if p.over["files"] {
 		res = append(res, w.shared(from)...)
+	}
+	if p.over["network"] {
+		res = append(res, w.wired(from.domain)...)
 	}
 	if p.over["objects"] {
 		res = append(res, w.boards(from.domain)...)
@@ -248,16 +252,22 @@ func (w *world) passes(client, server subject, r *image.Route, reply bool) strin
 		}
 		target := method{r.Interface, uint32(m)}
 		for _, c := range clients {
-			q := w.channel(c, server, target, reply).unsaw()
-			if q.fixed != nil && !q.fixed.Allow {
-				continue
-			}
-			if _, answer := prove.Ask(&q.query); answer != prove.Never {
+			if w.passesOne(c, server, target, reply) {
 				return w.methodName(target)
 			}
 		}
 	}
 	return ""
+}
+
+// passesOne reports whether some message of a method may pass.
+func (w *world) passesOne(client, server subject, target method, reply bool) bool {
+	q := w.channel(client, server, target, reply).unsaw()
+	if q.fixed != nil {
+		return q.fixed.Allow
+	}
+	_, answer := prove.Ask(&q.query)
+	return answer != prove.Never
 }
 
 // unsaw makes a channel that asks what passes, without coverage: a path

@@ -32,7 +32,7 @@ type value struct {
 type fields map[string]value
 
 // later are keys that the format has, but this version does not.
-var later = []string{"run", "spawn", "grant", "rate", "kind"}
+var later = []string{"run"}
 
 func (r *reader) place(n ast.Node, at diag.Pos) diag.Pos {
 	switch n := n.(type) {

@@ -327,8 +327,12 @@ func (e expectation) is(v image.Verdict) bool {
 
 // judgeStatic judges what was decided when the system was compiled.
 func (s *step) judgeStatic(w *world, r *Result) {
-	if s.declared != nil {
+	switch {
+	case s.declared != nil:
 		s.judgeObject(w, r)
+		return
+	case s.kin():
+		s.judgeKin(w, r)
 		return
 	}
 	v, why := image.Verdict{Policy: abi.NoPolicy}, ""

@@ -28,7 +28,7 @@ func (r *reader) step(v value, f fields) *step {
 	from, hasFrom := f["from"]
 	message := s.verb == "call" || s.verb == "reply"
 	for _, key := range []string{"to", "args", "groups"} {
-		if e, ok := f[key]; ok && !message {
+		if e, ok := f[key]; ok && !message && !(key == "to" && s.verb == "grant") {
 			r.out.Errorf(e.pos, "leave it out", "%s has no %s", s.verb, key)
 			good = false
 		}
@@ -55,7 +55,10 @@ func (r *reader) step(v value, f fields) *step {
 		r.out.Errorf(f["deny"].pos, "write what denies it", "%s is decided without state or rate", s.verb)
 		return nil
 	}
-	if !message {
+	switch {
+	case s.kin():
+		return s.orNil(r.readKin(s, f) && good)
+	case !message:
 		return s.orNil(r.static(s, f[s.verb]) && good)
 	}
 	var ok bool

@@ -62,16 +62,16 @@ type subject struct {
 func (s subject) isUser() bool { return s.domain == abi.NoDomain }
 
 // verbs are what a step may be about.
-var verbs = []string{"call", "reply", "start", "publish", "create", "read", "write"}
+var verbs = []string{"call", "reply", "start", "publish", "spawn", "adopt", "grant", "create", "read", "write"}
 
 // A step is one thing that is asked for, and what has to be decided.
 type step struct {
 	pos    diag.Pos
 	verb   string
 	from   subject
-	to     []subject // call: servers; reply: receivers; nil: all that there are
-	target method    // call, reply
-	object string    // start: the domain; publish: the interface; create, read, write: the path or the object
+	to     []subject // call: servers; reply: receivers; grant: borrowers; nil: all that there are. spawn, adopt: the template
+	target method    // call, reply, grant
+	object string    // start, spawn, adopt: the domain; publish: the interface; grant: the method; create, read, write: the path or the object
 	// declared is the object of system.yaml that a step is about; nil: a path.
 	declared *image.Object
 	given    []image.Expr

@@ -44,8 +44,8 @@ Each test is proven for all values of the arguments that it leaves out, or fails
 an example. Nothing is started; the compiled policy is asked.
 
 With --from-audit it writes tests instead: one case for each different message,
-publication, start and right to an object of an audit file (audit.jsonl, or what
-ward audit --json and ward up --json print), each of which passes now.
+publication, start, kind of child, delegation and right to an object of an audit file
+(audit.jsonl, or what ward audit --json and ward up --json print), each of which passes now.
 
 	ward audit --json | ward test DIR --from-audit - >DIR/recorded_test.yaml
 
