@@ -2,12 +2,14 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"ward/compile"
 	"ward/image"
+	"ward/system"
 )
 
 // notes adds what `ward check` tells of a good system.
@@ -28,6 +30,7 @@ func notes(c *compiled, r *compile.Result) {
 	}
 	objectNotes(c, r)
 	granted := grants(r.Image)
+	addresses(granted, r)
 	for i, p := range r.Image.Policies {
 		if strings.HasPrefix(p.ID, "system.yaml:") || strings.HasPrefix(p.ID, impliedPolicy) || strings.HasPrefix(p.ID, "ward/") {
 			effect := "permit"
@@ -76,6 +79,34 @@ func grants(img *image.Image) map[uint32][]string {
 		}
 	}
 	return granted
+}
+
+// addresses adds the addresses that are granted. The image has those that no
+// policy forbids; which line grants one the system knows.
+func addresses(granted map[uint32][]string, r *compile.Result) {
+	for _, d := range r.System.Domains {
+		at := slices.IndexFunc(r.Image.Domains, func(x image.Domain) bool { return x.Name == d.Name.Value })
+		if at < 0 {
+			continue
+		}
+		out := &r.Image.Domains[at]
+		add := func(line int, word, address string) {
+			id := fmt.Sprintf("%s:%d", system.FileName, line)
+			if p := slices.IndexFunc(r.Image.Policies, func(p image.Policy) bool { return p.ID == id }); p >= 0 {
+				granted[uint32(p)] = append(granted[uint32(p)], fmt.Sprintf("%s may %s %s", out.Name, word, address))
+			}
+		}
+		for _, l := range d.Listen {
+			if slices.ContainsFunc(out.Listen, func(x image.Listen) bool { return x.Address == l.Address.Value }) {
+				add(l.Address.Pos.Line, "listen on", l.Address.Value)
+			}
+		}
+		for _, a := range d.Connect {
+			if slices.Contains(out.Connect, a.Value) {
+				add(a.Pos.Line, "connect to", a.Value)
+			}
+		}
+	}
 }
 
 // accessWord spells access as system.yaml does.
