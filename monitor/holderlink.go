@@ -76,15 +76,18 @@ type Listener struct {
 	Refused func(why string) // no upgrade is made
 }
 
-// Listen hears the holder until it wants the ordered stop, or has ended.
+// Listen hears the holder until it has ended. It goes on after the holder wants
+// the ordered stop: of domains whose creator died it is the holder that tells the end.
 func (h HolderLink) Listen(l Listener) {
 	defer l.Stop()
 	for {
 		k, text, files, err := h.Hear()
 		switch {
-		case err != nil || k == link.Stop:
+		case err != nil:
 			link.CloseAll(files)
 			return
+		case k == link.Stop:
+			l.Stop()
 		case k == link.Renewed && text == "creator" && len(files) == 1:
 			l.Creator(files[0])
 			continue
