@@ -186,6 +186,20 @@ func init() {
 		_, err = unix.FcntlInt(uintptr(fd), number(a[1]), number(a[2]))
 		return "", err
 	})
+	order("lock", func(a []string) (string, error) {
+		fd, err := unix.Open(a[0], unix.O_RDONLY, 0)
+		if err != nil {
+			return "", fmt.Errorf("open: %w", err)
+		}
+		return "locked", unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	})
+	order("writelock", func(a []string) (string, error) {
+		fd, err := unix.Open(a[0], unix.O_RDWR, 0)
+		if err != nil {
+			return "", fmt.Errorf("open: %w", err)
+		}
+		return "locked", unix.FcntlFlock(uintptr(fd), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+	})
 	order("renameexec", func(a []string) (string, error) {
 		if err := os.Rename(a[0], a[1]); err != nil {
 			return "", err
