@@ -99,14 +99,18 @@ func runMonitor(o *options) int {
 	ignoreSignals()
 	unix.Umask(0) // it makes sockets that all users may connect to, and nothing else without saying how
 	toHolder := monitor.HolderLink{Conn: conn}
-	if status, err = monitorSystem(o, toHolder); err != nil {
+	var ran bool
+	if status, err = monitorSystem(o, toHolder, &ran); err != nil {
 		toHolder.Tell(link.Fatal, err.Error())
 	}
-	toHolder.Tell(link.Done, string([]byte{byte(status)}))
+	if ran { // else the holder ends the system, and records that
+		toHolder.Tell(link.Done, string([]byte{byte(status)}))
+	}
 	return 0
 }
 
-func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err error) {
+// monitorSystem runs the system; ran says whether it came to that.
+func monitorSystem(o *options, toHolder monitor.HolderLink, ran *bool) (status int, err error) {
 	kept, ends, err := toHolder.Restore()
 	if err != nil {
 		return exitFailed, err
@@ -190,6 +194,7 @@ func monitorSystem(o *options, toHolder monitor.HolderLink) (status int, err err
 		Orphan:  func(e monitor.Ended) { m.Orphan(e.PID, e.Status) },
 		Refused: m.UpgradeRefused,
 	})
+	*ran = true
 	return m.Run(context.Background())
 }
 
