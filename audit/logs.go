@@ -1,10 +1,14 @@
 package audit
 
 import (
+	"cmp"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -18,8 +22,15 @@ const logSize = 256 << 10
 // it writes faster waits in its pipe, and then it waits.
 const logRead = 4 << 10
 
+// endedLogs is of how many children of a template that have ended the logs are
+// kept: the last ones. A domain that makes children without end would else fill
+// the file system of the run directory, which is memory in most places.
+const endedLogs = 16
+
 // A log is what one domain writes.
 type log struct {
+	mu    sync.Mutex // several processes of a domain may have written: one ends, and the next begins
+	users int        // of logs: that follow it
 	path  string
 	file  *os.File
 	size  int64
@@ -29,6 +40,8 @@ type log struct {
 
 // write appends to the log. An error of the disk loses the piece, not the log.
 func (l *log) write(b []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.again {
 		l.reopen()
 	}
@@ -80,6 +93,11 @@ type logs struct {
 	wait     sync.WaitGroup
 	again    bool            // after a writer that died
 	followed map[uint32]bool // by the number of the domain's ring
+
+	mu    sync.Mutex
+	open  map[string]*log     // of domains that write
+	wrote map[string]bool     // domains that are no children, and wrote before: the next process goes on where the last one ended
+	ended map[string][]string // by template: children that ended, the first one first
 }
 
 // follow copies what domain writes to pipe until its end.
@@ -93,14 +111,10 @@ func (l *logs) follow(domain string, life uint32, pipe *os.File) {
 		l.followed = map[uint32]bool{}
 	}
 	l.followed[life] = true
+	out := l.join(domain)
 	l.wait.Go(func() {
+		defer l.leave(domain, out)
 		defer pipe.Close()
-		out := log{path: filepath.Join(l.dir, domain), again: l.again}
-		defer func() {
-			if out.file != nil {
-				out.file.Close()
-			}
-		}()
 		buf := make([]byte, logRead)
 		for {
 			n, err := pipe.Read(buf)
@@ -115,6 +129,71 @@ func (l *logs) follow(domain string, life uint32, pipe *os.File) {
 			}
 		}
 	})
+}
+
+// join returns the log of a domain.
+func (l *logs) join(domain string) *log {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := l.open[domain]
+	if out == nil {
+		out = &log{path: filepath.Join(l.dir, domain), again: l.again || l.wrote[domain]}
+		if l.open == nil {
+			l.open, l.wrote, l.ended = map[string]*log{}, map[string]bool{}, map[string][]string{}
+		}
+		l.open[domain] = out
+	}
+	out.users++
+	return out
+}
+
+// leave closes the log of a domain when nobody writes it any more, and removes
+// those of children that ended long ago.
+func (l *logs) leave(domain string, out *log) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if out.users--; out.users > 0 {
+		return
+	}
+	if out.file != nil {
+		out.file.Close()
+	}
+	delete(l.open, domain)
+	template, _, child := strings.Cut(domain, "#")
+	if !child {
+		l.wrote[domain] = true
+		return
+	}
+	if _, known := l.ended[template]; !known && l.again {
+		l.ended[template] = l.left(template, domain)
+	}
+	l.ended[template] = append(l.ended[template], domain)
+	for len(l.ended[template]) > endedLogs {
+		path := filepath.Join(l.dir, l.ended[template][0])
+		os.Remove(path) // an error: it wrote nothing
+		os.Remove(path + ".1")
+		l.ended[template] = l.ended[template][1:]
+	}
+}
+
+// left are the children of a template of which a writer before this one left
+// logs, and which do not write any more; the one that wrote last is the last.
+func (l *logs) left(template, but string) (names []string) {
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return nil
+	}
+	last := map[string]int64{}
+	for _, e := range entries {
+		name := strings.TrimSuffix(e.Name(), ".1")
+		if of, _, child := strings.Cut(name, "#"); !child || of != template || name == but || l.open[name] != nil {
+			continue
+		}
+		if info, err := e.Info(); err == nil {
+			last[name] = max(last[name], info.ModTime().UnixNano())
+		}
+	}
+	return slices.SortedFunc(maps.Keys(last), func(a, b string) int { return cmp.Compare(last[a], last[b]) })
 }
 
 // pollable makes a received pipe one that costs no thread while it is read.
