@@ -10,7 +10,7 @@ const (
 	// From a domain to the monitor; each is answered with the same Seq.
 	OpSpawn    ControlOp = 64 // make a child: Text is a SpawnRequest; answered by OpChild
 	OpKill     ControlOp = 65 // end the child with number Block, and its descendants
-	OpChildren ControlOp = 66 // answered by OpOK, Text: children (AppendChildren)
+	OpChildren ControlOp = 66 // of those with numbers above Block; answered by OpOK, Text: children (EncodeChildren) by their numbers, Detail: 1 if there are more
 	OpLend     ControlOp = 67 // Text is a LendRequest; answered by OpLent
 	OpTakeBack ControlOp = 68 // end the delegation with number Block
 	OpBorrow   ControlOp = 69 // open a gate by the delegation with number Block; answered by OpGate
@@ -109,11 +109,22 @@ func ParseLend(text string) (LendRequest, error) {
 	return l, r.end()
 }
 
-// EncodeChildren returns the answer to OpChildren.
-func EncodeChildren(list []Child) string {
+// maxChildren is how long an encoded list of children may be: the answer has to
+// fit MaxControl.
+const maxChildren = MaxControl / 2
+
+// EncodeChildren returns the answer to OpChildren, and how many of the list fit.
+func EncodeChildren(list []Child) (text string, n int) {
+	size := 2
+	for n < len(list) {
+		if size += 17 + len(list[n].Name) + len(list[n].Template); size > maxChildren {
+			break
+		}
+		n++
+	}
 	var w writer
-	w.u16(uint16(len(list)))
-	for _, c := range list {
+	w.u16(uint16(n))
+	for _, c := range list[:n] {
 		w.u32(c.ID)
 		w.str(c.Name)
 		w.str(c.Template)
@@ -121,7 +132,7 @@ func EncodeChildren(list []Child) string {
 		w.bool(c.Running)
 		w.u32(c.Children)
 	}
-	return string(w.b)
+	return string(w.b), n
 }
 
 // ParseChildren reads what EncodeChildren writes.

@@ -2,6 +2,7 @@ package abi
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -10,6 +11,10 @@ func TestProcessesRoundTrip(t *testing.T) {
 	spawn := SpawnRequest{"worker", []string{"a.v1.S/M", ""}, 1 << 40, true, 1, 1 << 33, 3, 4, 5}
 	lend := LendRequest{"worker#1", "a.v1.S/M", 1 << 35, 9}
 	list := []Child{{3072, "worker#1", "worker", 17, true, 2}, {}}
+	children, n := EncodeChildren(list)
+	if n != len(list) {
+		t.Errorf("of %d children %d fit", len(list), n)
+	}
 	for _, c := range []struct {
 		text  string
 		want  any
@@ -17,7 +22,7 @@ func TestProcessesRoundTrip(t *testing.T) {
 	}{
 		{spawn.Encode(), spawn, func(s string) (any, error) { return ParseSpawn(s) }},
 		{lend.Encode(), lend, func(s string) (any, error) { return ParseLend(s) }},
-		{EncodeChildren(list), list, func(s string) (any, error) { return ParseChildren(s) }},
+		{children, list, func(s string) (any, error) { return ParseChildren(s) }},
 	} {
 		got, err := c.parse(c.text)
 		if err != nil || !reflect.DeepEqual(got, c.want) {
@@ -31,6 +36,27 @@ func TestProcessesRoundTrip(t *testing.T) {
 		if _, err := c.parse(c.text + "x"); err == nil {
 			t.Errorf("%T: a byte more is accepted", c.want)
 		}
+	}
+}
+
+// Of more children than fit an answer as many are encoded as do.
+func TestManyChildrenFit(t *testing.T) {
+	name := strings.Repeat("n", 63)
+	list := make([]Child, 1024)
+	for i := range list {
+		list[i] = Child{ID: uint32(i), Name: name + "#1024", Template: name}
+	}
+	for from := 0; from < len(list); {
+		text, n := EncodeChildren(list[from:])
+		got, err := ParseChildren(text)
+		if err != nil || n < 1 || !reflect.DeepEqual(got, list[from:from+n]) {
+			t.Fatalf("%d from %d on, %v", n, from, err)
+		}
+		c := Control{Op: OpOK, Text: text}
+		if _, err := c.AppendTo(nil); err != nil {
+			t.Fatal(err)
+		}
+		from += n
 	}
 }
 

@@ -120,6 +120,9 @@ func (c *creator) settle(m message, _ []*os.File) (bool, error) {
 			return false, c.fail(m, "child %d: %v", id, err)
 		}
 	}
+	for id := range c.running { // of what ended meanwhile, too
+		c.narrow(id) // an error: it uses more, as the creator before let it
+	}
 	return false, send(c.fd, message{op: opDone, seq: m.seq})
 }
 

@@ -36,7 +36,7 @@ func births(name string, quota image.ChildQuota, forebears ...image.Birth) []ima
 // their parents and when their time is over, and can be killed. What the image
 // does not allow is ended.
 func TestAdoptChildren(t *testing.T) {
-	before, w := familyWorld(t), familyWorld(t)
+	before, w := outliving(t), outliving(t)
 	small, ctx := image.ChildQuota{Processes: 50}, context.Background()
 	broker, err := before.start(0)
 	if err != nil {
@@ -85,7 +85,7 @@ func TestAdoptChildren(t *testing.T) {
 	}
 
 	// Its parent has ended before it is taken over.
-	third := familyWorld(t)
+	third := outliving(t)
 	third.takesDir(dirName("", c0+2))
 	if err := third.client.AdoptChild(ctx, Kinship{Line: three, Adopted: true}, survivor.PID, survivor.Pidfd); err != nil || !lives(survivor) {
 		t.Errorf("who may outlive its parent: %v", err)

@@ -91,13 +91,16 @@ func (c *creator) spawnChild(m message, files []*os.File) (bool, error) {
 	if _, _, err := c.family.Add(o.Child, o.Parent, o.Template, o.Name, o.Quota, o.Adopted); err != nil {
 		return false, c.fail(m, "spawn %s: %v", o.Name, err)
 	}
+	if room, err := c.takeRoom(m, o.Child); !room {
+		return false, err
+	}
 	if err := c.clear(o.Child); err != nil {
-		c.family.Remove(o.Child)
+		c.forget(o.Child)
 		return false, c.fail(m, "spawn %s: %v", o.Name, err)
 	}
 	r, err := c.spawn(o.Child, files[0], files[1])
 	if err != nil {
-		c.family.Remove(o.Child)
+		c.forget(o.Child)
 		return false, c.fail(m, "%v", err)
 	}
 	r.until = o.Until
@@ -110,7 +113,7 @@ func (c *creator) childEnded(id abi.DomainID) {
 	for _, k := range c.family.Doomed(id) {
 		c.kill(k.ID)
 	}
-	c.family.Remove(id)
+	c.forget(id)
 }
 
 // kill ends a domain, with all its processes: the first of its PID namespace is killed.

@@ -32,6 +32,13 @@ func familyWorld(t *testing.T) *world {
 	return w
 }
 
+// outliving is familyWorld in which the broker lets what its children make outlive it.
+func outliving(t *testing.T) *world {
+	w := familyWorld(t)
+	w.img.Spawns[0].Adopt = image.Verdict{Allow: true}
+	return w
+}
+
 // spawn asks for a child.
 func (w *world) spawn(o Order) (*live, error) {
 	w.t.Helper()
@@ -125,6 +132,7 @@ func TestSpawnIsBounded(t *testing.T) {
 		{"more trusted than its parent", Order{Child: c0 + 1, Parent: 0, Template: 2, Quota: small}, "more trusted"},
 		{"of another domain", Order{Child: c0 + 1, Parent: 3, Template: 1, Quota: small}, image.ErrChild.Error()},
 		{"adopted", Order{Child: c0 + 1, Parent: 0, Template: 1, Quota: small, Adopted: true}, image.ErrChild.Error()},
+		{"adopted, by a child that lets it, of a parent that does not", Order{Child: c0 + 1, Parent: c0, Template: 1, Quota: image.ChildQuota{Processes: 1}, Adopted: true}, image.ErrChild.Error()},
 		{"more than the template's quota", Order{Child: c0 + 1, Parent: 0, Template: 1, Quota: image.ChildQuota{Processes: 201}}, "template has 200"},
 		{"its time is over", Order{Child: c0 + 1, Parent: 0, Template: 1, Quota: small, Until: now}, "over"},
 	} {
@@ -147,7 +155,7 @@ func TestSpawnIsBounded(t *testing.T) {
 // Whoever ends takes its tree along, but for who may outlive it. The control:
 // as long as the parent lives, so do they.
 func TestTreeEndsTogether(t *testing.T) {
-	w := familyWorld(t)
+	w := outliving(t)
 	broker, err := w.start(0)
 	if err != nil {
 		t.Fatal(err)

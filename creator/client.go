@@ -147,6 +147,9 @@ func (c *Client) ask(ctx context.Context, m message, files ...*os.File) (answer,
 		if !ok {
 			return answer{}, ErrGone
 		}
+		if a.op == opFailed && a.arg == failedByQuota {
+			return answer{}, fmt.Errorf("%w: %s", ErrQuota, a.text)
+		}
 		if a.op == opFailed {
 			return answer{}, errors.New(a.text)
 		}

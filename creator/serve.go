@@ -180,7 +180,9 @@ func (c *creator) start(m message, files []*os.File) (bool, error) {
 	if err != nil {
 		return false, c.fail(m, "%v", err)
 	}
-	return c.tellStarted(m, r)
+	end, err := c.tellStarted(m, r)
+	c.narrow(id) // by what those have that outlived it; an error: it has more already
+	return end, err
 }
 
 // tellStarted answers the request for a domain that has just started.

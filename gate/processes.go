@@ -73,6 +73,9 @@ func (d *Domain) Spawn(ctx context.Context, template string, o SpawnOptions) (*C
 	if template == "" {
 		what = "spawn a child of itself"
 	}
+	if o.Lifetime < 0 {
+		return nil, &Error{Code: InvalidArgument, Message: what + ": its life time is negative"}
+	}
 	req := abi.SpawnRequest{Template: template, Rights: o.Rights, Lifetime: uint64(o.Lifetime), Adopted: o.Adopted,
 		Processes: o.Processes, Memory: o.Memory, CPUWeight: o.CPUWeight, Files: o.Files, Gates: o.Gates}
 	a, err := d.askAbout(ctx, what, abi.Control{Op: abi.OpSpawn, Text: req.Encode()}, abi.OpChild)
@@ -147,16 +150,21 @@ func (c *Child) end(m *abi.Control) {
 }
 
 // Children lists the children of this domain that live.
-func (d *Domain) Children(ctx context.Context) ([]abi.Child, error) {
-	a, err := d.askAbout(ctx, "list children", abi.Control{Op: abi.OpChildren}, abi.OpOK)
-	if err != nil {
-		return nil, err
+func (d *Domain) Children(ctx context.Context) (all []abi.Child, err error) {
+	for last := uint32(0); ; {
+		a, err := d.askAbout(ctx, "list children", abi.Control{Op: abi.OpChildren, Block: last}, abi.OpOK)
+		if err != nil {
+			return nil, err
+		}
+		list, err := abi.ParseChildren(a.Text)
+		if err != nil || a.Detail != 0 && len(list) == 0 {
+			return nil, &Error{Code: Internal, Message: "list children: the monitor's answer is malformed"}
+		}
+		if all = append(all, list...); a.Detail == 0 {
+			return all, nil
+		}
+		last = list[len(list)-1].ID
 	}
-	list, err := abi.ParseChildren(a.Text)
-	if err != nil {
-		return nil, &Error{Code: Internal, Message: "list children: " + err.Error()}
-	}
-	return list, nil
 }
 
 // Delegate lets another domain, or a child of this one, call one entry point in

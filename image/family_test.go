@@ -26,7 +26,7 @@ func familyImage() *Image {
 			{Name: "other", Start: allow, Ring: Ring{Level: 3, Name: "user"}},
 		},
 		Policies: []Policy{{ID: "start"}, {ID: "spawn"}},
-		Spawns: []Spawn{{0, 1, yes, adopt}, {1, 1, yes, yes}, {0, 2, yes, adopt}, {0, 3, yes, yes}, {0, 4, yes, adopt}, {0, 5, yes, adopt}, {0, 0, yes, adopt},
+		Spawns: []Spawn{{0, 1, yes, yes}, {1, 1, yes, yes}, {0, 2, yes, adopt}, {0, 3, yes, adopt}, {0, 4, yes, adopt}, {0, 5, yes, adopt}, {0, 0, yes, adopt},
 			{5, 1, Verdict{Policy: 1}, adopt}},
 	}
 }
@@ -63,7 +63,7 @@ func TestFamily(t *testing.T) {
 		{"more trusted", 0, 2, small, false, "more trusted"},
 		{"not permitted", 1, 3, small, false, ErrChild.Error()},
 		{"forbidden", 5, 1, small, false, ErrChild.Error()},
-		{"to be adopted", 0, 1, small, true, "outlive"},
+		{"to be adopted", 0, 3, small, true, "outlive"},
 		{"its start is not permitted", 0, 4, small, false, ErrChild.Error()},
 		{"no template", 0, 5, small, false, "not a template"},
 		{"more than the template", 0, 1, ChildQuota{Processes: 41, Memory: 1 << 20}, false, "the template has 40"},

@@ -33,19 +33,16 @@ func (f *Family) Again(line []Birth, root abi.DomainID, adopted bool) (*Kin, err
 	}
 	own := line[0]
 	k := &Kin{ID: own.ID, Template: own.Template, Adopted: adopted, Line: line}
-	base := root
+	var bases []abi.DomainID // of its parent
 	for _, b := range line[1:] {
-		k.Lineage = append(k.Lineage, b.ID)
+		k.Lineage, bases = append(k.Lineage, b.ID), append(bases, b.Template)
 	}
-	if len(line) > 1 {
-		base = line[1].Template
-	}
-	k.Lineage = append(k.Lineage, root)
+	k.Lineage, bases = append(k.Lineage, root), append(bases, root)
 	k.Parent = k.Lineage[0]
 	plain := f.img.Domains[own.Template]
 	plain.Name, plain.Template = own.Name, false
 	k.Def = &plain
-	s := f.img.Spawning(base, own.Template)
+	s := f.img.SpawningOf(bases, own.Template)
 	if !s.Spawn.Allow || adopted && !s.Adopt.Allow || !f.img.Domains[own.Template].Start.Allow {
 		return k, ErrChild
 	}

@@ -46,6 +46,14 @@ func TestFamilyAgain(t *testing.T) {
 	if k, err := NewFamily(forbidding).Again(two.Line, 0, true); !errors.Is(err, ErrChild) || k == nil || k.Def.Name != "two" {
 		t.Errorf("of an image that does not allow it: %+v, %v", k, err)
 	}
+	for name, c := range map[string]func(s *Spawn){"makes none": func(s *Spawn) { s.Spawn = Verdict{Policy: abi.NoPolicy} },
+		"lets none outlive it": func(s *Spawn) { s.Adopt = Verdict{Policy: abi.NoPolicy} }} {
+		above := familyImage()
+		c(&above.Spawns[0])
+		if k, err := NewFamily(above).Again(two.Line, 0, true); !errors.Is(err, ErrChild) || k == nil {
+			t.Errorf("of an image in which its parent's parent %s: %+v, %v", name, k, err)
+		}
+	}
 	smaller := familyImage()
 	smaller.Domains[1].Quota.Processes = 25
 	if k, err := NewFamily(smaller).Again(two.Line, 0, true); err == nil || k == nil {

@@ -11,6 +11,17 @@ func (f *Family) Given(id abi.DomainID) (q Quota) {
 	return q
 }
 
+// Without is what of a quota is left when some of it has been given away. Without
+// a limit there is none.
+func (q Quota) Without(given *Quota) Quota {
+	for _, x := range []struct{ of, part *uint32 }{{&q.Processes, &given.Processes}, {&q.Files, &given.Files}, {&q.Gates, &given.Gates},
+		{&q.Messages, &given.Messages}, {&q.CPU, &given.CPU}} {
+		*x.of -= min(*x.of, *x.part)
+	}
+	q.Memory -= min(q.Memory, given.Memory)
+	return q
+}
+
 // Counted is how many children count against a domain's number, and how many
 // descendants against its tree.
 func (f *Family) Counted(id abi.DomainID) (children, descendants int) {

@@ -65,16 +65,7 @@ func (m *Monitor) offspring(d *domain) *admin.Offspring {
 		return nil
 	}
 	children, descendants := m.family.Counted(d.id)
-	q, own := m.family.Given(d.id), &d.def.Quota
-	for _, x := range []struct{ given, of *uint32 }{{&q.Processes, &own.Processes}, {&q.CPU, &own.CPU}, {&q.Files, &own.Files},
-		{&q.Gates, &own.Gates}, {&q.Messages, &own.Messages}} {
-		if *x.of == 0 {
-			*x.given = 0
-		}
-	}
-	if own.Memory == 0 {
-		q.Memory = 0
-	}
+	q := m.given(d)
 	return &admin.Offspring{Children: children, MaxChildren: may.Number, Descendants: descendants, MaxDescendants: may.Tree, Depth: may.Depth,
 		Inherit: inheritNames[may.Inherit],
 		Given:   admin.Quota{Processes: q.Processes, Memory: q.Memory, CPU: q.CPU, Files: q.Files, Gates: q.Gates, Messages: q.Messages}}

@@ -81,7 +81,7 @@ func (m *Monitor) answerLend(d *domain, c *abi.Control) {
 	// there is one of that name, or whether it runs.
 	v := image.Verdict{Policy: abi.NoPolicy}
 	if to != nil {
-		v = m.Image.Granting(d.base(), to.base(), e)
+		v = granting(m.Image, d, to, e)
 	}
 	switch {
 	case !v.Allow && v.Policy != abi.NoPolicy:
@@ -113,6 +113,23 @@ func (m *Monitor) answerLend(d *domain, c *abi.Control) {
 	m.keepLent(l, "")
 	to.send(&abi.Control{Op: abi.OpLent, Block: l.id, Name: d.def.Name, Text: ask.Entry}) // who does not read its channel does not learn it
 	m.answer(d, &abi.Control{Op: abi.OpLent, Seq: c.Seq, Block: l.id})
+}
+
+// granting is the decision on whether a domain may lend an entry point to
+// another: its own policy, and of a child those over it, too. That a child lends
+// to one of its forebears, those need not let themselves do. As with messages, what
+// is named of a denial is the level nearest the root.
+func granting(img *image.Image, from, to *domain, e image.Entry) (v image.Verdict) {
+	levels := from.levelsOf()
+	for i := len(levels) - 1; i >= 0; i-- {
+		if i > 0 && levels[i].sender == to.id {
+			continue
+		}
+		if v = img.Granting(levels[i].policy, to.base(), e); !v.Allow {
+			return v
+		}
+	}
+	return v
 }
 
 // lentBy counts the delegations of a domain that have not ended.

@@ -52,7 +52,7 @@ func (m *Monitor) watchHits(ctx context.Context) {
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) hit(d *domain, h Hit) {
-	q := m.Image.LimitsOf(d.def)
+	q := m.inForce(d)
 	e := event.New(event.Quota)
 	e.Domain, e.Count = d.id, h.Count
 	switch h.Limit {
@@ -68,13 +68,16 @@ func (m *Monitor) hit(d *domain, h Hit) {
 	m.Audit.Event(e)
 }
 
-// limitsOf are the bounds of a domain as they are in force.
-func limitsOf(img *image.Image, d *domain) admin.Quota {
-	q := img.LimitsOf(d.def)
+// limitsOf are the bounds of a domain as they are in force: without what its
+// children have.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) limitsOf(d *domain) admin.Quota {
+	q := m.inForce(d)
 	tmp := d.def.Tmp
 	if tmp == 0 {
 		tmp = image.DefaultTmp
 	}
 	return admin.Quota{Processes: q.Processes, Memory: q.Memory, CPUWeight: q.CPUWeight, CPU: q.CPU, Files: q.Files, FileSize: q.FileSize,
-		Tmp: tmp, Gates: uint32(d.limit), Messages: q.Messages, Pending: abi.Slots}
+		Tmp: tmp, Gates: uint32(m.gatesOf(d)), Messages: q.Messages, Pending: abi.Slots}
 }

@@ -56,9 +56,9 @@ func (m *Monitor) leftBehind(d *domain) int {
 // Preconditions: m.mu is held.
 func (m *Monitor) exceeds(o *opening, s *domain) string {
 	switch {
-	case o.client != nil && o.client.ends >= o.client.limit:
-		return "this domain holds as many as its quota allows"
-	case s.ends >= s.limit:
+	case o.client != nil && o.client.ends >= m.gatesOf(o.client):
+		return "this domain, with what its children have of it, holds as many as its quota allows"
+	case s.ends >= m.gatesOf(s):
 		return "the server holds as many as its quota allows"
 	}
 	held := 0

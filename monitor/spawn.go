@@ -26,6 +26,10 @@ type Spawner interface {
 	Spawn(ctx context.Context, o Order, control, output *os.File) (Process, error)
 }
 
+// ErrQuota is what errors.Is finds in the refusal of a Spawner for which the
+// parent uses too much itself.
+var ErrQuota = errors.New("beyond the quota of its parent")
+
 // An Order says what child is to be made.
 type Order struct {
 	Child, Parent, Template abi.DomainID
@@ -250,6 +254,11 @@ func (m *Monitor) answerSpawn(d *domain, c *abi.Control) {
 		m.refuseSpawn(d, c.Seq, template, reason, verdict.Policy, text)
 		return
 	}
+	if left := m.gatesOf(d); d.ends > left {
+		m.family.Remove(id)
+		m.refuseSpawn(d, c.Seq, template, abi.ReasonQuota, verdict.Policy, fmt.Sprintf("%d gates would be left of the parent's quota, and it has %d open", left, d.ends))
+		return
+	}
 	rights, err := m.rightsOf(d, template, ask.Rights)
 	if err == nil && len(rights)+2*len(k.Lineage) > event.MaxList/2-8 {
 		err = fmt.Errorf("%d entry points: a child has at most %d", len(rights), event.MaxList/2-8-2*len(k.Lineage))
@@ -358,6 +367,10 @@ func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota 
 		d.state, d.status = stateEnded, 127
 		m.childGone(d)
 		m.dropLife(d)
+		if errors.Is(err, ErrQuota) {
+			m.refuseSpawn(d.kin.parent, d.kin.asked, d.kin.Template, abi.ReasonQuota, abi.NoPolicy, err.Error())
+			return
+		}
 		m.notice(d.kin.parent.id, "child %s cannot be started: %v", d.def.Name, err)
 		m.refuseSpawn(d.kin.parent, d.kin.asked, d.kin.Template, abi.ReasonNotRunning, abi.NoPolicy, "the child could not be started: "+err.Error())
 		return
@@ -516,15 +529,29 @@ func (m *Monitor) answerKill(d *domain, c *abi.Control) {
 	m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq})
 }
 
+// answerChildren lists the children of a domain, as many as fit one answer. Other
+// domains wait for it: it takes no longer than it must, however many there are.
 func (m *Monitor) answerChildren(d *domain, c *abi.Control) {
+	all := m.family.All()
+	below := map[abi.DomainID]uint32{}
+	for _, k := range all {
+		for _, id := range k.Lineage {
+			below[id]++
+		}
+	}
 	var list []abi.Child
-	for _, k := range m.family.Children(d.id) {
+	for _, k := range all {
 		child := m.children[k.ID]
-		if child == nil || child.kin.parent != d {
+		if child == nil || child.kin.parent != d || uint32(k.ID) <= c.Block {
 			continue
 		}
 		list = append(list, abi.Child{ID: uint32(k.ID), Name: k.Def.Name, Template: m.Image.Domains[k.Template].Name, PID: uint32(child.process.PID),
-			Running: child.state == stateRunning, Children: uint32(len(m.family.Descendants(k.ID)))})
+			Running: child.state == stateRunning, Children: below[k.ID]})
 	}
-	m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq, Text: abi.EncodeChildren(list)})
+	a := abi.Control{Op: abi.OpOK, Seq: c.Seq}
+	text, n := abi.EncodeChildren(list)
+	if a.Text = text; n < len(list) {
+		a.Detail = 1
+	}
+	m.answer(d, &a)
 }

@@ -25,7 +25,7 @@ type overtaken struct {
 func (m *Monitor) overtakes(after *image.Image) overtaken {
 	o := overtaken{lent: map[*delegation]image.Verdict{}, names: map[*delegation]string{}}
 	for _, l := range m.lent {
-		v := after.Granting(l.from.base(), l.to.base(), l.entry)
+		v := granting(after, l.from, l.to, l.entry)
 		if !v.Allow || !sameEntry(m.Image, after, l.entry) {
 			v.Allow = false
 			o.lent[l], o.names[l] = v, entryName(m.Image, l.entry)
@@ -36,7 +36,11 @@ func (m *Monitor) overtakes(after *image.Image) overtaken {
 		if d == nil {
 			continue
 		}
-		s := after.Spawning(d.kin.parent.base(), k.Template)
+		var over []abi.DomainID // its parent, and so on
+		for _, l := range d.kin.levels[1:] {
+			over = append(over, l.policy)
+		}
+		s := after.SpawningOf(over, k.Template)
 		before, template := &m.Image.Domains[k.Template], &after.Domains[k.Template]
 		if !s.Spawn.Allow || k.Adopted && !s.Adopt.Allow || !template.Start.Allow || len(rebuilt(before, template)) > 0 ||
 			slices.ContainsFunc(d.kin.rights, func(e image.Entry) bool { return !sameEntry(m.Image, after, e) }) {

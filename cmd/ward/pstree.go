@@ -159,14 +159,16 @@ func offspringRows(o *admin.Offspring, q *admin.Quota) []string {
 	rows := []string{fmt.Sprintf("%d of %d, %d of %d in all generations, of which there may be %d", o.Children, o.MaxChildren, o.Descendants, o.MaxDescendants, o.Depth),
 		"inherit: " + o.Inherit}
 	given := func(what string, v, of uint64, show func(uint64) string) {
-		if v > 0 && of > 0 {
+		if v > 0 {
 			rows = append(rows, fmt.Sprintf("%s: %s of %s given to them", what, show(v), show(of)))
 		}
 	}
-	given("processes", uint64(o.Given.Processes), uint64(q.Processes), decimal)
-	given("memory", o.Given.Memory, q.Memory, sized)
+	// Of these, the quota is what is left.
+	given("processes", uint64(o.Given.Processes), uint64(o.Given.Processes)+uint64(q.Processes), decimal)
+	given("memory", o.Given.Memory, o.Given.Memory+q.Memory, sized)
+	given("gates", uint64(o.Given.Gates), uint64(o.Given.Gates)+uint64(q.Gates), decimal)
+	given("percent of a processor", uint64(o.Given.CPU), uint64(o.Given.CPU)+uint64(q.CPU), decimal)
 	given("open files", uint64(o.Given.Files), uint64(q.Files), decimal)
-	given("gates", uint64(o.Given.Gates), uint64(q.Gates), decimal)
 	given("messages a second", uint64(o.Given.Messages), uint64(q.Messages), decimal)
 	return rows
 }

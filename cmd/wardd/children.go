@@ -18,8 +18,16 @@ func (p *creatorPort) Spawn(ctx context.Context, o monitor.Order, control, outpu
 			Quota: o.Quota, Adopted: o.Adopted, Until: o.Until}, control, output)
 		return p.made(c, s, err, &m)
 	})
+	if errors.Is(err, creator.ErrQuota) {
+		err = quotaError{err}
+	}
 	return m, err
 }
+
+// quotaError is the creator's refusal for a quota, as the monitor knows it.
+type quotaError struct{ error }
+
+func (quotaError) Is(err error) bool { return err == monitor.ErrQuota }
 
 // adoptions is how many requests to adopt are on their way at a time.
 const adoptions = 32

@@ -14,6 +14,7 @@ import (
 
 	"ward/audit"
 	"ward/holder/lifeline"
+	"ward/kernel"
 	"ward/monitor/admin"
 )
 
@@ -282,28 +283,44 @@ func TestAttackChildQuota(t *testing.T) {
 	first := boss.done("spawn leaf processes=30 memory=134217728")
 	boss.refused("the parent has 170 left", "spawn leaf processes=171 memory=67108864")
 	boss.refused("bytes of memory", "spawn leaf processes=10 memory=536870912")
-	second := boss.done("spawn leaf processes=170 memory=268435456")
-	boss.refused("the parent has 0 left", "spawn leaf processes=10 memory=67108864")
+	boss.refused("would have too little left", "spawn leaf processes=170 memory=67108864")
+	second := boss.done("spawn leaf processes=120 memory=268435456")
+	boss.refused("the parent has 50 left", "spawn leaf processes=51 memory=67108864")
 	d, err := admin.Describe(t.Context(), r.dir, "boss")
-	if err != nil || d.Descriptor.Children == nil || d.Descriptor.Children.Given.Processes != 200 || d.Descriptor.Children.Given.Memory != 384<<20 {
+	if err != nil || d.Descriptor.Children == nil || d.Descriptor.Children.Given.Processes != 150 || d.Descriptor.Children.Given.Memory != 384<<20 || d.Descriptor.Quota.Processes != 50 {
 		t.Errorf("ps of the parent: %+v, %v", d.Descriptor, err)
 	}
+	limits := func(name string) kernel.CgroupLimits {
+		t.Helper()
+		u, err := kernel.UseOf(r.domains()[name].PID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u.Limits
+	}
+	if got := limits("boss"); got.Processes != 50 || got.Memory != 216<<20 {
+		t.Errorf("the kernel lets the parent have %+v beside its children", got)
+	}
 	child, err := admin.Describe(t.Context(), r.dir, second)
-	if err != nil || child.Descriptor.Quota.Processes != 170 {
+	if err != nil || child.Descriptor.Quota.Processes != 120 || limits(second).Processes != 120 {
 		t.Errorf("ps of the child: %+v, %v", child.Descriptor, err)
 	}
 	for _, name := range []string{first, second} {
 		boss.done("kill", name)
 		boss.done("wait", name)
 	}
+	if got := limits("boss"); got.Processes != 200 || got.Memory != 600<<20 {
+		t.Errorf("the kernel lets the parent have %+v without children", got)
+	}
 	narrow := boss.done("spawn bomber processes=30 memory=134217728")
 	r.says(narrow, `has \d+ of 12|runtime`) // Go's runtime ends a process that gets no thread
 	boss.try("kill", narrow)
+	boss.done("wait", narrow)
 	hit := r.await(r.since, "that the narrow one ran into its quota", func(k *audit.Record) bool { return k.Event == audit.EventQuota && k.Domain == narrow })
 	if !strings.Contains(hit.Detail, "at most 30 ") {
 		t.Errorf("what the audit says of it: %s", hit.Detail)
 	}
-	r.says(boss.done("spawn bomber processes=170 memory=268435456"), `has 12 of 12`) // the control
+	r.says(boss.done("spawn bomber processes=150 memory=268435456"), `has 12 of 12`) // the control
 }
 
 // TestAttackOthersChild: who is not the parent ends no child, and neither takes

@@ -260,7 +260,7 @@ func TestAttackRightsAfterKill(t *testing.T) {
 // and creator are killed at any moment: each is made once, each end is told
 // once, and nothing of a quota is lost.
 func TestSpawnWhileKilled(t *testing.T) {
-	r, chief := upOutlive(t, "children: { number: 2 }, quota: { processes: 100 }")
+	r, chief := upOutlive(t, "children: { number: 2 }, quota: { processes: 200 }")
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
@@ -300,7 +300,7 @@ func TestSpawnWhileKilled(t *testing.T) {
 	chief.refused("which is the limit", "spawn leaf")
 	chief.done("kill", last)
 	chief.done("wait", last)
-	chief.refused("the parent has 60 left", "spawn counter processes=61")
+	chief.refused("the parent has 160 left", "spawn counter processes=161")
 	names, running := map[string]int{}, 0
 	unseen := map[string]bool{}
 	for _, k := range r.records() {
