@@ -148,6 +148,8 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 	case event.Known:
 		t.gate(&r, e)
 		return Record{}, false
+	case event.Serve:
+		t.refusedServe(&r, e)
 	case event.Child:
 		t.tell(e)
 		return Record{}, false
@@ -181,6 +183,18 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 		return Record{}, false
 	}
 	return r, true
+}
+
+// refusedServe is a refused publication, told before the name server hears of it.
+func (t *translator) refusedServe(r *Record, e *event.Event) {
+	r.Event, r.Interface = EventPublished, e.Text
+	t.decided(r, false, e.Reason, e.Policy)
+	if int(e.Interface) < len(t.img.Interfaces) {
+		r.Interface = t.img.Interfaces[e.Interface].Name
+	}
+	if e.Reason == abi.ReasonDefault && e.Policy == event.None {
+		r.Detail = "it does not export it"
+	}
 }
 
 // levelOf is the level of a system that has just been loaded.

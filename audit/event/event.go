@@ -52,7 +52,11 @@ const (
 	Object Kind = LentEnded + 1
 )
 
-const last = Object
+// Serve: From asked to serve Interface, or, if that is None, the one named by Text, which is the first step of publishing it, and was refused:
+// Policy, Reason. What is allowed is recorded when the name server is told.
+const Serve Kind = Object + 1
+
+const last = Serve
 
 // None stands for "no domain", "no policy", "no interface", "no gate" in an Event.
 const None = 0xffffffff
