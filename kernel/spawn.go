@@ -73,7 +73,7 @@ const (
 )
 
 // ErrDigest: a program is not the one that was pinned.
-var ErrDigest = errors.New("the program's SHA-256 is not the pinned one")
+var ErrDigest = errors.New("the program's SHA-256 is not the pinned one: if it was changed on purpose, state the new one as `digest`, or pin the system again with `ward compile --pin`")
 
 // A Process is a started sandbox.
 type Process struct {

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ward/abi"
-	"ward/diag"
 	"ward/image"
 	"ward/monitor/admin"
 )
@@ -69,23 +68,24 @@ func unprivileged(cmd *cobra.Command, img *image.Image) ([]byte, error) {
 // refuseLevel says why a system cannot run at the level library, with the places
 // if it is a directory.
 func refuseLevel(cmd *cobra.Command, path string, list []image.Obstacle) error {
-	findings := diag.List{}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		c, err := compileDirectory(cmd.Context(), path)
 		if err != nil {
 			return err
 		}
-		findings = c.Privileged
+		w := cmd.ErrOrStderr()
+		if wantJSON(cmd) {
+			w = cmd.OutOrStdout()
+		}
+		if printFindings(w, path, c.Privileged, wantJSON(cmd)); len(c.Privileged) > 0 {
+			return badInput("for what is listed above, the system cannot run at the level %s", libraryLevel)
+		}
 	}
 	var errs []error
 	for i := range list {
 		errs = append(errs, &list[i])
 	}
-	why := errors.Join(errs...)
-	if len(findings) > 0 {
-		why = findings
-	}
-	return badInput("the system cannot run at the level %s:\n%w", libraryLevel, why)
+	return badInput("the system cannot run at the level %s: start it as root, or take out:\n%w", libraryLevel, errors.Join(errs...))
 }
 
 // ownSystems is where the systems of this user are: of an ordinary one in the
