@@ -54,6 +54,8 @@ type lane struct {
 	gate    *kernel.Gate
 	runs    [2]*kernel.Runner
 	opening map[int][]byte // by method: a request that was admitted
+	seen    [2]int         // messages that the programs of both directions have judged
+	hurry   bool           // calls begin with such a request: replies are missing
 	buf     []byte
 	library receiver
 	offers
@@ -196,6 +198,8 @@ func (l *lane) swap(b *built) error {
 		return err
 	}
 	l.stats.swaps++
+	l.stats.programs += 2
+	l.seen = [2]int{}
 	return l.loaded.Replace(l.spec)
 }
 
@@ -418,6 +422,7 @@ func (l *lane) judge(p *packet, send bool) (bool, error) {
 		expected = abi.DeniedSize
 	}
 	l.stats.count(p, want, send)
+	l.seen[p.dir]++
 	l.settled(p, &want)
 	if word != abi.MakeVerdictWord(p.gen, want.reason, p.kind, want.detail) || ret != expected {
 		return false, l.differs(p, fmt.Sprintf("the filter returned %d, not %d, and wrote %x", ret, expected, uint64(word)), want, &got, nil)

@@ -20,9 +20,12 @@ import (
 
 // Messages for each loaded route, at least: of the comparison, and of the
 // positive controls, for which other systems are worth more than other messages.
+// perProgram is how many each loaded program judges, of which a route has one for
+// requests and one for replies, and others after a swap. Controls do without.
 const (
-	perRoute        = 300
+	perRoute        = 160
 	perRouteControl = 40
+	perProgram      = 100
 )
 
 type stats struct {
@@ -31,6 +34,7 @@ type stats struct {
 	carried, handles                                                           int // messages admitted with a handle, denied for it
 	states, rates, changed, tokens                                             int // denied for state, for a rate; words changed, tokens taken
 	library, dropped                                                           int // judged by the receiver's library, too; by the kernel at its level
+	short                                                                      int // programs for replies that judged fewer than perProgram: no call was admitted
 }
 
 // add adds the counts of another run.
@@ -38,7 +42,7 @@ func (s *stats) add(o *stats) {
 	for _, p := range [][2]*int{{&s.systems, &o.systems}, {&s.programs, &o.programs}, {&s.swaps, &o.swaps}, {&s.messages, &o.messages}, {&s.sent, &o.sent},
 		{&s.large, &o.large}, {&s.records, &o.records}, {&s.cedar, &o.cedar}, {&s.validated, &o.validated}, {&s.permits, &o.permits}, {&s.forbids, &o.forbids},
 		{&s.defaults, &o.defaults}, {&s.bodies, &o.bodies}, {&s.refused, &o.refused}, {&s.states, &o.states}, {&s.rates, &o.rates}, {&s.changed, &o.changed},
-		{&s.tokens, &o.tokens}, {&s.carried, &o.carried}, {&s.handles, &o.handles}, {&s.library, &o.library}, {&s.dropped, &o.dropped}} {
+		{&s.tokens, &o.tokens}, {&s.carried, &o.carried}, {&s.handles, &o.handles}, {&s.library, &o.library}, {&s.dropped, &o.dropped}, {&s.short, &o.short}} {
 		*p[0] += *p[1]
 	}
 }
@@ -70,9 +74,9 @@ func (s *stats) count(p *packet, d decided, send bool) {
 }
 
 func (s *stats) String() string {
-	return fmt.Sprintf("%d messages (%d admitted, %d forbidden, %d by default, %d for their form or bounds, %d for state, %d for rates, %d for handles), %d with handles, %d words changed, %d tokens taken, %d programs, %d swaps, %d systems; "+
+	return fmt.Sprintf("%d messages (%d admitted, %d forbidden, %d by default, %d for their form or bounds, %d for state, %d for rates, %d for handles), %d with handles, %d words changed, %d tokens taken, %d programs (%d for replies that hardly any call had), %d swaps, %d systems; "+
 		"%d really sent (%d of more than a page), %d audit records, %d decisions by Cedar, %d by protovalidate, %d by the library of the receiver; %d policies refused",
-		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.states, s.rates, s.handles, s.carried, s.changed, s.tokens, s.programs, s.swaps, s.systems, s.sent, s.large, s.records, s.cedar, s.validated, s.library, s.refused)
+		s.messages, s.permits, s.forbids, s.defaults, s.bodies, s.states, s.rates, s.handles, s.carried, s.changed, s.tokens, s.programs, s.short, s.swaps, s.systems, s.sent, s.large, s.records, s.cedar, s.validated, s.library, s.refused)
 }
 
 // A mismatch is what this test looks for. It holds what repeats it.
@@ -299,6 +303,9 @@ func (x *runner) run(b *built, r *rand.Rand, i uint64, limit int) (err error) {
 	const turns = 4
 	for turn := range turns {
 		if turn == turns/2 && r.IntN(2) == 0 {
+			if err := x.fill(y); err != nil {
+				return err
+			}
 			if err := x.swap(y, r); err != nil {
 				return err
 			}
@@ -311,6 +318,9 @@ func (x *runner) run(b *built, r *rand.Rand, i uint64, limit int) (err error) {
 		if x.stats.messages >= limit {
 			break
 		}
+	}
+	if err := x.fill(y); err != nil {
+		return err
 	}
 	for _, l := range y.lanes {
 		if err := l.remembered(); err != nil {
@@ -357,6 +367,34 @@ func (x *runner) swap(y *running, r *rand.Rand) error {
 	return nil
 }
 
+// fill goes on until every program has judged enough messages. One for replies
+// may have none to judge: no call of its route is admitted.
+func (x *runner) fill(y *running) error {
+	if x.each < perProgram {
+		return nil
+	}
+	for _, l := range y.lanes {
+		before := l.seen[abi.Reply]
+		for tries := 0; min(l.seen[0], l.seen[1]) < perProgram; tries++ {
+			if tries > perProgram/4 && l.seen[abi.Request] >= perProgram && l.seen[abi.Reply]-before < tries/4 {
+				break
+			}
+			l.hurry = l.seen[abi.Request] >= perProgram
+			if err := l.exercise(1); err != nil {
+				return err
+			}
+		}
+		l.hurry = false
+		switch {
+		case l.seen[abi.Request] < perProgram:
+			return fmt.Errorf("%s: its program for requests judged %d messages", l.name(), l.seen[abi.Request])
+		case l.seen[abi.Reply] < perProgram:
+			x.stats.short++
+		}
+	}
+	return nil
+}
+
 // exercise sends messages of all methods both ways until there were n of them.
 func (l *lane) exercise(n int) error {
 	end := l.stats.messages + n
@@ -380,7 +418,7 @@ func (l *lane) call(method int) error {
 	for try := 0; !opened && try < 4; try++ {
 		p.section, p.body = l.section(), nil
 		if !m.ClientStream {
-			if p.body = l.body(m.Request); try == 3 && l.opening[method] != nil {
+			if p.body = l.body(m.Request); (try == 3 || try == 0 && l.hurry) && l.opening[method] != nil {
 				p.section, p.body = nil, l.opening[method] // so that there are replies
 			}
 		}
