@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ward/audit"
 )
 
@@ -247,10 +249,17 @@ func TestNginx(t *testing.T) {
 	expect(url+"/link", 404, "")
 	expect(url+"/else/", 502, "")
 	s.refused("tcp:" + other)
-	load(t, 2000, func() error {
-		status, body, err := get(url + "/")
-		if err == nil && (status != 200 || body != "hello") {
-			err = fmt.Errorf("under load: %d %q", status, body)
+	// Under load, what is listed is served, and what is not is not.
+	var turn atomic.Int32
+	load(t, 4000, func() error {
+		c := []struct {
+			path   string
+			status int
+			body   string
+		}{{"/", 200, "hello"}, {"/api/", 200, "from upstream"}, {"/link", 404, ""}, {"/else/", 502, ""}}[turn.Add(1)%4]
+		status, body, err := get(url + c.path)
+		if err == nil && (status != c.status || c.body != "" && body != c.body) {
+			err = fmt.Errorf("under load, %s: %d %q", c.path, status, body)
 		}
 		return err
 	})
@@ -303,7 +312,13 @@ func TestRedis(t *testing.T) {
 	const program = "/usr/bin/redis-server"
 	data, plainData, elsewhere := t.TempDir(), t.TempDir(), t.TempDir()
 	os.Chmod(filepath.Dir(data), 0o755)
-	port, plainPort, master := free(t), free(t), free(t)
+	port, plainPort := free(t), free(t)
+	elsewhereOn, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer elsewhereOn.Close()
+	_, master, _ := net.SplitHostPort(elsewhereOn.Addr().String())
 	s := up(t, "redis", program, "16379", port, "/var/lib/ward-redis", data, "--save", "--enable-protected-configs, \"yes\", --save")
 	s.ready("redis")
 	c := talkTo(t, port)
@@ -314,11 +329,21 @@ func TestRedis(t *testing.T) {
 		}
 	}
 	expect(c, "SET a 1", "+OK")
-	// It replaces root's file in its directory.
-	for range 2 {
-		expect(c, "SAVE", "+OK")
+	// It replaces root's file in its directory, with another one.
+	expect(c, "SAVE", "+OK")
+	dump := filepath.Join(data, "dump.rdb")
+	if err := os.WriteFile(dump, []byte("root's"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	st, err := os.Stat(filepath.Join(data, "dump.rdb"))
+	was, err := os.Stat(dump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(c, "SAVE", "+OK")
+	if now, err := os.Stat(dump); err != nil || os.SameFile(was, now) || now.Size() == was.Size() {
+		t.Errorf("root's file is not replaced: %v", err)
+	}
+	st, err := os.Stat(dump)
 	if err != nil || st.Sys().(*syscall.Stat_t).Uid != 0 {
 		t.Errorf("the file is not there, or not root's: %v", err)
 	}
@@ -347,6 +372,47 @@ func TestRedis(t *testing.T) {
 	p := talkTo(t, plainPort)
 	expect(p, "CONFIG SET dir "+elsewhere, "+OK")
 	expect(p, "CONFIG SET dir "+plainData, "+OK")
+	if n := waiting(t, elsewhereOn); n != 0 {
+		t.Error("the domain has come to where it may not")
+	}
+	expect(p, "REPLICAOF 127.0.0.1 "+master, "+OK")
+	conn, err := elsewhereOn.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	expect(p, "REPLICAOF NO ONE", "+OK")
+}
+
+// waiting is how many listeners of one have a connection to accept.
+func waiting(t *testing.T, l net.Listener) (n int) {
+	t.Helper()
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			n, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// says waits until a domain has written something.
+func (s *system) says(domain, text string) {
+	s.t.Helper()
+	path := filepath.Join(s.run(), audit.LogDir, domain)
+	for end := time.Now().Add(patience); ; {
+		log, err := os.ReadFile(path)
+		if bytes.Contains(log, []byte(text)) {
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("%s does not say %q, but %q, %v", domain, text, log, err)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
 }
 
 // ready waits until a domain says that it is.
@@ -370,7 +436,7 @@ func (s *system) ready(domain string) {
 	}
 }
 
-// TestMemcached: TCP and UDP on one port, answers to who has asked only.
+// TestMemcached: TCP and UDP on one port. (To whom it may send: TestAttackAnswer.)
 func TestMemcached(t *testing.T) {
 	port := free(t)
 	up(t, "memcached", "/usr/bin/memcached", "21211", port)
@@ -399,6 +465,33 @@ func TestMemcached(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestMemcachedRefused: told to listen elsewhere, or to write a file, it cannot. The
+// control: outside Ward it does both.
+func TestMemcachedRefused(t *testing.T) {
+	const program = "/usr/bin/memcached"
+	port, other := free(t), free(t)
+	s := up(t, "memcached", program, "--port=21211", "--port="+other, "21211", port)
+	s.says("memcached", "bind(): ") // by Landlock, which tells nobody else
+	if c, err := net.Dial("tcp", "127.0.0.1:"+other); err == nil {
+		c.Close()
+		t.Error("it listens on a port that is not listed")
+	}
+	dir := t.TempDir()
+	os.Chmod(dir, 0o777)
+	file := filepath.Join(dir, "pid")
+	again := free(t)
+	up(t, "memcached", program, "21211", again, "--threads=2", "--threads=2, --pidfile="+file)
+	talkTo(t, again) // it writes the file before it serves
+	if _, err := os.Lstat(file); err == nil {
+		t.Error("it writes a file that is not listed")
+	}
+	plain(t, program, "-u", "root", "--listen=127.0.0.1", "--port="+other, "--pidfile="+file)
+	talkTo(t, other)
+	if _, err := os.Lstat(file); err != nil {
+		t.Errorf("control: %v", err)
+	}
 }
 
 // TestBeside: several systems run beside each other, with user IDs of their
