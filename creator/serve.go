@@ -180,15 +180,14 @@ func (c *creator) start(m message, files []*os.File) (bool, error) {
 	if err != nil {
 		return false, c.fail(m, "%v", err)
 	}
-	end, err := c.tellStarted(m, r)
-	c.narrow(id) // by what those have that outlived it; an error: it has more already
-	return end, err
+	return c.tellStarted(m, r)
 }
 
 // tellStarted answers the request for a domain that has just started.
 func (c *creator) tellStarted(m message, r *running) (bool, error) {
 	id := r.domain
 	c.running[id] = r
+	c.narrow(id) // by what those have that outlived a process of it before; an error: it has more already
 	if err := c.events.add(int(r.process.Pidfd.Fd()), int32(id)); err != nil {
 		return false, err
 	}
