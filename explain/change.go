@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -20,12 +21,13 @@ const (
 
 func allowed(v image.Verdict) bool { return v.Allow }
 
-// change finds what would allow a denied message: other arguments, as few as
-// possible; else another user; else another policy.
+// change finds what would allow a denied message: other arguments and other
+// state, as few as possible; else another user; else another policy.
 func (a *answerer) change() {
 	given, client := a.road.Question.Given[a.road.Client:], a.road.Question.Given[:a.road.Client]
-	for size := 1; size <= min(maxSet, len(given)); size++ {
-		subsets(len(given), size, func(out []int) bool {
+	cells := slices.Sorted(maps.Keys(a.road.Question.Cells))
+	for size := 1; size <= min(maxSet, len(given)+len(cells)); size++ {
+		subsets(len(given)+len(cells), size, func(out []int) bool {
 			kept := slices.Clone(client)
 			for i := range given {
 				if slices.Contains(out, i) {
@@ -34,8 +36,17 @@ func (a *answerer) change() {
 					kept = append(kept, given[i])
 				}
 			}
-			if e, answer := a.ask(kept, allowed, nil); answer == prove.Found {
-				a.setArguments(given, out, kept, &e)
+			arguments, state := out, []uint32(nil)
+			if i := slices.IndexFunc(out, func(i int) bool { return i >= len(given) }); i >= 0 {
+				arguments = out[:i]
+				for _, at := range out[i:] {
+					state = append(state, cells[at-len(given)])
+				}
+			}
+			other := a.without(state)
+			if e, answer := other.ask(kept, allowed, nil); answer == prove.Found {
+				other.setArguments(given, arguments, kept, &e, state)
+				a.e.Changes = other.e.Changes
 			}
 			return len(a.e.Changes) < maxAlternatives
 		})
@@ -49,13 +60,25 @@ func (a *answerer) change() {
 		kept = append(kept, free(&given[i]))
 	}
 	if e, answer := a.ask(kept, allowed, nil); answer == prove.Found && len(given) > 0 {
-		a.setArguments(given, all, kept, &e)
+		a.setArguments(given, all, kept, &e, nil)
 		return
 	}
 	if a.anotherUser() || a.anotherState() {
 		return
 	}
 	a.write()
+}
+
+// without is the question without what is given of some state.
+func (a *answerer) without(state []uint32) *answerer {
+	other, road := *a, *a.road
+	if road.Question.Cells = maps.Clone(road.Question.Cells); len(state) > 0 {
+		for _, cell := range state {
+			delete(road.Question.Cells, cell)
+		}
+	}
+	other.road = &road
+	return &other
 }
 
 // free is a condition that always holds, and has the prover find values for
@@ -84,8 +107,8 @@ func subsets(n, size int, visit func([]int) bool) {
 }
 
 // setArguments proposes the values that an example has for the arguments out
-// of given; each number, in order, gets the nearest value that will do.
-func (a *answerer) setArguments(given []image.Expr, out []int, kept []image.Expr, e *prove.Example) {
+// of given, and for state; each number, in order, gets the nearest value that will do.
+func (a *answerer) setArguments(given []image.Expr, out []int, kept []image.Expr, e *prove.Example, state []uint32) {
 	var paths []image.Operand
 	for _, i := range out {
 		paths = operands(&given[i], paths)
@@ -96,6 +119,11 @@ func (a *answerer) setArguments(given []image.Expr, out []int, kept []image.Expr
 		}
 	}
 	set := a.values(paths, e)
+	for _, cell := range state {
+		if v, ok := a.cell(cell, e); ok {
+			set = append(set, v)
+		}
+	}
 	for i := range set {
 		set[i].Any = false
 	}
@@ -224,9 +252,9 @@ func (a *answerer) write() {
 		return "Domain::" + quoted(who)
 	}
 	a.e.Changes = append(a.e.Changes, Change{Write: fmt.Sprintf(
-		"@id(%s)\npermit (\n  principal == %s,\n  action %s %sAction::%s,\n  resource == %s\n);",
+		"@id(%s)\npermit (\n  principal == %s,\n  action %s %sAction::%s,\n  resource == %s\n)%s;",
 		quoted(fmt.Sprintf("%s may %s %s of %s", strings.TrimPrefix(a.e.From, "user:"), verb, what, strings.TrimPrefix(a.e.To, "user:"))),
-		entity(a.e.From), relation, pkg, quoted(action), entity(a.e.To))})
+		entity(a.e.From), relation, pkg, quoted(action), entity(a.e.To), a.when())})
 }
 
 // quoted writes a Cedar string. Names of domains, users and methods have no
