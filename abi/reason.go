@@ -21,7 +21,7 @@ var reasonText = map[Reason]string{
 	ReasonStreamDone:       "stream has ended",
 	ReasonSender:           "sender does not own this gate",
 	ReasonClosed:           "gate is closed",
-	ReasonRace:             "too many messages for one slot at a time",
+	ReasonRace:             "too many messages for one slot or state at a time: send it again",
 	ReasonUnknownField:     "unknown field",
 	ReasonWireType:         "wrong wire type",
 	ReasonVarint:           "malformed varint",
