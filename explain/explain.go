@@ -124,6 +124,7 @@ func (s *System) question(q cases.Question, whole bool) ([]Explanation, error) {
 		}
 		a.answer()
 		a.box()
+		a.lent()
 		if whole {
 			a.e.Method, _, _ = strings.Cut(q.Method, "/")
 		}
