@@ -163,7 +163,9 @@ func (w *wardd) answered(ctx context.Context, name string, begin int64) (time.Du
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return 0, err
 		}
-		if line, _, ended := bytes.Cut(text, []byte("\n")); ended {
+		// The log of a domain goes on where its last process ended.
+		if whole := text[:bytes.LastIndexByte(text, '\n')+1]; len(whole) > 0 {
+			line := whole[bytes.LastIndexByte(whole[:len(whole)-1], '\n')+1 : len(whole)-1]
 			at, err := strconv.ParseInt(string(line), 10, 64)
 			if err != nil {
 				return 0, fmt.Errorf("%s says %q", name, line)
