@@ -6,8 +6,11 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log"
+	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -93,8 +96,34 @@ func (d *downloader) attack(ctx context.Context) error {
 	if err := d.denied(ctx, "what was swapped after the check"); err != nil {
 		return err
 	}
+	if err := d.overtake(ctx); err != nil {
+		return err
+	}
 	_, err := d.storage.Get(ctx, &updatev1.GetRequest{})
 	return refused("reading the storage", err)
+}
+
+// overtake has the image checked while others are on their way to the storage:
+// one of them may arrive after the verifier has read the honest one.
+func (d *downloader) overtake(ctx context.Context) error {
+	for range 5 {
+		if err := d.store(ctx, image); err != nil {
+			return err
+		}
+		var late sync.WaitGroup
+		for range 4 {
+			late.Go(func() { d.store(ctx, evil) }) // admitted or not, that is the policy's
+		}
+		// Each is denied, or what was checked is what is installed.
+		if _, err := d.verifier.Check(ctx, &updatev1.CheckRequest{}); err == nil {
+			if reply, err := d.installer.Install(ctx, &updatev1.InstallRequest{}); err == nil && strings.HasPrefix(evil, reply.GetVersion()+"\n") {
+				return errors.New("installed what overtook the check")
+			}
+		}
+		late.Wait()
+	}
+	log.Print("downloader: nothing that overtook a check was installed")
+	return nil
 }
 
 // update does as it should. A second installation needs a second check.
@@ -108,6 +137,9 @@ func (d *downloader) update(ctx context.Context) error {
 	reply, err := d.installer.Install(ctx, &updatev1.InstallRequest{})
 	if err != nil {
 		return err
+	}
+	if reply.GetVersion() == "" {
+		return errors.New("the installer failed")
 	}
 	log.Printf("downloader: installed %q", reply.GetVersion())
 	return d.denied(ctx, "the same once more")

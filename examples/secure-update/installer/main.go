@@ -1,9 +1,11 @@
 // Command installer installs what the storage has. It does not ask whether
-// that was verified: a call that was not would not have reached it.
+// that was verified: a call that was not would not have reached it. It always
+// answers, without a version if it failed: an error would leave the image where it is.
 package main
 
 import (
 	"context"
+	"errors"
 	"log"
 	"os"
 	"os/signal"
@@ -48,14 +50,25 @@ type installer struct {
 }
 
 func (i *installer) Install(ctx context.Context, _ *updatev1.InstallRequest) (*updatev1.InstallReply, error) {
-	stored, err := i.storage.Get(ctx, &updatev1.GetRequest{})
+	version, err := i.install(ctx)
 	if err != nil {
-		return nil, err
+		log.Printf("installer: %v", err)
+		return &updatev1.InstallReply{}, nil
 	}
-	if err := os.WriteFile(installed, stored.GetImage(), 0o500); err != nil {
-		return nil, err
-	}
-	version, _, _ := strings.Cut(string(stored.GetImage()), "\n")
 	log.Printf("installer: installed %q", version)
 	return &updatev1.InstallReply{Version: version}, nil
+}
+
+func (i *installer) install(ctx context.Context) (version string, err error) {
+	stored, err := i.storage.Get(ctx, &updatev1.GetRequest{})
+	if err != nil {
+		return "", err
+	}
+	if version, _, _ = strings.Cut(string(stored.GetImage()), "\n"); version == "" || len(version) > 64 {
+		return "", errors.New("an image begins with a line that says its version")
+	}
+	if err := os.WriteFile(installed+".new", stored.GetImage(), 0o500); err != nil {
+		return "", err
+	}
+	return version, os.Rename(installed+".new", installed)
 }
