@@ -95,9 +95,9 @@ func FromAudit(img *image.Image, set *interfaces.Set, records []Happened) Writte
 	skipped := map[string]int{}
 	line := newTimeline(img, set)
 	records = inOrder(records)
+	met := line.meetAll(records)
 	for i := range records {
-		h := &records[i]
-		at := line.meet(h)
+		h, at := &records[i], met[i]
 		d, why := draftOf(img, set, line, h)
 		if d == nil {
 			if why != "" {

@@ -69,6 +69,32 @@ func (t *timeline) enters(h *Happened) bool {
 	return may
 }
 
+// maxOvertaken is how many records of a word may stand between one and the one
+// that came right after it.
+const maxOvertaken = 64
+
+// meetAll notes records, and returns the moments that they tell of. Of two
+// messages that change a word at the same time the second may be recorded first:
+// what came before is then among those that follow.
+//
+// Preconditions: records are in order.
+func (t *timeline) meetAll(records []Happened) []*moment {
+	all := make([]*moment, len(records))
+	for i := range records {
+		all[i] = t.meet(&records[i])
+	}
+	for _, seen := range t.seen {
+		for i, m := range seen {
+			for _, k := range seen[i+1 : min(len(seen), i+1+maxOvertaken)] {
+				if !m.known && m.changes > 0 && k.changes+1 == m.changes {
+					m.before, m.known = k.after, true
+				}
+			}
+		}
+	}
+	return all
+}
+
 // meet notes a record, and returns the moment that it tells of; nil if it has
 // no state. The records must come in order.
 func (t *timeline) meet(h *Happened) *moment {

@@ -44,7 +44,10 @@ func TestSequencesFromAudit(t *testing.T) {
 	}
 	image := func(v string) map[string]string { return map[string]string{"image": v} }
 	put := func(n int, changes uint16) Happened {
-		return happened(n, "call", "downloader", "storage", "update.v1.Storage/Put", "allow", "the downloader stores an image", nil, image("received"), changes)
+		return happened(n, "call", "downloader", "storage", "update.v1.Storage/Put", "allow", "the downloader stores an image", nil, image("storing"), changes)
+	}
+	stored := func(n int, changes uint16) Happened {
+		return happened(n, "reply", "storage", "downloader", "update.v1.Storage/Put", "allow", "the image is there", nil, image("received"), changes)
 	}
 	check := func(n int, changes uint16) Happened {
 		return happened(n, "call", "downloader", "verifier", "update.v1.Verifier/Check", "allow", "what was received may be checked", nil, image("checking"), changes)
@@ -52,7 +55,7 @@ func TestSequencesFromAudit(t *testing.T) {
 	checked := func(n int, changes uint16) Happened {
 		return happened(n, "reply", "verifier", "downloader", "update.v1.Verifier/Check", "allow", "the verifier finds it good", map[string]any{"good": true}, image("verified"), changes)
 	}
-	again := happened(9, "call", "downloader", "storage", "update.v1.Storage/Put", "deny", "", nil, image("checking"), 2)
+	again := happened(9, "call", "downloader", "storage", "update.v1.Storage/Put", "deny", "", nil, image("checking"), 3)
 	for _, c := range []struct {
 		name    string
 		records []Happened
@@ -61,19 +64,23 @@ func TestSequencesFromAudit(t *testing.T) {
 		want    []string
 		not     []string
 	}{
-		{"in order", []Happened{put(1, 1), check(2, 2), again, checked(10, 3)}, 4, 0, []string{
+		{"in order", []Happened{put(1, 1), stored(2, 2), check(3, 3), again, checked(10, 4)}, 5, 0, []string{
 			"- name: \"downloader calls update.v1.Storage/Put of storage: allowed\"\n  from:", // from the initial state: no steps
 			"- name: \"downloader calls update.v1.Verifier/Check of verifier: allowed, at system.image=received\"\n  steps:\n  - from: \"downloader\"\n    call: \"update.v1.Storage/Put\"",
 			"- name: \"verifier answers update.v1.Verifier/Check of downloader: allowed, at system.image=checking\"\n  steps:",
 			"  state: {\"system.image\": \"checking\"}\n  deny: default", // what is denied says itself what it met
 		}, []string{"cannot be tested"}},
 		// Twice the same, and once more around: each is written once.
-		{"around", []Happened{put(1, 1), put(2, 1), check(3, 2), checked(4, 3), put(5, 4), check(6, 5)}, 4 + 1, 0, []string{
+		{"around", []Happened{put(1, 1), stored(3, 2), check(4, 3), checked(5, 4), put(6, 5), stored(7, 6), check(8, 7), checked(9, 8), put(10, 9)}, 4 + 1, 0, []string{
 			"allowed, at system.image=verified\"\n  steps:", "allowed, at system.image=received\"\n  steps:"}, []string{"(2)", "cannot be tested"}},
 		// The steps before are not recorded: the state that the message met is.
-		{"a gap before", []Happened{again, checked(10, 3)}, 2, 0, []string{
+		{"a gap before", []Happened{again, checked(10, 4)}, 2, 0, []string{
 			"at system.image=checking\"\n  from: \"verifier\"", "args: {\"good\": true}\n  state: {\"system.image\": \"checking\"}\n  allow:"}, []string{"steps:"}},
-		{"a gap", []Happened{put(1, 1), checked(10, 3)}, 1, 1, []string{"# the record before it is not there: that is the 3rd change of its state; "}, []string{"steps:"}},
+		{"a gap", []Happened{put(1, 1), checked(10, 4)}, 1, 1, []string{"# the record before it is not there: that is the 4th change of its state; "}, []string{"steps:"}},
+		// What came right after it was recorded before it.
+		{"overtaken", []Happened{put(1, 1), check(2, 3), stored(3, 2), checked(4, 4)}, 4, 0, []string{
+			"- name: \"downloader calls update.v1.Verifier/Check of verifier: allowed, at system.image=received\"\n  steps:",
+			"- name: \"storage answers update.v1.Storage/Put of downloader: allowed, at system.image=storing\"\n  steps:"}, []string{"cannot be tested"}},
 		{"without numbers", []Happened{{Event: "reply", Kind: "reply", From: "verifier", To: "downloader", Method: "update.v1.Verifier/Check", Verdict: "allow",
 			Policy: "the verifier finds it good", Params: map[string]any{"good": true}, State: image("verified")}}, 0, 1, []string{"# the record does not count changes of state; "}, nil},
 	} {
