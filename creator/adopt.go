@@ -104,6 +104,7 @@ func (c *creator) adoptProcess(id abi.DomainID, pid int, pidfd *os.File, until u
 	if err := c.watch(r); err != nil {
 		return err, nil
 	}
+	c.events.limits.Known(uint32(id)) // by the creator before this one, but for its last moment
 	c.running[id] = r
 	if k := c.family.Kin(id); k != nil && !k.Adopted && c.running[k.Parent] == nil {
 		c.kill(id) // its parent has ended meanwhile

@@ -18,9 +18,11 @@ import (
 // descriptors for all domains.
 //
 // The kernel says it by changing a file, which inotify(7) tells of
-// (kernfs_notify), and for memory in v1 by an eventfd. A domain can run into
-// its limits many thousand times a second: after each notice the file is left
-// alone for a while, and then read once more.
+// (kernfs_notify), and for memory in v1 by an eventfd. Of processes in v1 it says
+// nothing (6.18: the count grows, and no change of the file is told), so these
+// files are read once a second. A domain can run into its limits many thousand
+// times a second: after each notice the file is left alone for a while, and then
+// read once more.
 type CgroupWatch struct {
 	inotify int
 	oom     int // eventfd of all v1 memory cgroups
@@ -29,6 +31,8 @@ type CgroupWatch struct {
 	due     map[*limitFile]time.Time // when these are read again
 	v1due   time.Time                // … and all of v1's memory; zero: when something happens
 	v1last  time.Time                // when something of v1's memory was told
+	silent  map[*limitFile]bool      // of which the kernel tells nothing
+	look    time.Time                // when these are read again
 }
 
 // A limitFile counts how often one domain ran into one limit.
@@ -64,7 +68,7 @@ func NewCgroupWatch() (*CgroupWatch, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	return &CgroupWatch{inotify: fd, oom: oom, byFile: map[int32]*limitFile{}, of: map[uint32][]*limitFile{}, due: map[*limitFile]time.Time{}}, nil
+	return &CgroupWatch{inotify: fd, oom: oom, byFile: map[int32]*limitFile{}, of: map[uint32][]*limitFile{}, due: map[*limitFile]time.Time{}, silent: map[*limitFile]bool{}}, nil
 }
 
 // Close ends the watch.
@@ -87,6 +91,10 @@ func (w *CgroupWatch) Add(key uint32, c *Cgroup) error {
 			continue
 		}
 		w.of[key] = append(w.of[key], f)
+		if controller == "pids" && dir != c.Path {
+			w.silent[f] = true
+			continue
+		}
 		err := w.arm(f)
 		if f.v1 {
 			err = w.register(dir, f.path)
@@ -96,6 +104,13 @@ func (w *CgroupWatch) Add(key uint32, c *Cgroup) error {
 		}
 	}
 	return nil
+}
+
+// Known says that what a cgroup ran into until now was told before.
+func (w *CgroupWatch) Known(key uint32) {
+	for _, f := range w.of[key] {
+		f.grown(nil)
+	}
 }
 
 // register asks a v1 memory cgroup to tell of its want.
@@ -133,6 +148,7 @@ func (w *CgroupWatch) Remove(key uint32) []LimitHit {
 	}
 	for _, f := range w.of[key] {
 		delete(w.due, f)
+		delete(w.silent, f)
 		hits = f.grown(hits)
 	}
 	delete(w.of, key)
@@ -145,6 +161,12 @@ func (w *CgroupWatch) Files() []int { return []int{w.inotify, w.oom} }
 // Wait is how long Read may be put off if no descriptor becomes readable; negative: for ever.
 func (w *CgroupWatch) Wait(now time.Time) time.Duration {
 	next := w.v1due
+	if len(w.silent) > 0 && (next.IsZero() || w.look.Before(next)) {
+		next = w.look
+		if next.IsZero() { // none was read yet
+			return 0
+		}
+	}
 	for _, t := range w.due {
 		if next.IsZero() || t.Before(next) {
 			next = t
@@ -167,6 +189,12 @@ func (w *CgroupWatch) Read(now time.Time) ([]LimitHit, error) {
 			return hits, fmt.Errorf("cgroup: watch %s: %w", f.path, err)
 		}
 		hits = f.grown(hits)
+	}
+	if len(w.silent) > 0 && !w.look.After(now) {
+		w.look = now.Add(hitPause)
+		for f := range w.silent {
+			hits = f.grown(hits)
+		}
 	}
 	changed, err := w.changed()
 	if err != nil {

@@ -314,12 +314,12 @@ func TestAttackChildQuota(t *testing.T) {
 	}
 	narrow := boss.done("spawn bomber processes=30 memory=134217728")
 	r.says(narrow, `has \d+ of 12|runtime`) // Go's runtime ends a process that gets no thread
-	boss.try("kill", narrow)
-	boss.done("wait", narrow)
 	hit := r.await(r.since, "that the narrow one ran into its quota", func(k *audit.Record) bool { return k.Event == audit.EventQuota && k.Domain == narrow })
 	if !strings.Contains(hit.Detail, "at most 30 ") {
 		t.Errorf("what the audit says of it: %s", hit.Detail)
 	}
+	boss.try("kill", narrow)
+	boss.done("wait", narrow)
 	r.says(boss.done("spawn bomber processes=150 memory=268435456"), `has 12 of 12`) // the control
 }
 
