@@ -51,9 +51,12 @@ func withUse(d admin.Domain) described {
 	if d.State != admin.Running || d.PID == 0 {
 		return out
 	}
-	u, err := kernel.UseOf(d.PID)
-	if err != nil {
-		return out
+	u := new(kernel.CgroupUse)
+	if d.Level != libraryLevel { // there it is in a cgroup of the user's, with other programs
+		var err error
+		if u, err = kernel.UseOf(d.PID); err != nil {
+			return out
+		}
 	}
 	out.Use = &use{Processes: u.Processes, Memory: u.Memory, CPU: u.CPU, Files: u.Files, AllFiles: u.AllFiles, Gates: d.Gates}
 	if n, err := kernel.TmpUse(d.PID); err == nil {
@@ -102,7 +105,10 @@ func quotaRows(d described) (rows []string) {
 	gates := uint64(d.Gates)
 	hits := d.Descriptor.Hits
 	row("processes", u.Processes, decimal, uint64(q.Processes), "", hits.Processes, "refused")
-	row("memory", u.Memory, sized, q.Memory, "", hits.Memory, "processes killed")
+	alone := d.Level != libraryLevel // in a cgroup of its own
+	if alone {
+		row("memory", u.Memory, sized, q.Memory, "", hits.Memory, "processes killed")
+	}
 	row("open files", u.Files, decimal, uint64(q.Files), " in a process", 0, "")
 	row("open files in all", u.AllFiles, decimal, uint64(q.Files)*uint64(q.Processes), ", as many processes with as many each", 0, "")
 	row("file size", nil, sized, q.FileSize, "", 0, "")
@@ -119,11 +125,16 @@ func quotaRows(d described) (rows []string) {
 	if u.CPU != nil {
 		cpu += fmt.Sprintf(", %v used", time.Duration(*u.CPU).Round(time.Millisecond))
 	}
-	rows = append(rows, cpu)
+	if alone {
+		rows = append(rows, cpu)
+	}
 	if q.Messages > 0 {
 		rows = append(rows, fmt.Sprintf("messages: %d requests a second", q.Messages))
 	}
-	if d.Use != nil && d.Enforced.Memory == 0 {
+	switch {
+	case !alone:
+		rows = append(rows, "memory and CPU are not bounded: at the level library a domain has no cgroup of its own")
+	case d.Use != nil && d.Enforced.Memory == 0:
 		rows = append(rows, "memory is not bounded: this kernel has no memory controller mounted")
 	}
 	return rows

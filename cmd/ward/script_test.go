@@ -35,7 +35,7 @@ func TestSessions(t *testing.T) {
 	if err := os.Chmod(bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-o", bin, "./cmd/ward", "./cmd/wardd", "./cmd/ward-names", "./examples/picture/outside-client", "./cmd/wardd/testdata/probe", "./cmd/wardd/testdata/family")
+	build := exec.Command("go", "build", "-o", bin, "./cmd/ward", "./cmd/wardd", "./cmd/ward-names", "./examples/picture/outside-client", "./cmd/wardd/testdata/probe", "./cmd/wardd/testdata/family", "./cmd/wardd/testdata/hostile")
 	build.Dir, build.Env = top, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
