@@ -1,11 +1,14 @@
 package explain_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
 	"ward/cases"
+	"ward/compile"
 	"ward/explain"
+	"ward/policy"
 )
 
 // Who may not call a method, but may be lent it, is told by whom.
@@ -22,6 +25,24 @@ func TestLent(t *testing.T) {
 		notes := strings.Join(all[0].Notes, "; ")
 		if strings.Contains(notes, `desk may lend it, by "the desk lends its pen" (policy.cedar:`) != c.lent || all[0].Verdict == explain.Allow && c.lent {
 			t.Errorf("%s %s: %s, %q", c.from, c.method, all[0].Verdict, notes)
+		}
+	}
+}
+
+// What is implied is no policy that came close: nobody writes it.
+func TestImpliedIsNotClose(t *testing.T) {
+	r, findings := compile.Dir(os.DirFS("../cases/testdata/shop"))
+	if findings.Failed() {
+		t.Fatal(findings)
+	}
+	s := &explain.System{Image: r.Image, Set: r.Set, Policies: policy.Outlines(r.Sources)}
+	all, err := s.Question(cases.Question{From: "user:bob", Method: "shop.v1.Store/Look", Groups: []string{}})
+	if err != nil || len(all) != 1 || all[0].Verdict != explain.Deny || len(all[0].Close) == 0 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	for _, n := range all[0].Close {
+		if strings.HasPrefix(n.Policy.ID, "implied: ") {
+			t.Errorf("close: %+v", n)
 		}
 	}
 }
