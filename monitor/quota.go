@@ -40,7 +40,11 @@ func (m *Monitor) watchHits(ctx context.Context) {
 				return
 			}
 			m.mu.Lock()
-			if d := m.find(h.Domain); d != nil {
+			d := m.find(h.Domain)
+			if d == nil { // what a child ran into last may be heard after its end
+				d = m.gone[h.Domain]
+			}
+			if d != nil {
 				m.hit(d, h)
 			}
 			m.mu.Unlock()

@@ -2,9 +2,11 @@ package monitor
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 
 	"ward/audit/event"
+	"ward/image"
 )
 
 // A limit that a domain runs into is an event, and counted for `ward ps`.
@@ -24,5 +26,23 @@ func TestHits(t *testing.T) {
 	}
 	if d.hits.Processes != 3 || d.hits.Memory != 1 {
 		t.Errorf("%+v", d.hits)
+	}
+}
+
+// What a child ran into last is recorded, though it is heard after its end: its
+// end and this come by different channels.
+func TestHitAfterTheEnd(t *testing.T) {
+	f := startFamily(t, 0, func(*image.Image) {})
+	f.creator.mu.Lock()
+	id := f.creator.orders[1].Child
+	f.creator.mu.Unlock()
+	if err := f.creator.Signal(t.Context(), id, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	f.until("the end of the grandchild", func() bool { return f.m.children[id] == nil })
+	f.creator.hits <- Hit{Domain: id, Limit: LimitProcesses, Count: 7}
+	f.until("the record", func() bool { return f.audit.last(event.Quota).Count == 7 })
+	if e := f.audit.last(event.Quota); e.Domain != id || !strings.Contains(e.Text, "at most 256 ") {
+		t.Errorf("%+v", e)
 	}
 }

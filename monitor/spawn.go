@@ -53,7 +53,8 @@ type kindred struct {
 	family    *image.Family
 	children  map[abi.DomainID]*domain
 	lastChild abi.DomainID
-	named     map[abi.DomainID]uint32 // children made of each template
+	gone      map[abi.DomainID]*domain // the child that had a number last
+	named     map[abi.DomainID]uint32  // children made of each template
 	lent      map[uint32]*delegation
 	lastLent  uint32
 	servers   map[Route]*domain // of routes of children and delegations: the process at their other end
@@ -64,7 +65,7 @@ type kindred struct {
 }
 
 func (k *kindred) init(img *image.Image) {
-	k.family, k.children, k.named, k.lent, k.servers = image.NewFamily(img), map[abi.DomainID]*domain{}, map[abi.DomainID]uint32{}, map[uint32]*delegation{}, map[Route]*domain{}
+	k.family, k.children, k.gone, k.named, k.lent, k.servers = image.NewFamily(img), map[abi.DomainID]*domain{}, map[abi.DomainID]*domain{}, map[abi.DomainID]uint32{}, map[uint32]*delegation{}, map[Route]*domain{}
 }
 
 // A kin is what a child is beside a domain.
@@ -474,6 +475,7 @@ func (m *Monitor) childGone(d *domain) {
 		return
 	}
 	delete(m.children, d.id)
+	m.gone[d.id] = &domain{id: d.id, def: d.def}
 	m.family.Remove(d.id)
 	m.takeBackAll(d)
 	if d.exit != nil {
