@@ -45,8 +45,13 @@ func ParseRecord(line []byte) (*Recorded, error) {
 	switch {
 	case r.Event == "object":
 		return r, r.whole()
+	case r.Event == "spawned" || r.Event == "lent":
+		if r.From == "" || r.To == "" {
+			return nil, fmt.Errorf("the record does not say who, or of whom: %s", r.Reason)
+		}
+		return r, nil
 	case r.Event != "call" && r.Event != "reply" && r.Event != "gate":
-		return nil, fmt.Errorf("a record of the event %q: only call, reply, gate and object can be explained", r.Event)
+		return nil, fmt.Errorf("a record of the event %q: only call, reply, gate, object, spawned and lent can be explained", r.Event)
 	case r.From == "" || r.To == "" && r.Event != "gate":
 		return nil, fmt.Errorf("the record does not say from whom, or to whom")
 	case r.Event == "gate" && r.Interface == "" || r.Event != "gate" && r.Method == "":
@@ -90,8 +95,13 @@ func (s *System) FromRecord(r *Recorded) (cases.Question, error) {
 //
 // Preconditions: as for Question.
 func (s *System) Record(r *Recorded) ([]Explanation, error) {
-	if r.Event == "object" {
+	switch {
+	case r.Event == "object":
 		return s.objectRecord(r)
+	case r.Event == "spawned" || r.Event == "lent":
+		return s.kinRecord(r)
+	case r.ofKin():
+		return s.kinMessage(r)
 	}
 	q, err := s.FromRecord(r)
 	if err != nil {
@@ -104,8 +114,22 @@ func (s *System) Record(r *Recorded) ([]Explanation, error) {
 	for i := range all {
 		all[i].Record = r
 		all[i].markUnsent(r.Absent)
+		all[i].spent(r)
 	}
 	return all, err
+}
+
+// spent says of a message that the policies allow, and that was denied all the
+// same, which of their effects it was.
+func (e *Explanation) spent(r *Recorded) {
+	why := map[string]string{
+		abi.ReasonRate.String():  "the policies permit it, at a rate: there was no token left",
+		abi.ReasonState.String(): "the policies permit it, and enter state to which no declared move led from the one that it met",
+		abi.ReasonRace.String():  "the policies permit it: other messages changed the same state, or the same slot, again and again at the same time",
+	}[r.Reason]
+	if why != "" && r.Verdict == Deny && e.Verdict == Allow {
+		e.Verdict, e.Check, e.Why = Deny, r.Reason, why
+	}
 }
 
 // Changed reports whether an explanation of a record comes to another verdict
@@ -125,8 +149,12 @@ func (r *Recorded) Changed(e *Explanation) bool {
 func (s *System) checked(r *Recorded, q cases.Question) Explanation {
 	e := Explanation{Event: "explained", Kind: r.Event, From: r.From, To: r.To, Method: r.Method, Args: q.Args, Verdict: Deny, Check: r.Reason, Record: r,
 		Why: "no policy decided: the filter refuses such a message whatever the policies say"}
-	if r.Reason == abi.ReasonHandle.String() {
+	switch r.Reason {
+	case abi.ReasonHandle.String():
 		e.Why = handleWhy(r.Detail)
+		return e
+	case abi.ReasonRate.String():
+		e.Why = "no policy denies it: the uses of the delegation are used up, or there is no token left"
 		return e
 	}
 	number, err := strconv.ParseUint(strings.TrimPrefix(r.Detail, "field "), 10, 32)

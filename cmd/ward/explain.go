@@ -266,7 +266,8 @@ func readRecord(cmd *cobra.Command, system, which string) (json.RawMessage, erro
 }
 
 func explainable(event string) bool {
-	return event == audit.EventCall || event == audit.EventReply || event == audit.EventGate || event == audit.EventObject
+	return event == audit.EventCall || event == audit.EventReply || event == audit.EventGate || event == audit.EventObject ||
+		event == audit.EventSpawned || event == audit.EventLent
 }
 
 // Where `ward up` notes the directory that a system was started from.
