@@ -29,8 +29,13 @@ func (c *creator) narrow(id abi.DomainID) error {
 	}
 	q, given := c.family.Def(id).Quota, c.family.Given(id)
 	left := q.Without(&given)
-	if left.Processes == 0 && q.Processes > 0 || left.Memory == 0 && q.Memory > 0 || left.CPU == 0 && q.CPU > 0 {
-		return fmt.Errorf("nothing would be left of what is %w", kernel.ErrInUse) // and 0 would be no limit
+	switch { // 0 would be no limit
+	case left.Processes == 0 && q.Processes > 0:
+		return fmt.Errorf("none of its %d processes, some of which are %w", q.Processes, kernel.ErrInUse)
+	case left.Memory == 0 && q.Memory > 0:
+		return fmt.Errorf("nothing of its %d bytes of memory, some of which are %w", q.Memory, kernel.ErrInUse)
+	case left.CPU == 0 && q.CPU > 0:
+		return fmt.Errorf("none of its CPU time, which is %w", kernel.ErrInUse)
 	}
 	return r.cgroup.Change(kernel.CgroupLimits{Processes: left.Processes, Memory: left.Memory, CPU: left.CPU})
 }
@@ -48,7 +53,7 @@ func (c *creator) takeRoom(m message, id abi.DomainID) (bool, error) {
 		return false, c.fail(m, "spawn %s: %v", k.Def.Name, err)
 	}
 	return false, send(c.fd, message{op: opFailed, seq: m.seq, domain: m.domain, arg: failedByQuota,
-		text: fmt.Sprintf("%s would have too little left: %v", c.family.Def(k.Parent).Name, err)})
+		text: fmt.Sprintf("%s would have too little left: %v; ask for less, or give it a larger quota", c.family.Def(k.Parent).Name, err)})
 }
 
 // forget forgets a child, and gives back to its forebears what it had.
