@@ -170,7 +170,7 @@ func TestSwapWaitsForFilters(t *testing.T) {
 // after it, by the old policy.
 func TestSwapWithoutWaitIsSeen(t *testing.T) {
 	found := false
-	swapsUnderLoad(t, 4000, func(s *Swap) error {
+	swapsUnderLoad(t, 1000, func(s *Swap) error {
 		s.f.mu.Lock()
 		s.done = true
 		_, errs := s.exchange()
@@ -186,6 +186,6 @@ func TestSwapWithoutWaitIsSeen(t *testing.T) {
 		return found
 	})
 	if !found && !t.Failed() {
-		t.Skip("needs two processors that are free: in 4,000 swaps no filter was running, so TestSwapWaitsForFilters shows little")
+		t.Skip("needs two processors that are free: in 1,000 swaps no filter was running, so TestSwapWaitsForFilters shows little")
 	}
 }
