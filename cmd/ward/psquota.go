@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -118,6 +119,9 @@ func quotaRows(d described) (rows []string) {
 	}
 	row("gates", &gates, decimal, uint64(q.Gates), "", hits.Gates, "refused")
 	row("pending calls", nil, decimal, uint64(q.Pending), " on each gate", 0, "")
+	if n := sendBuffer(); n > 0 {
+		row("queued", nil, sized, n, " on each gate, which then makes its sender wait", 0, "")
+	}
 	cpu := fmt.Sprintf("CPU: weight %d", q.CPUWeight)
 	if q.CPU > 0 {
 		cpu += fmt.Sprintf(", at most %d%% of a processor", q.CPU)
@@ -138,6 +142,20 @@ func quotaRows(d described) (rows []string) {
 		rows = append(rows, "memory is not bounded: this kernel has no memory controller mounted")
 	}
 	return rows
+}
+
+// sendBuffer is how much memory of the kernel the messages may take that wait on
+// one gate: what it gives every socket. 0: not known.
+func sendBuffer() uint64 {
+	text, err := os.ReadFile("/proc/sys/net/core/wmem_default")
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func decimal(n uint64) string { return fmt.Sprint(n) }
