@@ -38,8 +38,12 @@ func (c *creator) spawn(id abi.DomainID, control, output *os.File) (_ *running, 
 			return nil, fmt.Errorf("start %s: %w", d.Name, err)
 		}
 	}
+	if err := c.watchDisk(id); err != nil {
+		return nil, fmt.Errorf("start %s: %w", d.Name, err)
+	}
 	p, err := s.Start()
 	if err != nil {
+		c.unwatchDisk(id)
 		return nil, err
 	}
 	r.process = p
@@ -66,6 +70,9 @@ func (c *creator) sandbox(id abi.DomainID) (*kernel.Sandbox, error) {
 	}
 	if s.Tmp == 0 {
 		s.Tmp = image.DefaultTmp
+	}
+	if s.Disk, err = c.disk(id); err != nil {
+		return nil, err
 	}
 	for _, f := range d.Files {
 		if f.Verdict.Allow {

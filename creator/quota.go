@@ -17,6 +17,7 @@ type Limit uint32
 const (
 	LimitProcesses Limit = 1 // processes and threads: no more were made
 	LimitMemory    Limit = 2 // memory: processes were killed
+	LimitDisk      Limit = 3 // bytes or files on disk: no more were written or made
 )
 
 var limits = map[string]Limit{"pids": LimitProcesses, "memory": LimitMemory}
@@ -26,7 +27,7 @@ var limits = map[string]Limit{"pids": LimitProcesses, "memory": LimitMemory}
 type Hit struct {
 	Domain abi.DomainID
 	Limit  Limit
-	Count  uint64 // how often since the last Hit: refused processes, killed ones
+	Count  uint64 // how often since the last Hit: refused processes, killed ones; of disk how often the kernel said so
 }
 
 // maxHits bounds those that nobody has read yet.
@@ -74,6 +75,9 @@ func (c *creator) limit(r *running, s *kernel.Sandbox) (err error) {
 
 // watch tells events of a domain that has started.
 func (c *creator) watch(r *running) error {
+	if err := c.watchDisk(r.domain); err != nil {
+		return err
+	}
 	if r.cgroup == nil {
 		return nil
 	}
@@ -84,17 +88,25 @@ func (c *creator) watch(r *running) error {
 func (c *creator) unwatch(r *running) {
 	unix.EpollCtl(c.events.epoll, unix.EPOLL_CTL_DEL, int(r.process.Pidfd.Fd()), nil)
 	c.report(c.events.limits.Remove(uint32(r.domain))) // an error: the channel is closed, and the loop learns it
+	c.unwatchDisk(r.domain)
 }
 
 // report tells the monitor.
 func (c *creator) report(hits []kernel.LimitHit) error {
 	for _, h := range hits {
-		err := send(c.fd, message{op: opHit, domain: h.Key, arg: uint32(limits[h.Controller]), cgroup: h.Count})
-		if err != nil && !errors.Is(err, unix.EPIPE) {
+		if err := c.tellHit(abi.DomainID(h.Key), limits[h.Controller], h.Count); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *creator) tellHit(id abi.DomainID, l Limit, count uint64) error {
+	err := send(c.fd, message{op: opHit, domain: uint32(id), arg: uint32(l), cgroup: count})
+	if errors.Is(err, unix.EPIPE) {
+		return nil // nobody is there to be told; the channel's end of file follows
+	}
+	return err
 }
 
 // events is what the creator waits for: requests, the ends of domains, and the
@@ -102,6 +114,7 @@ func (c *creator) report(hits []kernel.LimitHit) error {
 type events struct {
 	epoll  int
 	limits *kernel.CgroupWatch
+	disk   diskEvents
 	alarm  uint64 // of children: when the next one's time is over, CLOCK_BOOTTIME ns; 0: none has one
 	buf    [64]unix.EpollEvent
 }
@@ -121,7 +134,7 @@ func newEvents(channel int) (*events, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("creator: epoll: %w", err), limits.Close())
 	}
-	e := &events{epoll: epoll, limits: limits}
+	e := &events{epoll: epoll, limits: limits, disk: diskEvents{}}
 	err = e.add(channel, aboutChannel)
 	for _, fd := range limits.Files() {
 		err = errors.Join(err, e.add(fd, aboutLimits))
@@ -136,6 +149,7 @@ func newEvents(channel int) (*events, error) {
 func (e *events) close() {
 	unix.Close(e.epoll)
 	e.limits.Close()
+	e.disk.close()
 }
 
 func (e *events) add(fd int, about int32) error {
@@ -150,6 +164,7 @@ type ready struct {
 	request bool
 	ended   []abi.DomainID
 	hits    []kernel.LimitHit
+	disk    []abi.DomainID // that ran into their quota of disk
 }
 
 // wait waits until something happens.
@@ -162,6 +177,9 @@ func (e *events) wait() (r ready, err error) {
 		return r, err
 	} else if alarm >= 0 && (timeout < 0 || alarm < timeout) {
 		timeout = alarm
+	}
+	if again := e.disk.untilDisk(time.Now()); again >= 0 && (timeout < 0 || again < timeout) {
+		timeout = again
 	}
 	n, err := unix.EpollWait(e.epoll, e.buf[:], timeout)
 	if err == unix.EINTR {
@@ -176,6 +194,10 @@ func (e *events) wait() (r ready, err error) {
 			r.request = true
 		case aboutLimits:
 		default:
+			if about <= aboutDisk {
+				r.disk = append(r.disk, abi.DomainID(aboutDisk-about))
+				continue
+			}
 			r.ended = append(r.ended, abi.DomainID(about))
 		}
 	}

@@ -115,6 +115,9 @@ func (c *creator) loop() error {
 		if err := c.report(ready.hits); err != nil {
 			return err
 		}
+		if err := c.reportDisk(ready.disk); err != nil {
+			return err
+		}
 		// Ends first: a request to start the domain again finds it ended.
 		for _, id := range ready.ended {
 			if r := c.running[id]; r != nil {

@@ -141,7 +141,7 @@ func (c *checker) domains() error {
 	if names > 1 {
 		return fmt.Errorf("%d name servers: a system has one", names)
 	}
-	return nil
+	return c.disks()
 }
 
 func (c *checker) domain(d *Domain, sockets map[string]bool) error {

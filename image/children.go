@@ -152,6 +152,7 @@ func (img *Image) Child(parent *Domain, template abi.DomainID, name string, ask 
 	if p := parent.Quota.FileSize; p != 0 && (q.FileSize == 0 || q.FileSize > p) {
 		q.FileSize = p
 	}
+	q.Disk = 0 // what it writes lies where its parent may write, and counts as the parent's
 	if ask.CPUWeight != 0 {
 		q.CPUWeight = min(ask.CPUWeight, defaulted(q.CPUWeight))
 	}

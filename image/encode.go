@@ -13,7 +13,7 @@ import (
 // Magic is how an encoded image begins; Version, a little-endian uint32, follows.
 const (
 	Magic   = "WARDIMAG"
-	Version = 5
+	Version = 6
 )
 
 // Limits of what Decode and Check accept.

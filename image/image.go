@@ -176,6 +176,7 @@ type Quota struct {
 	CPU       uint32 // hard limit, percent of one processor; 0: none
 	Files     uint32 // open descriptors of one process
 	FileSize  uint64 // bytes of one file that it writes
+	Disk      uint64 // bytes of all that it holds in files of the host that it may write; 0: no limit
 	Gates     uint32 // gate ends that the domain may hold
 	Messages  uint32 // requests a second that it sends to servers, all gates together; 0: no limit
 }

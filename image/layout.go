@@ -36,6 +36,7 @@ func (c *codec) domain(d *Domain) {
 	c.u32(&d.Quota.CPU)
 	c.u32(&d.Quota.Files)
 	c.u64(&d.Quota.FileSize)
+	c.u64(&d.Quota.Disk)
 	c.u32(&d.Quota.Gates)
 	c.u32(&d.Quota.Messages)
 }

@@ -206,6 +206,9 @@ func (img *Image) Unprivileged() []Obstacle {
 		if d.Quota.Memory != 0 || d.Quota.CPUWeight != 0 || d.Quota.CPU != 0 {
 			add(of("quota", 0), "a quota of memory or CPU needs root: the cgroups of the host are its")
 		}
+		if d.Quota.Disk != 0 {
+			add(of("quota", 0), "a quota of disk needs root: projects of file systems are the host's")
+		}
 		if d.Quota.Messages != 0 {
 			add(of("quota", 0), "a quota of messages needs root: the kernel counts them with eBPF only")
 		}

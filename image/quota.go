@@ -33,7 +33,7 @@ const (
 const gateThreads = 5
 
 // Limits returns the bounds of a domain, what the system does not say replaced
-// by the defaults. CPU and Messages are 0 where there is no limit. A server has
+// by the defaults. CPU, Disk and Messages are 0 where there is no limit. A server has
 // room for the threads and descriptors that its gates take: else its clients
 // together could exhaust its processes.
 func (img *Image) Limits(id abi.DomainID) Quota { return img.LimitsOf(&img.Domains[id]) }
@@ -91,6 +91,8 @@ func (q *Quota) check() error {
 		return fmt.Errorf("CPU weight %d: 1 to %d are possible", q.CPUWeight, maxCPUWeight)
 	case q.CPU > maxCPU:
 		return fmt.Errorf("%d percent of a processor: 1 to %d are possible", q.CPU, maxCPU)
+	case q.Disk != 0 && q.Disk < minDisk:
+		return fmt.Errorf("%d bytes of disk: at least %d are possible", q.Disk, minDisk)
 	case q.Messages > maxMessages:
 		return fmt.Errorf("%d messages a second: 1 to %d are possible", q.Messages, maxMessages)
 	}

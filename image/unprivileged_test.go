@@ -19,6 +19,7 @@ func TestUnprivileged(t *testing.T) {
 		"of memory or CPU":       func(img *Image) { img.Domains[0].Quota.CPUWeight = 50 },
 		"memory or CPU":          func(img *Image) { img.Domains[0].Quota.CPU = 10 },
 		"quota of messages":      func(img *Image) { img.Domains[0].Quota.Messages = 5 },
+		"quota of disk":          func(img *Image) { img.Domains[0].Quota.Disk = 1 << 20 },
 		"children: making":       func(img *Image) { img.Domains[0].Children.Number = 1 },
 		"policy \"two\" lets domains lend": func(img *Image) {
 			img.Grants = []Grant{{Verdict: Verdict{Policy: 0}}, {Verdict: Verdict{Allow: true, Policy: 1}}, {Verdict: Verdict{Allow: true, Policy: 1}}}

@@ -65,6 +65,7 @@ type rootTree struct {
 	proc   bool
 	mounts []mountPoint
 	opened []int
+	disk   diskBinder
 }
 
 func (r *rootTree) close() {
@@ -77,7 +78,7 @@ func (r *rootTree) own(fd int) int { r.opened = append(r.opened, fd); return fd 
 
 // newRootTree builds a root with what s lists.
 func newRootTree(s *Sandbox) (_ *rootTree, err error) {
-	r := &rootTree{top: -1, proc: s.Host}
+	r := &rootTree{top: -1, proc: s.Host, disk: diskBinder{DiskQuota: s.Disk}}
 	defer func() {
 		if err != nil {
 			r.close()
@@ -230,7 +231,11 @@ func (r *rootTree) add(s *Sandbox, b Bind) error {
 	if kind == unix.S_IFBLK || kind == unix.S_IFSOCK {
 		return fmt.Errorf("%s: a block device or a socket cannot be listed as a file", b.Path)
 	}
-	tree, err := cloneMount(src, b, s.UID, s.GID, kind == unix.S_IFCHR)
+	var disk *diskBinder
+	if s.Disk.Project != 0 && b.Access&image.Write != 0 && (kind == unix.S_IFDIR || kind == unix.S_IFREG) {
+		disk = &r.disk
+	}
+	tree, err := cloneMount(src, b, s.UID, s.GID, kind, disk)
 	if err != nil {
 		return fmt.Errorf("%s: %w", b.Path, err)
 	}
@@ -258,19 +263,27 @@ func isHostTree(name string) bool {
 	return false
 }
 
-// cloneMount makes a detached mount of what src refers to. It receives no
-// later mounts of the host, and sends none.
-func cloneMount(src int, b Bind, uid, gid uint32, device bool) (int, error) {
+// cloneMount makes a detached mount of what src refers to, which is of a kind
+// (S_IFMT). It receives no later mounts of the host, and sends none. With disk
+// it is of the domain's project; what is mounted below, where it would not
+// count, is then not shown.
+func cloneMount(src int, b Bind, uid, gid uint32, kind uint32, disk *diskBinder) (int, error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_EMPTY_PATH)
-	if !b.AsRoot {
+	if !b.AsRoot && (disk == nil || disk.Bytes == 0) {
 		flags |= unix.AT_RECURSIVE
 	}
 	tree, err := unix.OpenTree(src, "", flags)
 	if err != nil {
 		return -1, fmt.Errorf("open_tree: %w", err)
 	}
+	if disk != nil {
+		if err := disk.bind(tree, b.Path, kind == unix.S_IFDIR); err != nil {
+			unix.Close(tree)
+			return -1, err
+		}
+	}
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID, Propagation: unix.MS_PRIVATE}
-	if !device {
+	if kind != unix.S_IFCHR {
 		attr.Attr_set |= unix.MOUNT_ATTR_NODEV
 	}
 	if b.Access&image.Write == 0 {

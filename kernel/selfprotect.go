@@ -50,14 +50,14 @@ var MonitorCalls = &CallTable{
 }
 
 // MakerCalls is what the holder and the creator, and with them every process
-// of a system, cannot do.
-var MakerCalls = &CallTable{Refuse: append([]uintptr{
+// of a system, cannot do. Of quotas the creator needs those of projects.
+var MakerCalls = &CallTable{Allow: []Call{{Nr: unix.SYS_QUOTACTL_FD, When: oneOf(1, quotaSet, quotaGet, quotaState)}}, Refuse: append([]uintptr{
 	// other processes' memory and descriptors
 	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PROCESS_MADVISE, unix.SYS_PIDFD_GETFD, unix.SYS_KCMP,
 	// the kernel itself
 	unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_REBOOT, unix.SYS_SYSLOG, unix.SYS_PERF_EVENT_OPEN,
 	// the host
-	unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_QUOTACTL_FD, unix.SYS_VHANGUP,
+	unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_VHANGUP,
 	unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_CLOCK_ADJTIME, unix.SYS_ADJTIMEX, unix.SYS_LOOKUP_DCOOKIE, unix.SYS_NFSSERVCTL,
 	// ways around what a process is given
 	unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_USERFAULTFD, unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,

@@ -28,9 +28,10 @@ type Sandbox struct {
 	Env     []string // the whole environment
 	Host    bool     // show the host's programs and libraries, read-only, and a /proc with this domain's processes only
 	Binds   []Bind
-	Tmp     uint64 // bytes of /tmp; at least 64 KiB, less is raised
-	UID     uint32 // not 0
-	GID     uint32 // not 0
+	Tmp     uint64    // bytes of /tmp; at least 64 KiB, less is raised
+	Disk    DiskQuota // of what Binds lets it write; Project 0: nothing is done about it
+	UID     uint32    // not 0
+	GID     uint32    // not 0
 	Limits  Limits
 	Cgroup  *Cgroup // where the process is born; nil: where the caller is
 	Network Network

@@ -98,7 +98,7 @@ func (r *rootTree) borrowDevice(name string) error {
 	}
 	defer unix.Close(src)
 	access := image.Read | image.Write
-	tree, err := cloneMount(src, Bind{Path: name, Access: access}, 0, 0, true)
+	tree, err := cloneMount(src, Bind{Path: name, Access: access}, 0, 0, unix.S_IFCHR, nil)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

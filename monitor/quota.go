@@ -20,6 +20,7 @@ type LimitKind uint8
 const (
 	LimitProcesses LimitKind = iota + 1 // and threads: no more were made
 	LimitMemory                         // processes were killed
+	LimitDisk                           // files were not written or made
 )
 
 // A Hit says that a domain ran into a limit, and how often since the last Hit.
@@ -66,6 +67,9 @@ func (m *Monitor) hit(d *domain, h Hit) {
 	case LimitMemory:
 		d.hits.Memory += h.Count
 		e.Text = fmt.Sprintf("memory: %d of its processes were killed; at most %d bytes", h.Count, q.Memory)
+	case LimitDisk:
+		d.hits.Disk += h.Count
+		e.Text = fmt.Sprintf("disk: writes were refused to it; at most %d bytes in what it may write on the host", q.Disk)
 	default:
 		return
 	}
@@ -82,6 +86,21 @@ func (m *Monitor) limitsOf(d *domain) admin.Quota {
 	if tmp == 0 {
 		tmp = image.DefaultTmp
 	}
-	return admin.Quota{Processes: q.Processes, Memory: q.Memory, CPUWeight: q.CPUWeight, CPU: q.CPU, Files: q.Files, FileSize: q.FileSize,
+	disk, project := diskOf(m.Image, m.family, d)
+	return admin.Quota{Processes: q.Processes, Memory: q.Memory, CPUWeight: q.CPUWeight, CPU: q.CPU, Files: q.Files, FileSize: q.FileSize, Disk: disk, Project: project,
 		Tmp: tmp, Gates: uint32(m.gatesOf(d)), Messages: q.Messages, Pending: abi.Slots}
+}
+
+// diskOf is the quota of disk of a domain, and the project of its files. What a
+// child writes on the host counts as that of the domain of the image that it
+// descends from.
+func diskOf(img *image.Image, family *image.Family, d *domain) (bytes uint64, project uint32) {
+	def := d.def
+	if k := family.Kin(d.id); k != nil {
+		def = &img.Domains[k.Lineage[len(k.Lineage)-1]]
+	}
+	if def.Quota.Disk == 0 {
+		return 0, 0
+	}
+	return def.Quota.Disk, image.ProjectOf(img.Name, def.Name)
 }

@@ -24,7 +24,13 @@ func TestHits(t *testing.T) {
 	if e = s.audit.last(event.Quota); !strings.Contains(e.Text, "memory") {
 		t.Errorf("%+v", e)
 	}
-	if d.hits.Processes != 3 || d.hits.Memory != 1 {
+	d.def.Quota.Disk = 1 << 20
+	s.m.hit(d, Hit{Domain: client, Limit: LimitDisk, Count: 2})
+	if e = s.audit.last(event.Quota); e.Count != 2 || !strings.Contains(e.Text, "disk") || !strings.Contains(e.Text, "1048576 bytes") {
+		t.Errorf("%+v", e)
+	}
+	s.m.hit(d, Hit{Domain: client, Limit: LimitDisk + 1, Count: 1}) // of no limit
+	if d.hits.Processes != 3 || d.hits.Memory != 1 || d.hits.Disk != 2 {
 		t.Errorf("%+v", d.hits)
 	}
 }

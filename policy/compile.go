@@ -115,6 +115,7 @@ func (c *compiler) build() {
 	c.transitions()
 	c.objects()
 	c.buildDomains()
+	c.disks()
 	c.buildRoutes()
 	c.handlesFit()
 	c.operators()

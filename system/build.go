@@ -142,7 +142,7 @@ func (b *builder) domain(name String, v *value) *Domain {
 	}
 	if q := v.get("quota"); q != nil {
 		d.Quota = Quota{Processes: uint32(q.number("processes")), Memory: q.number("memory"),
-			CPUWeight: uint32(q.number("cpu_weight")), CPU: uint32(q.number("cpu")), Files: uint32(q.number("files")), FileSize: q.number("file_size"),
+			CPUWeight: uint32(q.number("cpu_weight")), CPU: uint32(q.number("cpu")), Files: uint32(q.number("files")), FileSize: q.number("file_size"), Disk: q.number("disk"),
 			Gates: uint32(q.number("gates")), Messages: uint32(q.number("messages"))}
 	}
 	b.daemon(d, v)
@@ -150,6 +150,7 @@ func (b *builder) domain(name String, v *value) *Domain {
 	b.program(d, v)
 	b.environment(d, v.get("env"))
 	b.files(d, v.get("files"))
+	b.disk(d, v.get("quota").get("disk"))
 	b.listen(d, v.get("listen"))
 	b.connect(d, v.strings("connect"))
 	b.exports(d, v.get("exports"))

@@ -126,7 +126,7 @@ func TestModel(t *testing.T) {
 		Connect: []String{{"tcp:*:443", at(20, 15)}, {"udp:[::1]:53", at(20, 28)}},
 		Needs:   []String{{"keystore", at(21, 13)}},
 		Tmp:     64 << 20, Once: true, Restart: String{"never", at(24, 14)}, Inherit: String{"none", at(25, 14)},
-		Quota: Quota{Processes: 32, Memory: 1 << 30, CPUWeight: 50, Files: 256, Gates: 8},
+		Quota: Quota{Processes: 32, Memory: 1 << 30, CPUWeight: 50, Files: 256, Gates: 8, Disk: 1 << 30},
 	}
 	if diff := cmp.Diff(want, d); diff != "" {
 		t.Error(diff)

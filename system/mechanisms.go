@@ -27,5 +27,6 @@ var Mechanisms = []string{
 	"pidfd",
 	"cgroup v2",
 	"memory and CPU controllers",
+	"project quotas",
 	"sealed memory",
 }

@@ -135,6 +135,7 @@ type Quota struct {
 	CPU       uint32 // percent of one processor
 	Files     uint32 // open descriptors of one process
 	FileSize  uint64 // bytes of one file
+	Disk      uint64 // bytes of all that it may write on the host
 	Gates     uint32 // gate ends
 	Messages  uint32 // requests a second
 }

@@ -7,6 +7,6 @@
 // the programs and test binaries statically, packs them with a small init
 // (vm/init) into an initial RAM disk, boots it, and reads the results from the
 // serial console. Nothing of the host is mounted or reached: the guest has no
-// disk and no network. It needs qemu-system-x86 and dpkg, no root, and takes a
+// disk and no network. It needs qemu-system-x86, dpkg and e2fsprogs, and xfsprogs for tests on XFS, no root, and takes a
 // few minutes without KVM.
 package main

@@ -51,17 +51,21 @@ func kernel(dir string) (string, error) {
 
 // modules are those that a running Debian loads by itself when they are asked
 // for; init loads them in this order.
-var modules = []string{"unix_diag"}
+var modules = []string{"unix_diag", "quota_tree", "quota_v2", "loop", "libcrc32c", "xfs"}
 
 // moduleFiles finds the modules of a kernel that was unpacked into dir.
 func moduleFiles(dir string) ([]file, error) {
 	var files []file
-	for _, name := range modules {
-		found, _ := filepath.Glob(filepath.Join(dir, "kernel/lib/modules/*/kernel/net/*", name+".ko"))
+	for i, name := range modules {
+		var found []string
+		for _, below := range []string{"*", "*/*"} { // lib/libcrc32c.ko, fs/xfs/xfs.ko
+			more, _ := filepath.Glob(filepath.Join(dir, "kernel/lib/modules/*/kernel", below, name+".ko"))
+			found = append(found, more...)
+		}
 		if len(found) == 0 {
 			return nil, fmt.Errorf("no module %s.ko below %s/kernel", name, dir)
 		}
-		files = append(files, file{path: plan.Modules + "/" + name + ".ko", source: found[0], mode: 0o444})
+		files = append(files, file{path: fmt.Sprintf("%s/%02d-%s.ko", plan.Modules, i, name), source: found[0], mode: 0o444})
 	}
 	return files, nil
 }

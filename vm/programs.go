@@ -14,14 +14,14 @@ import (
 // one has, with their libraries. Without sh it would be no host, and the tests
 // would skip what they try with its programs in view.
 var hostPrograms = []string{"sh", "cat", "cp", "chmod", "cut", "dd", "echo", "env", "false", "find", "getconf", "grep", "head", "id", "kill", "ln", "ls", "mkdir", "mktemp", "mount",
-	"mv", "nproc", "printf", "ps", "pwd", "readlink", "rm", "rmdir", "sed", "seq", "setsid", "sleep", "sort", "stat", "tail", "tee", "test", "touch", "tr", "true", "ulimit", "uname", "wc", "xargs"}
+	"mkfs.ext4", "mkfs.xfs", "mv", "nproc", "printf", "ps", "pwd", "readlink", "rm", "rmdir", "sed", "seq", "setsid", "sleep", "sort", "stat", "tail", "tee", "test", "touch", "tr", "true", "ulimit", "uname", "wc", "xargs"}
 
 // hostFiles returns the files of the host's programs, as they stand here: with
 // the symbolic links on the way, so that /bin is what it is on this host.
 func hostFiles() ([]file, error) {
 	h := host{have: map[string]bool{}}
 	for _, name := range hostPrograms {
-		program, err := exec.LookPath(name)
+		program, err := look(name)
 		if errors.Is(err, exec.ErrNotFound) {
 			continue
 		}
@@ -46,10 +46,24 @@ func hostFiles() ([]file, error) {
 	if !h.have["/bin/sh"] && !h.have["/usr/bin/sh"] {
 		return nil, errors.New("this host has no sh, which tests in the guest run")
 	}
+	if _, err := look("mkfs.ext4"); err != nil {
+		return nil, errors.New("this host has no mkfs.ext4, with which tests in the guest make file systems: install e2fsprogs")
+	}
 	if exists("/etc/ld.so.cache") {
 		h.add("/etc/ld.so.cache")
 	}
 	return h.files, h.err
+}
+
+// look finds a program, also of those that are not in an ordinary user's PATH.
+func look(name string) (string, error) {
+	program, err := exec.LookPath(name)
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if path := filepath.Join(dir, name); err != nil && exists(path) {
+			return path, nil
+		}
+	}
+	return program, err
 }
 
 func exists(path string) bool {

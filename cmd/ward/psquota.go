@@ -24,10 +24,20 @@ type use struct {
 	Tmp       *uint64 `json:"tmp,omitempty"` // bytes
 	Gates     int     `json:"gates"`
 	Disk      []disk  `json:"disk,omitempty"`
+	Held      *held   `json:"held,omitempty"` // nil: it has no quota of disk, or nobody could find out
 }
 
-// A disk is a directory of the host that a domain may write. Nothing bounds what
-// it writes there in all.
+// A held is what all files of the host that a domain may write take, of how
+// much: what the file system says.
+type held struct {
+	Bytes      uint64 `json:"bytes"`
+	Limit      uint64 `json:"limit"` // 0: none
+	Files      uint64 `json:"files"`
+	FilesLimit uint64 `json:"files_limit"`
+}
+
+// A disk is a directory of the host that a domain may write. Without a quota of
+// disk nothing bounds what it writes there in all.
 type disk struct {
 	Path string `json:"path"`
 	Free uint64 `json:"free"` // bytes of the file system, for users
@@ -63,7 +73,7 @@ func withUse(d admin.Domain) described {
 	if n, err := kernel.TmpUse(d.PID); err == nil {
 		out.Use.Tmp = &n
 	}
-	out.Use.Disk = disks(d.Descriptor)
+	out.Use.Disk, out.Use.Held = disks(d.Descriptor), heldBy(d.Descriptor)
 	out.Enforced = &enforced{Processes: u.Limits.Processes, Memory: u.Limits.Memory}
 	return out
 }
@@ -83,6 +93,49 @@ func disks(d *admin.Descriptor) (all []disk) {
 		}
 	}
 	return all
+}
+
+// heldBy asks the file system what a domain with a quota of disk holds. All its
+// directories are on one.
+func heldBy(d *admin.Descriptor) *held {
+	if d == nil || d.Quota.Disk == 0 {
+		return nil
+	}
+	for _, f := range d.Files {
+		if !strings.Contains(f.Access, "w") {
+			continue
+		}
+		if u, err := kernel.DiskUseOf(f.Path, d.Quota.Project); err == nil {
+			return &held{u.Bytes, u.LimitBytes, u.Files, u.LimitFiles}
+		}
+	}
+	return nil
+}
+
+// diskRows says what bounds what a domain writes on the host.
+func diskRows(d *admin.Descriptor, u *use) (rows []string) {
+	if d.Quota.Disk == 0 {
+		for _, w := range u.Disk {
+			rows = append(rows, fmt.Sprintf("%s: not bounded in all, only each file; %s free there", w.Path, sized(w.Free)))
+		}
+		return rows
+	}
+	line := "disk: " + sized(d.Quota.Disk)
+	switch h := u.Held; {
+	case h != nil && h.Limit == 0:
+		line = fmt.Sprintf("disk: %s; not bounded: somebody has lifted the limit of %s", sized(h.Bytes), sized(d.Quota.Disk))
+	case h != nil:
+		line = fmt.Sprintf("disk: %s of %s, %d of %d files", sized(h.Bytes), sized(h.Limit), h.Files, h.FilesLimit)
+	}
+	if n := d.Hits.Disk; n > 0 {
+		line += fmt.Sprintf("; %d times refused", n)
+	}
+	for _, f := range d.Files {
+		if strings.Contains(f.Access, "w") {
+			rows = append(rows, f.Path)
+		}
+	}
+	return []string{line + "; in " + strings.Join(rows, ", ")}
 }
 
 // quotaRows says for each quota what is used of how much.
@@ -114,9 +167,7 @@ func quotaRows(d described) (rows []string) {
 	row("open files in all", u.AllFiles, decimal, uint64(q.Files)*uint64(q.Processes), ", as many processes with as many each", 0, "")
 	row("file size", nil, sized, q.FileSize, "", 0, "")
 	row("/tmp", u.Tmp, sized, q.Tmp, "", 0, "")
-	for _, w := range u.Disk {
-		rows = append(rows, fmt.Sprintf("%s: not bounded in all, only each file; %s free there", w.Path, sized(w.Free)))
-	}
+	rows = append(rows, diskRows(d.Descriptor, &u)...)
 	row("gates", &gates, decimal, uint64(q.Gates), "", hits.Gates, "refused")
 	row("pending calls", nil, decimal, uint64(q.Pending), " on each gate", 0, "")
 	if n := sendBuffer(); n > 0 {

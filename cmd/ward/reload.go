@@ -88,6 +88,9 @@ func reload(cmd *cobra.Command, path string, o *reloadFlags) error {
 	if err := required(img, t.img.Require); err != nil {
 		return err
 	}
+	if err := disksBounded(img); err != nil {
+		return err
+	}
 	report := compare.Images(t.img, img)
 	out := cmd.OutOrStdout()
 	if wantJSON(cmd) {

@@ -56,6 +56,9 @@ docs/unprivileged.md says what that protects, and what not.`,
 				if untilDone && !slices.ContainsFunc(img.Domains, func(d image.Domain) bool { return d.Once }) {
 					return badInput("--until-done: no domain of %s has `once: true`, so it would never be done", img.Name)
 				}
+				if level == kernelLevel {
+					return disksBounded(img)
+				}
 				return nil
 			})
 			if err != nil {

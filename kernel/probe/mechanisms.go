@@ -42,6 +42,7 @@ var mechanisms = []Mechanism{
 	}},
 	{Name: "cgroup v2", Since: "4.5", Use: "identity of a domain's processes, and to kill all of them at once", Without: "user IDs and PID namespaces hold a domain together; senders are not bound", probe: cgroup2},
 	{Name: "memory and CPU controllers", Since: "2.6", Use: "quotas of memory and CPU", Without: "a system with a quota of memory or CPU does not start", probe: controllers},
+	{Name: "project quotas", Since: "5.14", Use: "quotas of disk, on file systems that have them too", Without: "a system with a quota of disk does not start", probe: func() (string, error) { return "", kernel.CanBoundDisk() }},
 	{Name: "sealed memory", Since: "3.17", Needed: true, Use: "policy image and executables that nobody can change; memory of objects: its size, and what is given to be read", probe: func() (string, error) {
 		fd, err := unix.MemfdCreate("probe", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 		return "", closing(fd, err)

@@ -131,10 +131,12 @@ type Quota struct {
 	Processes uint32 `json:"processes"` // and threads
 	Memory    uint64 `json:"memory"`    // bytes
 	CPUWeight uint32 `json:"cpu_weight"`
-	CPU       uint32 `json:"cpu,omitempty"` // percent of one processor
-	Files     uint32 `json:"files"`         // open descriptors of one process
-	FileSize  uint64 `json:"file_size"`     // bytes of one file
-	Tmp       uint64 `json:"tmp"`           // bytes of /tmp
+	CPU       uint32 `json:"cpu,omitempty"`     // percent of one processor
+	Files     uint32 `json:"files"`             // open descriptors of one process
+	FileSize  uint64 `json:"file_size"`         // bytes of one file
+	Disk      uint64 `json:"disk,omitempty"`    // bytes of all files of the host that it may write
+	Project   uint32 `json:"project,omitempty"` // that these files belong to
+	Tmp       uint64 `json:"tmp"`               // bytes of /tmp
 	Gates     uint32 `json:"gates"`
 	Pending   uint32 `json:"pending"`            // calls of one gate
 	Messages  uint32 `json:"messages,omitempty"` // requests a second
@@ -144,6 +146,7 @@ type Quota struct {
 type Hits struct {
 	Processes uint64 `json:"processes,omitempty"` // that were not made
 	Memory    uint64 `json:"memory,omitempty"`    // processes that were killed
+	Disk      uint64 `json:"disk,omitempty"`      // how often the kernel said that writes were refused
 	Gates     uint64 `json:"gates,omitempty"`     // that were refused
 }
 

@@ -5,7 +5,7 @@ package plan
 // Path is where the guest finds its plan, a JSON array of steps.
 const Path = "/plan.json"
 
-// Modules is where the guest finds kernel modules, and loads them all.
+// Modules is where the guest finds kernel modules, and loads them all, in order.
 const Modules = "/modules"
 
 // Mark starts the lines of the serial console that are the guest's own:
