@@ -22,7 +22,8 @@ import (
 // (CONFIG_CHECKPOINT_RESTORE).
 const lastPID = "/proc/sys/kernel/ns_last_pid"
 
-// apartEnv says that this process is the first of a PID namespace.
+// apartEnv says that this process is the first of a PID namespace, and the number
+// of the one that started it.
 const apartEnv = "WARDD_TEST_APART"
 
 // apart runs a test in a PID namespace of its own, with its own /proc: the
@@ -41,7 +42,7 @@ func apart(t *testing.T) bool {
 		return true
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), apartEnv+"=1")
+	cmd.Env = append(os.Environ(), apartEnv+"="+strconv.Itoa(os.Getpid()))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
 	if bytes.Contains(out, []byte("--- SKIP: "+t.Name())) {

@@ -106,7 +106,15 @@ type running struct {
 
 // testSlot is the slot of the tests' systems: each test process has its own, so
 // that the user IDs of its domains, and with them RLIMIT_NPROC, are its own.
-var testSlot = 3000 + os.Getpid()%1000
+var testSlot = 3000 + testPID()%1000
+
+// testPID is the number of this process, or of the one that started it apart.
+func testPID() int {
+	if pid, err := strconv.Atoi(os.Getenv(apartEnv)); err == nil {
+		return pid
+	}
+	return os.Getpid()
+}
 
 // plainSystem is what most tests run.
 var plainSystem = []string{"testdata/system/echo.proto", "testdata/system/policy.cedar"}
@@ -152,7 +160,7 @@ func upOf(t *testing.T, files []string, domains string, flags ...string) *runnin
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := "wt" + strconv.Itoa(os.Getpid()) + "-" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
+	name := "wt" + strconv.Itoa(testPID()) + "-" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
 	if len(name) > 40 {
 		name = name[:40]
 	}
