@@ -221,7 +221,7 @@ func (b *builder) limits() error {
 		{"NPROC", unix.RLIMIT_NPROC, b.processes()},
 		{"NOFILE", unix.RLIMIT_NOFILE, or(uint64(l.Files), defaultFiles)},
 		{"FSIZE", unix.RLIMIT_FSIZE, or(l.FileSize, defaultFileSize)},
-		{"MEMLOCK", unix.RLIMIT_MEMLOCK, or(l.Locked, defaultLocked)},
+		{"MEMLOCK", unix.RLIMIT_MEMLOCK, or(l.Locked, DefaultLocked)},
 		// 1, not 0: a core_pattern that is a pipe runs its program with a
 		// limit of 0, but not with 1 (core(5); fs/coredump.c).
 		{"CORE", unix.RLIMIT_CORE, 1},
