@@ -28,11 +28,11 @@ const (
 
 	// Of controlled objects. Each is answered by OpObject, OpOK or OpRefused with the same Seq.
 	// A reference is a domain's own number of an instance that it has.
-	OpMake       ControlOp = 4  // make an instance of the object Name, of Size bytes (0: as large as it may be); answered by OpObject
+	OpMake       ControlOp = 4  // make an instance of the object Name, of Size bytes (0: as large as it may be), secret memory with AccessSecret; answered by OpObject
 	OpOpenObject ControlOp = 5  // open the shared object Name with Access; answered by OpObject
 	OpOffer      ControlOp = 6  // the instance of reference Handle may go in one message of the gate end Block, with Access; answered by OpOK, Handle: number for the message
 	OpRedeem     ControlOp = 7  // Handle: number from a message that came at the gate end Block; answered by OpObject, once
-	OpDrop       ControlOp = 8  // end the reference Handle; answered by OpOK
+	OpDrop       ControlOp = 8  // end the reference Handle, which is not of secret memory; answered by OpOK
 	OpRetract    ControlOp = 9  // end the offer Handle of the gate end Block, by who made it or who got it, if it was not redeemed; answered by OpOK
 	OpReceive    ControlOp = 10 // from now on this domain reads the mailbox Name; answered by OpOK, then OpGate with Seq 0 for each writer
 
@@ -58,6 +58,11 @@ const (
 // reading end of one that its reader gets (OpReceive) has AccessRead, and Name is
 // the mailbox's; its block is on no page of the reader's.
 const AccessPost uint8 = 4
+
+// AccessSecret stands alone: OpMake with it makes secret memory and nothing else,
+// OpMake without it never does. Its reference lasts as long as the process: whether
+// somebody has secret memory mapped no kernel tells.
+const AccessSecret uint8 = 8
 
 // ControlMethod is one entry of an interface, in the order of the ordinals.
 type ControlMethod struct {
@@ -102,7 +107,7 @@ type Control struct {
 	// before there were objects read every other message as they did.
 	Handle uint64 // a reference, or the number of a handle in a message
 	Size   uint64 // bytes
-	Access uint8  // OpOpenObject, OpOffer, OpObject; OpOpen, OpGate: of a mailbox
+	Access uint8  // OpMake: AccessSecret, or 0; OpOpenObject, OpOffer, OpObject; OpOpen, OpGate: of a mailbox
 }
 
 // aboutObject reports whether c has the fields of objects.

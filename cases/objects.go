@@ -84,6 +84,8 @@ func (r *reader) thing(s *step, v value) bool {
 		r.out.Errorf(v.pos, fix, "%s: there is no object %q", v.what, short(s.object))
 	case o.Kind == image.ObjectMailbox && s.verb != "read":
 		r.out.Errorf(v.pos, "write `call: pkg.Service/Method` and `to: "+o.Name+"`", "%s: %s is a mailbox: who may write, and what, is decided by each message", v.what, o.Name)
+	case o.Kind == image.ObjectSecret && s.verb != "create":
+		r.out.Errorf(v.pos, "ask `create`", "%s: %s is secret: nobody opens it, and who makes it has it", v.what, o.Name)
 	case o.Shared && s.verb == "create":
 		r.out.Errorf(v.pos, "ask `read` or `write`", "%s: %s is shared: there is one instance, which no domain makes", v.what, o.Name)
 	default:

@@ -156,6 +156,12 @@ func (w *world) getsAt(o *image.Object, d abi.DomainID) string {
 		}
 		return ""
 	}
+	if o.Kind == image.ObjectSecret {
+		if may(o, "create", d) {
+			return " (it may make it)"
+		}
+		return ""
+	}
 	for _, in := range w.instances() {
 		if in.object != o {
 			continue

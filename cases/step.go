@@ -134,8 +134,12 @@ func (r *reader) static(s *step, v value) bool {
 func (r *reader) to(s *step, v value) bool {
 	if name, ok := r.text(v); !ok {
 		return false
-	} else if o := r.objectNamed(name); o != nil && o.Kind == image.ObjectMemory {
-		r.out.Errorf(v.pos, "name a domain; the message may have a handle of it", "%s: %s is memory, which takes no messages", v.what, name)
+	} else if o := r.objectNamed(name); o != nil && o.Kind != image.ObjectMailbox {
+		fix := "name a domain; the message may have a handle of it"
+		if o.Kind == image.ObjectSecret {
+			fix = "name a domain"
+		}
+		r.out.Errorf(v.pos, fix, "%s: %s is memory, which takes no messages", v.what, name)
 		return false
 	}
 	to, ok := r.subject(v, false)

@@ -71,6 +71,8 @@ func (c *comparer) object(name string, o, n *image.Object) {
 		switch {
 		case o.Kind == image.ObjectMailbox:
 			return "a mailbox"
+		case o.Kind == image.ObjectSecret:
+			return "secret memory, which only its maker has"
 		case o.Shared:
 			return "shared memory, which is opened by name"
 		}

@@ -88,6 +88,10 @@ func (a *answerer) right(action string, o *image.Object, d abi.DomainID) {
 		a.e.Verdict, a.e.Check = Deny, "mailbox"
 		a.e.Why = "a mailbox is written to by calls: ask about a method of its interface, as in ward explain DIR " + a.e.From + " pkg.Service/Method --to " + o.Name
 		return
+	case o.Kind == image.ObjectSecret && action != "create":
+		a.e.Verdict, a.e.Check = Deny, "secret"
+		a.e.Why = "it is secret: only the domain that makes an instance has it, and reads and writes it; ask about create"
+		return
 	case o.Shared && action == "create":
 		a.e.Verdict, a.e.Check = Deny, "shared"
 		a.e.Why = "it is shared: there is one instance, which no domain makes; ask about open.read or open.write"
@@ -117,6 +121,8 @@ func (a *answerer) how(o *image.Object, action string, d abi.DomainID) string {
 	switch {
 	case o.Kind == image.ObjectMailbox:
 		return "it reads what is written to the mailbox, and nobody else does"
+	case o.Kind == image.ObjectSecret:
+		return fmt.Sprintf("at most %d instances at a time, of at most %d bytes, which nobody else can be given", o.Count, o.Size)
 	case action == "create":
 		return fmt.Sprintf("at most %d instances at a time, of at most %d bytes; it may read and write what it makes", o.Count, o.Size)
 	case o.Shared:

@@ -37,7 +37,8 @@ type Domain struct {
 	kin      *kindred           // processes.go
 	asked    map[uint32][]byte  // what is pending
 	names    *Client
-	inboxes  map[string]*inbox // mailboxes that are being read
+	inboxes  map[string]*inbox   // mailboxes that are being read
+	spare    map[string][][]byte // secret memory that nobody uses, by object
 	err      error
 
 	renewals atomic.Int64 // since who publishes again has begun; 0: nobody does

@@ -214,6 +214,10 @@ func (d *Domain) granted(what, deed string, a answer, want abi.ControlOp) (answe
 
 // undo gives back what an answer grants that nobody takes.
 func (d *Domain) undo(c *abi.Control, a *answer) {
+	if c.Op == abi.OpMake && c.Access == abi.AccessSecret {
+		d.lateSecret(c.Name, a)
+		return
+	}
 	a.close()
 	switch {
 	case a.Handle == 0:

@@ -10,7 +10,10 @@ import (
 // object that nobody may use is not drawn.
 func (b *builder) declared(o *image.Object) {
 	node := mailbox(o.Name)
-	if o.Kind == image.ObjectMemory {
+	switch o.Kind {
+	case image.ObjectSecret:
+		node = Object{"memory", o.Name, fmt.Sprintf("secret memory, %s × %d", bytes(o.Size), o.Count)}
+	case image.ObjectMemory:
 		node = Object{"memory", o.Name, fmt.Sprintf("memory, %s × %d", bytes(o.Size), o.Count)}
 		if o.Shared {
 			node.Note = "shared memory, " + bytes(o.Size)

@@ -16,6 +16,7 @@ type ObjectKind uint8
 const (
 	ObjectMemory  ObjectKind = iota + 1 // memory that domains share
 	ObjectMailbox                       // messages that wait for their reader
+	ObjectSecret                        // memory that only its maker has: nobody opens it
 )
 
 // An Object is something that system.yaml declares under `objects`. Its verdicts
@@ -23,8 +24,8 @@ const (
 type Object struct {
 	Name   string // no domain has it, but the entry of a mailbox
 	Kind   ObjectKind
-	Size   uint64 // memory: bytes of an instance at most
-	Count  uint32 // memory: instances at the same time at most
+	Size   uint64 // memory, secret or not: bytes of an instance at most
+	Count  uint32 // memory, secret or not: instances at the same time at most
 	Shared bool   // memory: one instance, which is opened by name and lives as long as the system
 	// Domain is a mailbox's entry in Image.Domains, so that routes lead to it; of
 	// memory it is abi.NoDomain.
@@ -39,6 +40,9 @@ const (
 	MaxObjects     = 256
 	MaxObjectSize  = 1 << 30 // bytes of an instance
 	MaxObjectCount = 1024    // instances of an object
+
+	MaxSecretSize  = 16 << 20 // bytes of an instance of secret memory, which is never swapped
+	MaxSecretCount = 64       // instances of secret memory: a process keeps what it has made, 64 references at most
 )
 
 // HandleName is the message that carries a handle.
@@ -58,6 +62,26 @@ const (
 func (img *Image) ObjectNamed(name string) (uint32, bool) {
 	i := slices.IndexFunc(img.Objects, func(o Object) bool { return o.Name == name })
 	return uint32(max(i, 0)), i >= 0
+}
+
+// Secrets lists the secret memory that a domain of the image may make.
+func (img *Image) Secrets(id abi.DomainID) (list []*Object) {
+	for i := range img.Objects {
+		if o := &img.Objects[i]; o.Kind == ObjectSecret && int64(id) < int64(len(o.Create)) && o.Create[id].Allow {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+// HasSecrets names an object of secret memory that somebody may make; "": there is none.
+func (img *Image) HasSecrets() string {
+	for i := range img.Objects {
+		if o := &img.Objects[i]; o.Kind == ObjectSecret && slices.ContainsFunc(o.Create, func(v Verdict) bool { return v.Allow }) {
+			return o.Name
+		}
+	}
+	return ""
 }
 
 // HandleOf returns where a message has its Handle: the path of field numbers
@@ -170,6 +194,15 @@ func (c *checker) object(o *Object) error {
 			return fmt.Errorf("%d instances of %d bytes: at most %d of %d are possible, and of shared memory one", o.Count, o.Size, MaxObjectCount, MaxObjectSize)
 		case o.Shared && creates > 0:
 			return fmt.Errorf("a right to make shared memory: there is one instance")
+		}
+	case ObjectSecret:
+		switch {
+		case o.Domain != abi.NoDomain || o.Shared:
+			return fmt.Errorf("secret memory that is shared, or has an entry among the domains")
+		case o.Size == 0 || o.Size > MaxSecretSize || o.Count == 0 || o.Count > MaxSecretCount:
+			return fmt.Errorf("%d instances of %d bytes: of secret memory at most %d of %d are possible", o.Count, o.Size, MaxSecretCount, MaxSecretSize)
+		case reads+writes > 0:
+			return fmt.Errorf("a right to open secret memory: only its maker has it")
 		}
 	case ObjectMailbox:
 		if int64(o.Domain) >= int64(n) || !c.img.Domains[o.Domain].Mailbox || c.img.Domains[o.Domain].Name != o.Name {
@@ -332,7 +365,7 @@ func (img *Image) sameObjects(running *Image) error {
 		o, n := &running.Objects[i], &img.Objects[i]
 		switch {
 		case n.Kind != o.Kind || n.Shared != o.Shared:
-			return fmt.Errorf("object %s is of another kind in the new policy, or is no longer shared, or not yet: start the system again", o.Name)
+			return fmt.Errorf("object %s is of another kind in the new policy, or is no longer shared or secret, or not yet: start the system again", o.Name)
 		case o.Shared && n.Size != o.Size:
 			return fmt.Errorf("object %s: shared memory keeps its size while the system runs: it has %d bytes, and would have %d; start the system again", o.Name, o.Size, n.Size)
 		case o.Kind == ObjectMailbox && (n.Domain != o.Domain || img.otherExport(n.Domain, running)):

@@ -44,7 +44,7 @@ var MonitorCalls = &CallTable{
 		return c.Nr == unix.SYS_SENDTO || c.Nr == unix.SYS_SETSOCKOPT
 	}), anyArgs(
 		unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT4, unix.SYS_CONNECT, unix.SYS_SENDTO, unix.SYS_SETSOCKOPT,
-		unix.SYS_BPF, unix.SYS_MEMFD_CREATE, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL,
+		unix.SYS_BPF, unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL,
 	)...),
 	Missing: missing,
 }

@@ -61,7 +61,7 @@ type Limits struct {
 	Processes uint32 // processes and threads of its user ID; default 256
 	Files     uint32 // open descriptors; default 1,024
 	FileSize  uint64 // bytes of one file that it writes; default 1 GiB
-	Locked    uint64 // bytes of locked memory; default 64 KiB
+	Locked    uint64 // bytes of locked memory; default DefaultLocked
 }
 
 const (
@@ -69,9 +69,12 @@ const (
 	defaultProcesses = 256
 	defaultFiles     = 1024
 	defaultFileSize  = 1 << 30
-	defaultLocked    = 64 << 10
 	maxProgram       = 512 << 20 // bytes of a program that is pinned by its digest
 )
+
+// DefaultLocked is how much memory of a process may be locked, bytes: what
+// is never swapped.
+const DefaultLocked = 64 << 10
 
 // ErrDigest: a program is not the one that was pinned.
 var ErrDigest = errors.New("the program's SHA-256 is not the pinned one: if it was changed on purpose, state the new one as `digest`, or pin the system again with `ward compile --pin`")

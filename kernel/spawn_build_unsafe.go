@@ -204,7 +204,8 @@ func (b *builder) submount(top int, name string, attr unix.MountAttr) {
 // limits sets soft and hard limits alike. A limit above the creator's own hard
 // one (sudo leaves a core limit of 0) is lowered to it, and then raised if the
 // creator may: that takes CAP_SYS_RESOURCE, which root in a container or a
-// small guest may lack.
+// small guest may lack. Without room for the secret memory that it may make a
+// domain does not start.
 func (b *builder) limits() error {
 	or := func(v, d uint64) uint64 {
 		if v == 0 {
@@ -221,7 +222,7 @@ func (b *builder) limits() error {
 		{"NPROC", unix.RLIMIT_NPROC, b.processes()},
 		{"NOFILE", unix.RLIMIT_NOFILE, or(uint64(l.Files), defaultFiles)},
 		{"FSIZE", unix.RLIMIT_FSIZE, or(l.FileSize, defaultFileSize)},
-		{"MEMLOCK", unix.RLIMIT_MEMLOCK, or(l.Locked, defaultLocked)},
+		{"MEMLOCK", unix.RLIMIT_MEMLOCK, or(l.Locked, DefaultLocked)},
 		// 1, not 0: a core_pattern that is a pipe runs its program with a
 		// limit of 0, but not with 1 (core(5); fs/coredump.c).
 		{"CORE", unix.RLIMIT_CORE, 1},
@@ -239,7 +240,11 @@ func (b *builder) limits() error {
 		}
 		low := min(r.value, own.Max)
 		b.program.do("rlimit "+r.name, unix.SYS_PRLIMIT64, 0, r.which, unsafe.Pointer(&unix.Rlimit{Cur: low, Max: low}), 0)
-		if low < r.value {
+		switch {
+		case low < r.value && r.which == unix.RLIMIT_MEMLOCK && l.Locked > DefaultLocked:
+			b.program.do("raise rlimit MEMLOCK for the secret memory that it may make (who starts ward needs CAP_SYS_RESOURCE, or that much: ulimit -l, LimitMEMLOCK=)",
+				unix.SYS_PRLIMIT64, 0, r.which, unsafe.Pointer(&unix.Rlimit{Cur: r.value, Max: r.value}), 0)
+		case low < r.value:
 			b.program.try("raise rlimit "+r.name, unix.SYS_PRLIMIT64, 0, r.which, unsafe.Pointer(&unix.Rlimit{Cur: r.value, Max: r.value}), 0)
 		}
 	}

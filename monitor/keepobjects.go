@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 
 	"ward/abi"
@@ -29,10 +30,15 @@ type instanceRecord struct {
 	Object uint32
 	Size   uint64
 	Shared bool
+	Secret bool `json:",omitempty"` // without a descriptor: its maker has it
 }
 
 func (m *Monitor) keepInstance(i *objects.Instance) {
-	m.put(key(keptInstance, i.ID), instanceRecord{i.Object, i.Size, i.Shared}, m.book.memory[i.ID])
+	var files []*os.File
+	if f := m.book.memory[i.ID]; f != nil {
+		files = []*os.File{f}
+	}
+	m.put(key(keptInstance, i.ID), instanceRecord{i.Object, i.Size, i.Shared, i.Secret}, files...)
 }
 
 func referenceKey(r *objects.Reference) string {
@@ -76,8 +82,11 @@ func (r *restoring) instance(name string, k *Kept) error {
 		m.drop(k.Name) // of the image that comes: who has it keeps its memory, but cannot pass it on
 		return nil
 	}
-	if len(k.Files) != 1 || m.Memories == nil || int(rec.Object) >= len(m.Image.Objects) {
+	if len(k.Files) != 1 && !(rec.Secret && len(k.Files) == 0) || m.Memories == nil || int(rec.Object) >= len(m.Image.Objects) {
 		return errors.New("there is no such object, or no memory of it")
+	}
+	if rec.Secret {
+		return r.secret(uint32(id), &rec, k)
 	}
 	sealed, err := m.Memories.Sealed(k.Files[0])
 	if err != nil {
@@ -173,6 +182,10 @@ func (m *Monitor) finishRedeeming(r *objects.Reference) {
 // tellObjects answers once more what a domain asked of a monitor before this one.
 func (m *Monitor) tellObjects(d *domain) {
 	for _, r := range m.book.References(d.owner()) {
+		if i := m.book.Instance(r.Instance); i.Secret {
+			m.tellSecret(d, r, i)
+			continue
+		}
 		f, err := m.Memories.Open(m.book.memory[r.Instance], objects.Writes(r.Access))
 		if err != nil {
 			m.notice(d.id, "an object: %v", err)

@@ -129,6 +129,11 @@ func New(cfg Config) (*Monitor, error) {
 	for i := range cfg.Image.Domains {
 		m.domains = append(m.domains, newDomain(cfg.Image, abi.DomainID(i)))
 	}
+	if len(cfg.Kept) == 0 {
+		if err := m.secretsFit(cfg.Image); err != nil {
+			return nil, err
+		}
+	}
 	m.kindred.init(cfg.Image)
 	m.book.init()
 	m.handles, _ = cfg.Fabric.(Handles)

@@ -34,6 +34,10 @@ type Memories interface {
 	Sealed(f *os.File) (bool, error)
 	// InUse reports whether anybody else has what Make returned open or mapped.
 	InUse(f *os.File) (bool, error)
+	// MakeSecret makes secret memory, which no other method is for.
+	MakeSecret(size uint64) (*os.File, error)
+	// Secrets is why there is no secret memory, or nil.
+	Secrets() error
 }
 
 // Handles are what a Fabric has that lets messages carry handles. Its gates are
@@ -79,7 +83,7 @@ type endKey struct {
 // A book is what the monitor knows of objects.
 type book struct {
 	*objects.Store
-	memory    map[uint32]*os.File // of instances
+	memory    map[uint32]*os.File // of instances; of secret ones until their maker has it
 	sealing   map[uint32]int      // instances that are being sealed
 	lingering []uint32            // instances that are unused, but open (objectslinger.go)
 	blind     bool                // what is open cannot be known
@@ -219,7 +223,7 @@ func (w *wish) none() bool {
 func (w *wish) named() *image.Object {
 	w.e.Text = w.c.Name
 	i, ok := w.m.Image.ObjectNamed(w.c.Name)
-	if !ok || w.m.Image.Objects[i].Kind != image.ObjectMemory {
+	if !ok || w.m.Image.Objects[i].Kind == image.ObjectMailbox {
 		return nil
 	}
 	w.e.Interface = i
@@ -272,12 +276,19 @@ func (m *Monitor) answerMake(d *domain, c *abi.Control) {
 	case !v.Allow:
 		w.denied(v, fmt.Sprintf("no policy lets %s create Object::%q", d.def.Name, c.Name))
 		return
+	case (o.Kind == image.ObjectSecret) != (c.Access == abi.AccessSecret):
+		w.refuse(abi.ReasonHandle, secretMisnamed(o))
+		return
 	case size > o.Size:
 		w.refuse(abi.ReasonQuota, fmt.Sprintf("%d bytes: instances of %s have at most %d", size, o.Name, o.Size))
 		return
 	}
 	if err := m.mayMake(d, w.e.Interface, o.Count); err != nil {
 		w.refuseFor(err)
+		return
+	}
+	if o.Kind == image.ObjectSecret {
+		w.makeSecret(size, v.Policy)
 		return
 	}
 	i, err := m.newInstance(w.e.Interface, o.Name, size, false)
@@ -382,6 +393,10 @@ func (m *Monitor) answerDrop(d *domain, c *abi.Control) {
 	r, err := m.book.Reference(d.owner(), c.Handle)
 	if err != nil && !d.requests.renewed { // else the monitor before may have done it
 		m.refuse(d, c.Seq, abi.ReasonHandle, abi.NoPolicy, err.Error())
+		return
+	}
+	if err == nil && m.book.Instance(r.Instance).Secret {
+		m.refuse(d, c.Seq, abi.ReasonHandle, abi.NoPolicy, "secret memory is its maker's until the process ends: use it again")
 		return
 	}
 	if err == nil {

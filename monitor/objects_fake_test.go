@@ -81,6 +81,8 @@ type fakeMemories struct {
 	kept map[uint64]bool // inodes of what somebody has mapped, whatever is open
 	deaf error           // of InUse
 	hold chan struct{}
+
+	none error // of Secrets and MakeSecret
 }
 
 func (*fakeMemories) Make(name string, size uint64, fixed bool) (*os.File, error) {

@@ -28,6 +28,10 @@ func (m *Monitor) endInstance(id uint32) {
 	if id == 0 || m.book.Instance(id) == nil {
 		return
 	}
+	if m.book.Instance(id).Secret { // its maker has ended, or has not got it
+		m.closeInstance(id)
+		return
+	}
 	if m.inUse(id) {
 		m.book.lingering = append(m.book.lingering, id)
 		return
@@ -40,8 +44,8 @@ func (m *Monitor) closeInstance(id uint32) {
 	if f := m.book.memory[id]; f != nil {
 		f.Close()
 		delete(m.book.memory, id)
-		m.drop(key(keptInstance, id))
 	}
+	m.drop(key(keptInstance, id))
 }
 
 // inUse reports whether somebody has an instance open. What cannot be known counts

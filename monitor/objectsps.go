@@ -32,6 +32,8 @@ func (m *Monitor) objectsOf(d *domain) []admin.Object {
 		switch {
 		case o.Kind == image.ObjectMailbox:
 			a.Kind = "mailbox"
+		case o.Kind == image.ObjectSecret:
+			a.Kind = "secret memory"
 		case o.Shared:
 			a.Kind = "shared memory"
 		}

@@ -44,7 +44,7 @@ func (m *Monitor) change(ctx context.Context, r *request) (*admin.Changed, error
 	if err != nil {
 		return nil, err
 	}
-	if err := m.complete(img); err != nil {
+	if err := errors.Join(m.complete(img), m.secretsFit(img)); err != nil {
 		return nil, err
 	}
 	users, err := resolveUsers(img)

@@ -13,6 +13,7 @@
 //   - of a sealed instance nobody is offered, or given, the right to write; what
 //     is offered for reading is sealed;
 //   - shared memory is opened by name, and not offered;
+//   - of secret memory there is one reference at most, of who made it, and no offer;
 //   - an instance without references and offers lingers: it counts until the
 //     monitor has seen that nobody has it open, and abandons it. Nothing refers to
 //     it again. Which ones linger every call says that may end a last use. A

@@ -16,6 +16,7 @@ type model struct {
 	refs    []modelRef
 	offers  []modelOffer
 	sealed  map[uint32]bool
+	secret  map[uint32]bool
 	shared  uint32
 	ids     uint64
 	ended   map[uint32]bool
@@ -112,7 +113,13 @@ func (m *model) step(op, a, b, c byte) {
 		} else if !may {
 			return
 		}
-		i := m.s.Make(frame, 1, false)
+		var i *Instance
+		if b%4 == 3 {
+			i = m.s.MakeSecret(frame, 1)
+			m.secret[i.ID] = true
+		} else {
+			i = m.s.Make(frame, 1, false)
+		}
 		m.refer(m.s.Refer(owner, i.ID, both, 0, 0))
 	case 1: // open by name
 		if m.s.Shared(board) == nil {
@@ -205,7 +212,7 @@ func (m *model) refer(r *Reference) {
 func (m *model) offer(r *modelRef, access uint8, end End) {
 	writes, sealed, shared := access&abi.AccessWrite != 0, m.sealed[r.instance], r.instance == m.shared
 	underway := slices.ContainsFunc(m.offers, func(o modelOffer) bool { return o.instance == r.instance && o.access&abi.AccessWrite != 0 })
-	may := access&abi.AccessRead != 0 && access&^r.access == 0 && !shared && !(writes && sealed) && (writes || sealed || !underway)
+	may := access&abi.AccessRead != 0 && access&^r.access == 0 && !shared && !m.secret[r.instance] && !(writes && sealed) && (writes || sealed || !underway)
 	held := 0
 	for _, o := range m.offers {
 		if o.from == end {
@@ -229,7 +236,7 @@ func (m *model) offer(r *modelRef, access uint8, end End) {
 }
 
 func runModel(t *testing.T, ops []byte) {
-	m := &model{t: t, s: New(), sealed: map[uint32]bool{}, ended: map[uint32]bool{}, lingers: map[uint32]bool{}}
+	m := &model{t: t, s: New(), sealed: map[uint32]bool{}, secret: map[uint32]bool{}, ended: map[uint32]bool{}, lingers: map[uint32]bool{}}
 	for ; len(ops) >= 4; ops = ops[4:] {
 		if len(m.refs) < MaxReferences { // that of each owner is another test's
 			m.step(ops[0], ops[1], ops[2], ops[3])

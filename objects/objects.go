@@ -26,6 +26,7 @@ type Instance struct {
 	Size   uint64 // bytes
 	Shared bool   // the object's one instance: it does not end
 	Sealed bool   // nobody can write to it
+	Secret bool   // one owner has a reference, as long as it lives; it is not offered
 
 	uses int // references and offers
 }

@@ -78,13 +78,16 @@ func (s *Store) Check() error {
 		if o.ID != id || i == nil || !Valid(o.Access) {
 			return fmt.Errorf("offer %d: %+v", id, o)
 		}
-		if Writes(o.Access) == i.Sealed || i.Shared {
+		if Writes(o.Access) == i.Sealed || i.Shared || i.Secret {
 			return fmt.Errorf("offer %d of %+v: %+v", id, i, o)
 		}
 	}
 	for id, i := range s.instances {
 		if i.uses != uses[id] {
 			return fmt.Errorf("instance %d has %d uses, %d are counted", id, uses[id], i.uses)
+		}
+		if i.Secret && i.uses > 1 {
+			return fmt.Errorf("secret instance %d is had %d times", id, i.uses)
 		}
 	}
 	if !same(made, s.made) || !same(held, s.held) || !same(atEnd, s.atEnd) || !same(paid, s.paid) || !same(sent, s.sent) {

@@ -80,6 +80,13 @@ func (s *Store) Make(object uint32, size uint64, shared bool) *Instance {
 	return i
 }
 
+// MakeSecret is Make of secret memory.
+func (s *Store) MakeSecret(object uint32, size uint64) *Instance {
+	i := s.Make(object, size, false)
+	i.Secret = true
+	return i
+}
+
 func (s *Store) addInstance(i *Instance) {
 	s.instances[i.ID] = i
 	s.made[i.Object]++
@@ -98,7 +105,8 @@ func (s *Store) Instance(id uint32) *Instance { return s.instances[id] }
 // owner: who asks again, because the monitor has died, to end one that has ended
 // does not end another.
 //
-// Preconditions: CanRefer; access is Valid, and does not write what is sealed.
+// Preconditions: CanRefer; access is Valid, and does not write what is sealed; what
+// is secret has no reference.
 func (s *Store) Refer(o Owner, instance uint32, access uint8, asked uint32, via uint64) *Reference {
 	s.lastRef[o] = max(s.lastRef[o], s.firstRef) + 1
 	r := &Reference{Owner: o, Number: s.lastRef[o], Instance: instance, Access: access, Asked: asked, Via: via}
@@ -135,6 +143,8 @@ func (s *Store) CanOffer(o Owner, number uint64, access uint8, end End, payer, t
 		return refuse(abi.ReasonHandle, "an object is offered for reading, or for reading and writing")
 	case i.Shared:
 		return refuse(abi.ReasonHandle, "shared memory is not passed on: whoever may have it opens it by its name")
+	case i.Secret:
+		return refuse(abi.ReasonHandle, "secret memory is not passed on: only who made it has it")
 	case Writes(access) && i.Sealed:
 		return refuse(abi.ReasonState, "it is sealed against writing, for good: it was offered for reading before")
 	case access&^r.Access != 0:

@@ -132,6 +132,8 @@ func (c *compiler) unfit(name string, o *system.Object, a *action) (what, fix st
 	id := string(a.uid.ID)
 	own := a.kind == wardOwn
 	switch {
+	case o != nil && o.Secret && own && strings.HasPrefix(id, "open."):
+		return name + " is secret: only the domain that makes it has it, and reads and writes what it made", "permit create to who needs it, or leave `secret` out and give handles"
 	case o == nil && own && id == "create":
 		return quote(name) + " is a file or an address, and create is for memory", "name an object of kind memory under `objects`"
 	case o == nil || own && id == "open.read":
@@ -145,6 +147,8 @@ func (c *compiler) unfit(name string, o *system.Object, a *action) (what, fix st
 	}
 	if o.Kind.Value == system.KindMemory {
 		switch {
+		case !own && o.Secret:
+			return name + " is memory, which takes no messages", "send a message to a domain, or declare a mailbox"
 		case !own:
 			return name + " is memory, which takes no messages", "send a message with a " + image.HandleName + " to a domain, or declare a mailbox"
 		case id == "connect":
@@ -192,8 +196,11 @@ func (c *compiler) objects() {
 		o := &c.sys.Objects[i]
 		out := image.Object{Name: o.Name.Value, Kind: image.ObjectMemory, Size: o.Size, Count: o.Count, Shared: o.Shared, Domain: abi.NoDomain}
 		mailbox := o.Kind.Value == system.KindMailbox
-		if mailbox {
+		switch {
+		case mailbox:
 			out.Kind, out.Domain = image.ObjectMailbox, clientOf(c.box(o))
+		case o.Secret:
+			out.Kind = image.ObjectSecret
 		}
 		for d := range c.domains {
 			decide := func(action string, applies bool) image.Verdict {
@@ -203,8 +210,8 @@ func (c *compiler) objects() {
 				return c.decided(action, tuple{principal: d, resource: anObject, object: o.Name.Value})
 			}
 			out.Create = append(out.Create, decide("create", !mailbox && !o.Shared))
-			out.Read = append(out.Read, decide("open.read", true))
-			out.Write = append(out.Write, decide("open.write", !mailbox))
+			out.Read = append(out.Read, decide("open.read", !o.Secret))
+			out.Write = append(out.Write, decide("open.write", !mailbox && !o.Secret))
 		}
 		c.img.Objects = append(c.img.Objects, out)
 		if mailbox {
@@ -338,6 +345,7 @@ func (c *compiler) lintObjects() {
 			}
 		case len(makers) == 0:
 			warn(at, "object-uncreated", name, permit("create", o), "nobody may make %s", name)
+		case out.Kind == image.ObjectSecret: // nobody else is to have it
 		case !slices.ContainsFunc(readers, func(d int) bool { return len(makers) > 1 || makers[0] != d }):
 			warn(at, "object-unread", name, permit("open.read", o), "nobody may read %s but who makes it", name)
 		case !passed:

@@ -29,4 +29,5 @@ var Mechanisms = []string{
 	"memory and CPU controllers",
 	"project quotas",
 	"sealed memory",
+	"secret memory",
 }

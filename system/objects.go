@@ -1,8 +1,12 @@
 package system
 
-import "slices"
+import (
+	"slices"
 
-// Limits and defaults of objects (image.MaxObjects, MaxObjectSize, MaxObjectCount).
+	"ward/diag"
+)
+
+// Limits and defaults of objects (image.MaxObjects, MaxObjectSize, MaxObjectCount, MaxSecretSize, MaxSecretCount).
 const (
 	maxObjects     = 256
 	maxObjectSize  = 1 << 30 // bytes
@@ -10,6 +14,10 @@ const (
 
 	defaultObjectSize  = 1 << 20 // bytes
 	defaultObjectCount = 16
+
+	maxSecretSize     = 16 << 20 // bytes
+	maxSecretCount    = 64
+	defaultSecretSize = 4096 // bytes
 )
 
 // Values of Object.Kind.
@@ -26,6 +34,7 @@ type Object struct {
 	Size      uint64 // memory: bytes of an instance at most
 	Count     uint32 // memory: instances at the same time at most
 	Shared    bool   // memory: one instance, opened by name
+	Secret    bool   // memory: of the domain alone that makes it
 	Interface String // mailbox: pkg.Service
 }
 
@@ -40,9 +49,10 @@ func (s *System) Object(name string) *Object {
 
 var objectShape = objectOf("An object that domains share. Who may make, read and write it policies say; nobody may without them.",
 	key{"kind", true, oneOf("`memory`: memory that domains map, passed on by handles in messages or opened by name; `mailbox`: messages wait there until they are read.", KindMemory, KindMailbox)},
-	key{"size", false, size("Memory: size of an instance at most, in bytes; without it, 1MiB.", 1, maxObjectSize)},
-	key{"count", false, number("Memory: instances at the same time at most; without it, 16.", 1, maxObjectCount)},
+	key{"size", false, size("Memory: size of an instance at most, in bytes; without it, 1MiB, of secret memory 4KiB. Secret memory has at most 16MiB.", 1, maxObjectSize)},
+	key{"count", false, number("Memory: instances at the same time at most; without it, 16. Of secret memory there are at most 64.", 1, maxObjectCount)},
 	key{"shared", false, yesNo("Memory: one instance, which is opened by name and lives as long as the system.")},
+	key{"secret", false, yesNo("Memory: only the domain that makes an instance has it, and not even the kernel maps it. Nobody can be given it (Linux 6.5, or secretmem.enable=1).")},
 	key{"interface", false, str("Mailbox: full name of the service whose requests it takes. Its methods are unary, and their replies have no fields.", interfacePattern, interfaceHint)},
 )
 
@@ -76,6 +86,12 @@ func (b *builder) objects(v *value) {
 
 func (b *builder) memory(o *Object, v *value) bool {
 	o.Size, o.Count = defaultObjectSize, defaultObjectCount
+	if s := v.get("secret"); s != nil && s.yes {
+		o.Secret, o.Size = true, defaultSecretSize
+		if !b.secret(o, v) {
+			return false
+		}
+	}
 	if n := v.number("size"); n != 0 {
 		o.Size = n
 	}
@@ -93,6 +109,24 @@ func (b *builder) memory(o *Object, v *value) bool {
 	return b.foreign(o, v, "interface")
 }
 
+// secret refuses what secret memory cannot be.
+func (b *builder) secret(o *Object, v *value) bool {
+	bad := func(at diag.Pos, fix, format string, args ...any) bool {
+		b.out.Errorf(at, fix, "object %q is secret: "+format, append([]any{o.Name.Value}, args...)...)
+		return false
+	}
+	if s := v.get("shared"); s != nil && s.yes {
+		return bad(s.pos, "leave one of them out", "only its maker has it, so it cannot be shared")
+	}
+	if s := v.get("size"); s != nil && s.num > maxSecretSize {
+		return bad(s.pos, "keep keys there, and what is large in other memory", "an instance has at most 16MiB, since it is never swapped")
+	}
+	if c := v.get("count"); c != nil && c.num > maxSecretCount {
+		return bad(c.pos, "make instances larger", "there are at most %d instances, since a process keeps what it has made", maxSecretCount)
+	}
+	return true
+}
+
 func (b *builder) mailbox(o *Object, v *value) bool {
 	o.Interface = v.string("interface")
 	if !v.has("interface") {
@@ -101,7 +135,7 @@ func (b *builder) mailbox(o *Object, v *value) bool {
 		b.out.Errorf(o.Interface.Pos, "name a service of your own", "the mailbox %q would take %s, which only the name server answers", o.Name.Value, NamesInterface)
 		return false
 	}
-	return b.foreign(o, v, "size", "count", "shared") && o.Interface.Value != ""
+	return b.foreign(o, v, "size", "count", "shared", "secret") && o.Interface.Value != ""
 }
 
 // foreign refuses keys that objects of another kind have.

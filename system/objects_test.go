@@ -30,6 +30,8 @@ func TestObjects(t *testing.T) {
 		memory("board", 6, 18, 64<<10, 1, true),
 		memory("single", 7, 19, 1<<20, 1, true),
 		{Name: String{"orders", at(8, 3)}, Kind: String{"mailbox", at(8, 19)}, Interface: String{"shop.v1.Orders", at(8, 39)}},
+		{Name: String{"keys", at(9, 3)}, Kind: String{"memory", at(9, 17)}, Size: 4096, Count: 16, Secret: true},
+		{Name: String{"tables", at(10, 3)}, Kind: String{"memory", at(10, 19)}, Size: 16 << 20, Count: 64, Secret: true},
 	}
 	if d := cmp.Diff(want, sys.Objects); d != "" {
 		t.Error(d)

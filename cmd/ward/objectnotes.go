@@ -37,6 +37,8 @@ func objectWords(img *image.Image, o *image.Object) string {
 	switch {
 	case o.Kind == image.ObjectMailbox:
 		return "a mailbox for " + img.Interfaces[img.Domains[o.Domain].Exports[0].Interface].Name
+	case o.Kind == image.ObjectSecret:
+		return fmt.Sprintf("secret memory, at most %d of %s each, of whoever makes it alone", o.Count, sized(o.Size))
 	case o.Shared:
 		return fmt.Sprintf("shared memory, %s", sized(o.Size))
 	}

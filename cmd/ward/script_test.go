@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"ward/bench/callbench"
+	"ward/kernel"
 )
 
 func TestMain(m *testing.M) {
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 var sessions atomic.Int32
 
 // TestSessions runs testdata/*.txtar, each a session at a terminal. Scripts
-// have Ward's other programs on PATH, the condition [root], and the commands
+// have Ward's other programs on PATH, the conditions [root] and [secretmem], and the commands
 // "follow PAGE DIR", which does what a page of the documentation says, and
 // "until COMMAND", which repeats COMMAND until it succeeds.
 func TestSessions(t *testing.T) {
@@ -59,6 +60,8 @@ func TestSessions(t *testing.T) {
 			switch condition {
 			case "root":
 				return os.Geteuid() == 0, nil
+			case "secretmem":
+				return kernel.SecretMemory() == nil, nil
 			}
 			return false, nil
 		},

@@ -19,6 +19,7 @@ import (
 	"ward/holder/lifeline"
 	"ward/holder/link"
 	"ward/image"
+	"ward/kernel"
 )
 
 // tellLimit is how long `ward up` waits for the last audit records once wardd
@@ -52,6 +53,11 @@ docs/unprivileged.md says what that protects, and what not.`,
 			encoded, img, err := imageOf(cmd, args[0], func(img *image.Image) error {
 				if list := img.Unprivileged(); level == libraryLevel && len(list) > 0 {
 					return refuseLevel(cmd, args[0], list)
+				}
+				if name := img.HasSecrets(); name != "" {
+					if err := kernel.SecretMemory(); err != nil {
+						return failed("%s does not start here: its object %s is secret: %w", img.Name, name, err)
+					}
 				}
 				if untilDone && !slices.ContainsFunc(img.Domains, func(d image.Domain) bool { return d.Once }) {
 					return badInput("--until-done: no domain of %s has `once: true`, so it would never be done", img.Name)

@@ -24,6 +24,10 @@ func (memoryPort) Sealed(f *os.File) (bool, error) { return kernel.MemorySealed(
 
 func (memoryPort) InUse(f *os.File) (bool, error) { return kernel.MemoryInUse(f) }
 
+func (memoryPort) MakeSecret(size uint64) (*os.File, error) { return kernel.MakeSecretMemory(size) }
+
+func (memoryPort) Secrets() error { return kernel.SecretMemory() }
+
 func (p fabricPort) Handle(id uint64) (monitor.HandleState, error) {
 	s, err := p.fabric.Handle(id)
 	return map[kernel.HandleState]monitor.HandleState{kernel.HandleOffered: monitor.HandleOffered, kernel.HandleAdmitted: monitor.HandleAdmitted}[s], err

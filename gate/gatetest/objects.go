@@ -15,6 +15,7 @@ import (
 type Object struct {
 	Size    uint64 // of an instance, at most; of shared memory, just so
 	Shared  bool
+	Secret  bool // of its maker alone: memfd_secret, which the kernel must have
 	Makers  []string
 	Readers []string
 	Writers []string
@@ -112,7 +113,7 @@ func (m *Monitor) object(domain string, fd int, c *abi.Control) bool {
 		answer = m.retract(domain, c)
 	case abi.OpDrop:
 		answer = refused(abi.ReasonDefault, "no such reference")
-		if r, ok := m.objects.refs[domain][c.Handle]; ok {
+		if r, ok := m.objects.refs[domain][c.Handle]; ok && !r.object.Secret {
 			delete(m.objects.refs[domain], c.Handle)
 			r.leave()
 			answer = abi.Control{Op: abi.OpOK}
@@ -139,6 +140,13 @@ func (i *instance) leave() {
 }
 
 func newInstance(o *Object, size uint64) (*instance, error) {
+	if o.Secret {
+		fd, err := unix.MemfdSecret(unix.O_CLOEXEC)
+		if err != nil {
+			return nil, os.NewSyscallError("memfd_secret", err)
+		}
+		return &instance{object: o, fd: fd, size: size}, os.NewSyscallError("ftruncate", unix.Ftruncate(fd, int64(size)))
+	}
 	fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
@@ -158,7 +166,13 @@ func (m *Monitor) grant(domain string, i *instance, access uint8) (abi.Control, 
 	if access&abi.AccessWrite != 0 {
 		flags = unix.O_RDWR
 	}
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", i.fd), flags|unix.O_CLOEXEC, 0)
+	var fd int
+	var err error
+	if i.object.Secret { // which is not opened twice
+		fd, err = unix.FcntlInt(uintptr(i.fd), unix.F_DUPFD_CLOEXEC, 0)
+	} else {
+		fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", i.fd), flags|unix.O_CLOEXEC, 0)
+	}
 	if err != nil {
 		m.t.Errorf("monitor: open memory: %v", err)
 		return refused(abi.ReasonRace, err.Error()), nil
@@ -176,6 +190,9 @@ func (m *Monitor) make(domain string, c *abi.Control) (abi.Control, []int) {
 	o := m.named[c.Name]
 	if o == nil || o.Shared || !slices.Contains(o.Makers, domain) {
 		return refused(abi.ReasonDefault, ""), nil
+	}
+	if o.Secret != (c.Access == abi.AccessSecret) {
+		return refused(abi.ReasonHandle, "it is secret and was not asked for as that, or the other way round"), nil
 	}
 	size := c.Size
 	if size == 0 {
@@ -219,7 +236,7 @@ func (m *Monitor) offer(domain string, c *abi.Control) abi.Control {
 	from := end{domain, c.Block}
 	to, joined := m.objects.peers[from]
 	switch {
-	case !ok || !joined:
+	case !ok || !joined || r.object.Secret:
 		return refused(abi.ReasonDefault, "no such reference, or no such gate")
 	case c.Access&^r.access != 0 || !r.object.may(to.domain, c.Access):
 		return refused(abi.ReasonDefault, "no policy lets "+to.domain+" open it")

@@ -30,6 +30,7 @@ var suites = map[string]suite{
 	"memory":  memorySuite,
 	"book":    bookSuite,
 	"objects": objectSuite,
+	"secret":  secretSuite,
 	"eval": {
 		{"policy/eval", "^Test"},
 		{"policy", "^TestOracle$"},
@@ -48,7 +49,7 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations)
+var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations, secretMutations)
 
 var statelessMutations = []mutation{
 	// The decision, as instructions.

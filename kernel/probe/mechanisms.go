@@ -47,6 +47,7 @@ var mechanisms = []Mechanism{
 		fd, err := unix.MemfdCreate("probe", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 		return "", closing(fd, err)
 	}},
+	{Name: "secret memory", Since: "6.5; from 5.14 with secretmem.enable=1", Use: "memory of objects with `secret: true`", Without: "a system with an object that is `secret: true` does not start", probe: secretMemory},
 }
 
 // feature turns the answer of cilium/ebpf's probes into one of ours.
@@ -216,6 +217,14 @@ func cgroup2() (string, error) {
 		}
 	}
 	return "", errNo
+}
+
+func secretMemory() (string, error) {
+	err := kernel.SecretMemory()
+	if errors.Is(err, kernel.ErrNoSecretMemory) {
+		err = errNo
+	}
+	return "", err
 }
 
 // controllers says which version of cgroups has each controller of a quota.
