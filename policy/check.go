@@ -188,8 +188,35 @@ func (k *checker) want(e *syntax.Expr, t *typ, want kind) bool {
 	case record:
 		name = "record"
 	}
-	k.errorf(e, e.Start(), "", "%s, where a %s is expected", k.describe(e, t), name)
+	k.errorf(e, e.Start(), instead(t.kind, want), "%s, where a %s is expected", k.describe(e, t), name)
 	return false
+}
+
+// instead says what to write where a value of one kind stands for another.
+func instead(have, want kind) string {
+	switch {
+	case want == boolean && have == long:
+		return "compare it with a number: ==, <, <=, >, >="
+	case want == boolean && have == text:
+		return `compare it: == "…", like "…*", or ["…", "…"].contains(…)`
+	case want == boolean && have == set:
+		return "ask it something: .contains(…), .containsAny([…]), .isEmpty()"
+	case want == boolean && have == entity:
+		return "compare it: == , in , is"
+	case want == boolean && have == record:
+		return "ask one of its attributes"
+	case want == long && have == text:
+		return `only numbers have an order: compare texts by ==, like "…*", or ["…", "…"].contains(…)`
+	case want == long && have == record:
+		return "write one of its attributes, as .size or .count"
+	case want == set && have == record:
+		return "write its elements: .values"
+	case want == set:
+		return "write a set: […]"
+	case want == entity && have == text:
+		return `write the entity, as Domain::"…", or compare its name: principal.name == "…"`
+	}
+	return "write a value of that type"
 }
 
 // describe names an expression and its type.

@@ -123,7 +123,7 @@ func (s *source) readRate(a syntax.Annotation, findings *diag.List) {
 	if m[6] >= 0 {
 		burst, _ = strconv.ParseUint(part(3), 10, 64)
 		if burst == 0 || burst > image.MaxBurst {
-			wrong(m[6], "", "a burst of %s: from 1 to %d are possible", part(3), image.MaxBurst)
+			wrong(m[6], "write a number of tokens that may be taken at once", "a burst of %s: from 1 to %d are possible", part(3), image.MaxBurst)
 			return
 		}
 	}

@@ -312,7 +312,7 @@ func (k *checker) hierarchy(e *syntax.Expr, t []*typ) *typ {
 		r = r.elem
 	}
 	if !r.is(entity) {
-		k.errorf(e, e.Args[1].Start(), "", "%s, where an entity or a set of entities is expected", k.describe(e.Args[1], t[1]))
+		k.errorf(e, e.Args[1].Start(), `write an entity, as Role::"…", or a set of them; of other values ask […].contains(…)`, "%s, where an entity or a set of entities is expected", k.describe(e.Args[1], t[1]))
 		return boolType
 	}
 	if k.user(e.Args[1]) {

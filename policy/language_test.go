@@ -249,6 +249,13 @@ var refusals = []refusal{
 	{"metadata as a number", `context.ward.metadata has ticket && context.ward.metadata.ticket > 5`, "", `context.ward.metadata has ticket && context.ward.metadata.ticket == "5"`},
 	{"two metadata values", `context.ward.metadata has ticket && context.ward.metadata has "x-tenant" && context.ward.metadata.ticket == context.ward.metadata["x-tenant"]`, `context.x == "a"`, `context.ward.metadata has ticket && context.ward.metadata.ticket == "a"`},
 	{"the bytes of binary metadata", `context.ward.metadata has "proof-bin" && context.ward.metadata["proof-bin"] == "x"`, ".size", `context.ward.metadata has "proof-bin" && context.ward.metadata["proof-bin"].size == 1`},
+	{"a number for a truth", "context.n", "compare it with a number", "context.n == 1"},
+	{"a text for a truth", "context.s || context.b", `.contains(…)`, `context.s == "x" || context.b`},
+	{"elements for a truth", "context.tags.values", ".isEmpty()", "!context.tags.values.isEmpty()"},
+	{"an order of texts", `context.s < "m"`, "only numbers have an order", `context.s like "a*"`},
+	{"in a text", `principal in "head" && context.b`, `Role::"…"`, `principal in Role::"head" && context.b`},
+	{"a text for an address", `ip("10.1.2.3").isInRange("10.0.0.0/8") && context.b`, "write ip(\"…\")", `ip("10.1.2.3").isInRange(ip("10.0.0.0/8")) && context.b`},
+	{"a string that does not end", `context.s == "x`, `close the string with "`, `context.s == "x"`},
 	{"all metadata", `context.ward.metadata == context.ward.metadata`, "compare the attributes one by one", `context.ward.metadata has ticket`},
 }
 

@@ -11,7 +11,8 @@ import (
 )
 
 // TestFindingsHavePlaces: whatever is wrong with a policy, each finding names a
-// file, a line and a column that are there, counted in characters.
+// file, a line and a column that are there, counted in characters, and says
+// what to write instead.
 func TestFindingsHavePlaces(t *testing.T) {
 	seen := 0
 	check := func(what, yaml, proto, cedar string, l diag.List) {
@@ -20,6 +21,9 @@ func TestFindingsHavePlaces(t *testing.T) {
 			text, ok := lines[f.Pos.File]
 			if !ok || f.Pos.Line < 1 || f.Pos.Line > len(text) || f.Pos.Column < 1 || f.Pos.Column > 1+len([]rune(text[f.Pos.Line-1])) {
 				t.Errorf("%s: a finding without a place: %v", what, f)
+			}
+			if f.Fix == "" {
+				t.Errorf("%s: does not say what to do: %v", what, f)
 			}
 			seen++
 		}

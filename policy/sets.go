@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"strings"
+
 	"ward/policy/internal/syntax"
 )
 
@@ -140,17 +142,33 @@ var signatures = map[string][]string{
 	"toSeconds": {"duration", "Long"}, "toMilliseconds": {"duration", "Long"},
 }
 
+// constructors of the extension types.
+var constructors = map[string]string{"ipaddr": "ip", "decimal": "decimal", "datetime": "datetime", "duration": "duration"}
+
 var basic = map[string]*typ{"String": textType, "Bool": boolType, "Long": longType}
+
+// shape is how a function is called.
+func shape(name string) string {
+	args := signatures[name][:len(signatures[name])-1]
+	if args[0] == "String" {
+		return name + `("…")`
+	}
+	return args[0] + "." + name + "(" + strings.Join(args[1:], ", ") + ")"
+}
 
 func (k *checker) call(e *syntax.Expr, t []*typ) *typ {
 	sig := signatures[e.Name]
 	if len(t) != len(sig)-1 {
-		k.errorf(e, e.Pos, "", "%s takes %d argument(s)", e.Name, len(sig)-1)
+		k.errorf(e, e.Pos, "write "+shape(e.Name), "%s takes %d argument(s)", e.Name, len(sig)-1)
 		return anyType
 	}
 	for i, want := range sig[:len(sig)-1] {
 		if t[i].String() != want {
-			k.errorf(e, e.Args[i].Start(), "", "%s, where a %s is expected", k.describe(e.Args[i], t[i]), want)
+			fix := "write " + shape(e.Name)
+			if of := constructors[want]; of != "" && t[i].kind == text {
+				fix = "write " + of + `("…")`
+			}
+			k.errorf(e, e.Args[i].Start(), fix, "%s, where a %s is expected", k.describe(e.Args[i], t[i]), want)
 			return anyType
 		}
 	}

@@ -95,6 +95,17 @@ func (p *parser) unexpected(want string) {
 		fix = `strings stand in double quotes`
 	case "/", "%":
 		fix = "Cedar has no division"
+	default:
+		switch {
+		case p.tok.kind == end:
+			fix = "complete the policy: permit (principal, action, resource) when { … };"
+		case p.tok.kind == bad && strings.HasPrefix(p.tok.text, `"`):
+			fix = `close the string with "`
+		case p.tok.kind == bad && p.tok.text == "/*":
+			fix = "comments are written // …"
+		default:
+			fix = "write " + want + " here"
+		}
 	}
 	p.fail(p.tok.pos, fix, "%s where %s was expected", p.tok.show(), want)
 }
