@@ -252,7 +252,7 @@ func TestAttackSecretHog(t *testing.T) {
 		t.Errorf("before it is touched it takes %d bytes", n-before)
 	}
 	for _, n := range list {
-		hog.done("fill", n)
+		hog.done("fill_memory", n)
 	}
 	if n := uses(); n < before+least {
 		t.Errorf("%d bytes take %d", piles*pile, n-before)

@@ -61,7 +61,7 @@ func init() {
 		return "", nil
 	}
 	// fill NUMBER: touches each page.
-	orders["fill"] = func(args []string) (string, error) {
+	orders["fill_memory"] = func(args []string) (string, error) {
 		b := hidden[number(args[0])]
 		for i := 0; i < len(b); i += 4096 {
 			b[i] = 1
