@@ -60,7 +60,7 @@ func init() {
 		hidden = nil
 		return "", nil
 	}
-	// fill NUMBER: touches each page.
+	// fill_memory NUMBER: touches each page.
 	orders["fill_memory"] = func(args []string) (string, error) {
 		b := hidden[number(args[0])]
 		for i := 0; i < len(b); i += 4096 {
