@@ -90,6 +90,19 @@ func logTimes(t *testing.T, role string, times []time.Duration) {
 	t.Logf("%-8s %3d kills, back after p50 %v, p99 %v, max %v", role, len(times), at(50), at(99), at(100))
 }
 
+// tooLong is a recovery that the test tells more of: whatever the machine does, it is not slowness.
+const tooLong = 15 * time.Second
+
+// explain logs what happened since a kill, but calls.
+func (r *running) explain(killing time.Time, took time.Duration, role string) {
+	r.t.Logf("the %s took %v:", role, took)
+	for _, rec := range r.records() {
+		if rec.Time.After(killing.Add(-time.Second)) && rec.Event != audit.EventCall && rec.Event != audit.EventReply && !(rec.Event == audit.EventGate && isPeer(rec.To)) {
+			r.t.Logf("%v %s %s%s %s %s %s%s %s", rec.Time.Sub(killing), rec.Event, rec.Domain, rec.From, rec.To, rec.Verdict, rec.Policy, rec.Reason, rec.Detail)
+		}
+	}
+}
+
 // killsEnv is how many kills TestKills makes; without it, a few.
 const killsEnv = "WARD_KILLS"
 
@@ -152,6 +165,9 @@ func TestKills(t *testing.T) {
 			}
 		}
 		recovery[role] = append(recovery[role], gate.Sub(since))
+		if took := gate.Sub(since); took > tooLong {
+			r.explain(killing, took, role)
+		}
 		s.after(t, audit.Allow, at)
 		s.after(t, audit.Deny, at)
 	}
