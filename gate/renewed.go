@@ -65,14 +65,31 @@ func (s *Service) publishAgain() {
 	for pause := firstPause; s.publish.Load(); pause = min(2*pause, lastPause) {
 		ctx, cancel := context.WithTimeout(context.Background(), republish)
 		_, err := s.domain.callNames(ctx, "Publish", interfaceField(s.iface))
+		silent := ctx.Err() != nil
 		cancel()
 		if err == nil {
 			return
+		}
+		if silent {
+			s.domain.leaveNames()
 		}
 		if code := AsError(err).Code; code != Unavailable && code != DeadlineExceeded || s.domain.isLost() {
 			return
 		}
 		rest(context.Background(), pause)
+	}
+}
+
+// leaveNames gives up the gate to the name server, over which nobody answers: its
+// other end may be open somewhere where nobody reads it, and the next call gets
+// another one. Calls that wait for answers there are made again (callNames).
+func (d *Domain) leaveNames() {
+	d.mu.Lock()
+	c := d.names
+	d.names = nil
+	d.mu.Unlock()
+	if c != nil {
+		c.Close()
 	}
 }
 
