@@ -187,6 +187,18 @@ func TestNamesHastened(t *testing.T) {
 	}
 }
 
+// early returns what reports whether the endpoint is closed that was made for the
+// name server, whose process is not there yet.
+func (s *system) early() (gone func() bool) {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	made := s.m.domains[nameServer].early.endpoint.(*boundEndpoint).file
+	return func() bool {
+		_, err := made.Stat()
+		return errors.Is(err, os.ErrClosed)
+	}
+}
+
 // A start that fails leaves nothing of what was made before it, and who asked
 // waits for the next one.
 func TestHastenedInVain(t *testing.T) {
@@ -195,7 +207,7 @@ func TestHastenedInVain(t *testing.T) {
 	<-fabric.loaded
 	publisher.send(open(3, namesInterface))
 	s.until("the request waits", func() bool { return len(s.m.pending) == 1 })
-	before := fabric.get(&fabric.everyEnd)
+	gone := s.early()
 	held <- errors.New("no process")
 	<-fabric.loaded // of the next start, which comes when this one's has been given up
 	held <- nil
@@ -206,7 +218,7 @@ func TestHastenedInVain(t *testing.T) {
 			t.Fatalf("the publisher is told %+v", got)
 		}
 	}
-	s.until("what the start that failed had", func() bool { return fabric.get(&fabric.everyEnd) == before })
+	s.until("what the start that failed had", gone)
 }
 
 // What is made for a name server goes again if a change of the policy forbids its
@@ -215,12 +227,13 @@ func TestHastenedRefused(t *testing.T) {
 	s, fabric, publisher, held := hastening(t)
 	publisher.read()
 	<-fabric.loaded
+	gone := s.early()
 	s.m.mu.Lock()
-	d, before := s.m.domains[nameServer], fabric.get(&fabric.everyEnd)
+	d := s.m.domains[nameServer]
 	d.state = stateRefused // as startDomain leaves it
 	s.m.hastened(d)
 	s.m.mu.Unlock()
-	s.until("what was made has gone", func() bool { return d.endpoint == nil && fabric.get(&fabric.everyEnd) == before-1 })
+	s.until("what was made has gone", func() bool { return d.endpoint == nil && gone() })
 	s.m.mu.Lock()
 	d.early, d.state = early{}, stateEnded
 	s.m.mu.Unlock()
