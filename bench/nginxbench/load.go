@@ -50,14 +50,14 @@ func (s *server) turn(whole context.Context, o Options) error {
 	var count atomic.Int64
 	var wg sync.WaitGroup
 	errs := make([]error, len(conns))
-	used, told := processor(s.pid)
+	used, told := s.processor()
 	begin := time.Now()
 	for i, c := range conns {
 		wg.Go(func() { errs[i] = s.load(ctx, c, &count) })
 	}
 	wg.Wait()
 	took := time.Since(begin)
-	after, toldAfter := processor(s.pid)
+	after, toldAfter := s.processor()
 	if err := errors.Join(append(errs, whole.Err())...); err != nil {
 		return err
 	}
@@ -111,15 +111,32 @@ func (s *server) load(ctx context.Context, c net.Conn, count *atomic.Int64) erro
 	return nil
 }
 
-// processor returns the processor time of a process and its children in ns
+// processes returns the master and its workers.
+func (s *server) processes() ([]int, error) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", s.pid))
+	if err != nil {
+		return nil, err
+	}
+	pids := []int{s.pid}
+	for _, f := range strings.Fields(string(children)) {
+		pid, err := strconv.Atoi(f)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// processor returns the processor time of a server's processes in ns
 // (proc(5): schedstat), and whether the kernel tells it.
-func processor(pid int) (ns int64, ok bool) {
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+func (s *server) processor() (ns int64, ok bool) {
+	pids, err := s.processes()
 	if err != nil {
 		return 0, false
 	}
-	for _, p := range append(strings.Fields(string(children)), strconv.Itoa(pid)) {
-		text, err := os.ReadFile("/proc/" + p + "/schedstat")
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
 		if err != nil {
 			return 0, false
 		}

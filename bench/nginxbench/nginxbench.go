@@ -1,6 +1,6 @@
 // Package nginxbench measures nginx as a domain against nginx without Ward:
 // the same program, configuration, file and load, by turns in one run, with all
-// of them running all the time. Besides requests a second it takes nginx's
+// of them running all the time, and nginx on a processor of its own. Besides requests a second it takes nginx's
 // processor time for a request, which other load on the machine moves least.
 package nginxbench
 
@@ -34,6 +34,7 @@ type Result struct {
 	Bench   string  `json:"bench"`
 	Files   string  `json:"files"`             // "opened": for each request, as nginx does by default; "kept": open_file_cache
 	Without string  `json:"without,omitempty"` // defences that the domain was started without
+	Pinned  bool    `json:"pinned"`            // nginx had a processor of its own, and the load the others
 	Ward    float64 `json:"ward"`              // requests a second, the median of the turns
 	Plain   float64 `json:"plain"`             // …
 	Ratio   float64 `json:"ratio"`             // the median of the ratios of each round
@@ -74,6 +75,11 @@ func compare(ctx context.Context, o Options, files string) (_ []Result, err erro
 	if err := b.start(); err != nil {
 		return nil, err
 	}
+	back, pinned, err := b.apart()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, back()) }()
 	for i := -1; i < o.Rounds; i++ {
 		o.Progress(fmt.Sprintf("files %s, %d of %d", files, i+1, o.Rounds))
 		for k := range b.servers {
@@ -93,7 +99,7 @@ func compare(ctx context.Context, o Options, files string) (_ []Result, err erro
 	plain := b.servers[0]
 	var out []Result
 	for i, s := range b.servers[1:] {
-		out = append(out, s.to(plain, Result{Bench: "nginx", Files: files, Without: layers[i].name}))
+		out = append(out, s.to(plain, Result{Bench: "nginx", Files: files, Without: layers[i].name, Pinned: pinned}))
 	}
 	return out, nil
 }

@@ -3,6 +3,7 @@ package nginxbench
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -13,7 +14,10 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestQuantile(t *testing.T) {
@@ -84,14 +88,15 @@ func TestWithoutProcessorTime(t *testing.T) {
 }
 
 func TestProcessor(t *testing.T) {
-	before, ok := processor(os.Getpid())
+	self := &server{pid: os.Getpid()}
+	before, ok := self.processor()
 	if !ok {
 		t.Skip("this kernel tells no processor time of processes: CONFIG_SCHED_INFO, CONFIG_PROC_CHILDREN")
 	}
-	if after, ok := processor(os.Getpid()); !ok || before <= 0 || after < before {
+	if after, ok := self.processor(); !ok || before <= 0 || after < before {
 		t.Errorf("%d ns, then %d", before, after)
 	}
-	if _, ok := processor(math.MaxInt32); ok {
+	if _, ok := (&server{pid: math.MaxInt32}).processor(); ok {
 		t.Error("a process that there is none of has processor time")
 	}
 }
@@ -228,5 +233,91 @@ func TestDefaults(t *testing.T) {
 	o.defaults()
 	if o.Rounds != 3 || o.Size != 4096 || o.Connections != 8 || o.Turn <= 0 || o.Progress == nil {
 		t.Errorf("%+v", o)
+	}
+}
+
+// nginx gets a processor, the load the others, and nobody both.
+func TestSplit(t *testing.T) {
+	var mine unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &mine); err != nil {
+		t.Fatal(err)
+	}
+	nginx, load, ok, err := split()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mine.Count() == 1 {
+		if ok || load != mine {
+			t.Errorf("one processor is divided: %v and %v, %v", nginx, load, ok)
+		}
+		return
+	}
+	if !ok || nginx.Count() != 1 || load.Count() != mine.Count()-1 {
+		t.Errorf("of %d processors nginx has %d, the load %d, %v", mine.Count(), nginx.Count(), load.Count(), ok)
+	}
+	for i := range nginx {
+		if nginx[i]&load[i] != 0 || nginx[i]|load[i] != mine[i] {
+			t.Errorf("word %d: %x and %x of %x", i, nginx[i], load[i], mine[i])
+		}
+	}
+}
+
+// All threads of a process are moved, and those that they make then.
+func TestPin(t *testing.T) {
+	nginx, _, ok, err := split()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !ok {
+		t.Skip("needs two processors")
+	}
+	c := exec.Command("sh", "-c", "sleep 60 & wait")
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+		c.Wait()
+	}()
+	s := &server{pid: c.Process.Pid, name: "of the test"}
+	b := &bench{servers: []*server{s}}
+	back, ok, err := b.apart()
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	defer back()
+	for {
+		pids, err := s.processes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pid := range pids {
+			var set unix.CPUSet
+			if err := unix.SchedGetaffinity(pid, &set); err != nil {
+				t.Fatal(err)
+			}
+			if set != nginx {
+				t.Errorf("process %d may run on %d processors", pid, set.Count())
+			}
+		}
+		if len(pids) == 2 {
+			break
+		}
+	}
+	var mine unix.CPUSet
+	if err := errors.Join(unix.SchedGetaffinity(os.Getpid(), &mine), back()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range mine {
+		if mine[i]&nginx[i] != 0 {
+			t.Error("the load has nginx's processor, too")
+		}
+	}
+	if err := unix.SchedGetaffinity(os.Getpid(), &mine); err != nil {
+		t.Fatal(err)
+	}
+	if mine.Count() < 2 {
+		t.Error("the load was not put back")
 	}
 }

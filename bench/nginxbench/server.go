@@ -75,9 +75,19 @@ func freePort() (string, error) {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
 }
 
+// sites is a directory where sites are, and not /tmp, which is a domain's own.
+func sites() string {
+	for _, dir := range []string{"/srv", "/var/www"} {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			return dir
+		}
+	}
+	return ""
+}
+
 // start starts the plain nginx and the domains.
 func (b *bench) start() (err error) {
-	if b.dir, err = os.MkdirTemp("", "ward-nginx"); err != nil {
+	if b.dir, err = os.MkdirTemp(sites(), "ward-nginx"); err != nil {
 		return err
 	}
 	web, tmp := filepath.Join(b.dir, "web"), filepath.Join(b.dir, "tmp")
