@@ -18,6 +18,9 @@ const (
 	SocketConnect SocketOp = iota + 1
 	SocketSend
 	SocketBind
+	// SocketListen is listening where the domain was not let: without binding,
+	// at an address of the kernel's choice. The socket listens, and nobody gets through to it.
+	SocketListen
 )
 
 func (o SocketOp) String() string {
@@ -28,6 +31,8 @@ func (o SocketOp) String() string {
 		return "send"
 	case SocketBind:
 		return "bind"
+	case SocketListen:
+		return "listen"
 	}
 	return "unknown"
 }

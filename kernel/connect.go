@@ -77,6 +77,9 @@ func NewGuard(c *Cgroup, n *Network, domain abi.DomainID) (_ *Guard, err error) 
 		{ebpf.AttachCGroupInet4Bind, sock, addressProgram(false, receives, domain, abi.SocketBind, bind)},
 		{ebpf.AttachCGroupInet6Bind, sock, addressProgram(true, receives, domain, abi.SocketBind, bind)},
 	}
+	if len(n.Bind) > 0 { // else it has no listen(2)
+		programs = append(programs, program{ebpf.AttachCGroupSockOps, ebpf.SockOps, listenProgram(receives, domain, bind)})
+	}
 	if len(n.Bind) > 0 || m.peers >= 0 {
 		programs = append(programs, program{ebpf.AttachCGroupInetIngress, ebpf.CGroupSKB, ingressProgram(receives, m)})
 	}

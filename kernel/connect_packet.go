@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 const (
 	ip4Len, ip4Proto, ip4Src  = 20, 9, 12
 	ip6Len, ip6Next, ip6Src   = 40, 6, 8
+	ip4Dst, ip6Dst            = 16, 24
 	portsLen, tcpFlags        = 4, 13
 	flagSYN, flagACK          = 0x02, 0x10
 	packetHead                = -80 // 40 bytes
@@ -29,6 +31,9 @@ const (
 func packet() *sockProgram {
 	p := &sockProgram{}
 	p.emit(asm.Mov.Reg(asm.R6, asm.R1), asm.Mov.Imm(asm.R9, 0))
+	for off := int16(0); off < ip6Len; off += 8 { // the verifier does not remember which version has how much
+		p.emit(asm.StoreMem(asm.RFP, packetHead+off, asm.R9, asm.DWord))
+	}
 	p.load(0, packetHead, ip4Len, "allow")
 	p.emit(asm.LoadMem(asm.R7, asm.RFP, packetHead, asm.Byte), asm.RSh.Imm(asm.R7, 4), asm.JEq.Imm(asm.R7, 6, "six"),
 		asm.LoadMem(asm.R8, asm.RFP, packetHead+ip4Proto, asm.Byte), asm.Ja.Label("head"))
@@ -69,10 +74,10 @@ func egressProgram() asm.Instructions {
 	return p.end()
 }
 
-// ingressProgram drops new TCP connections to other ports than rules name (a
-// socket that is made to listen without being bound gets a port of the
-// kernel's choice, which no bind program sees), and notes who sends datagrams
-// to one of them: that is whom the domain may answer.
+// ingressProgram drops new TCP connections to other addresses and ports than
+// rules name (a socket that is made to listen without being bound gets a port
+// of the kernel's choice on every address, which no bind program sees), and
+// notes who sends datagrams to one of them: that is whom the domain may answer.
 func ingressProgram(rules []NetRule, m guardMaps) asm.Instructions {
 	p := packet()
 	p.emit(asm.Mov.Imm(asm.R2, ip6Len), asm.JEq.Imm(asm.R7, 6, "ports"),
@@ -97,13 +102,40 @@ func ingressProgram(rules []NetRule, m guardMaps) asm.Instructions {
 	return p.end()
 }
 
-// destination jumps to found if the packet is for a port of rules.
+// destination jumps to found if the packet is for an address and port of rules.
 func (p *sockProgram) destination(rules []NetRule, udp bool, found string) {
 	p.emit(asm.LoadMem(asm.R1, asm.RFP, packetPorts+2, asm.Half), asm.HostTo(asm.BE, asm.R1, asm.Half))
 	for _, r := range rules {
-		if r.UDP == udp {
-			p.emit(asm.JEq.Imm(asm.R1, int32(r.Port), found))
+		if r.UDP != udp {
+			continue
 		}
+		next := p.label()
+		if r.Port != 0 {
+			p.emit(asm.JNE.Imm32(asm.R1, int32(r.Port), next))
+		}
+		p.within(r.Prefix, next)
+		p.emit(asm.Ja.Label(found))
+		p.place(next)
+	}
+}
+
+// within jumps to next if a socket that is bound as prefix says gets no
+// packets for the destination. One that is bound to :: may get those of IPv4, too.
+func (p *sockProgram) within(prefix netip.Prefix, next string) {
+	addr, bits := prefix.Addr(), prefix.Bits()
+	every := !prefix.IsValid() || prefix.IsSingleIP() && addr.IsUnspecified()
+	switch {
+	case every && addr.Is4():
+		p.emit(asm.JEq.Imm(asm.R7, 6, next))
+	case every:
+	case addr.Is4():
+		a := addr.As4()
+		p.emit(asm.JEq.Imm(asm.R7, 6, next))
+		p.matches(a[:], bits, packetHead+ip4Dst, next)
+	default:
+		a := addr.As16()
+		p.emit(asm.JNE.Imm(asm.R7, 6, next))
+		p.matches(a[:], bits, packetHead+ip6Dst, next)
 	}
 }
 

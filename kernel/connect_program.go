@@ -42,7 +42,7 @@ const (
 // maps of a guard that the programs use, by descriptor. peers is -1 if there are none.
 type guardMaps struct{ seq, ring, peers int }
 
-// A sockProgram makes the decision on one address: connect, sendmsg or bind.
+// A sockProgram makes the decision on one address: connect, sendmsg, bind or listen.
 // Registers: R6 context, R7 port, R8 socket type, R9 kind of address.
 type sockProgram struct {
 	asm.Instructions
@@ -68,14 +68,9 @@ func addressProgram(six bool, rules []NetRule, domain abi.DomainID, op abi.Socke
 	p.emit(asm.Mov.Imm(asm.R1, 0), asm.StoreMem(asm.RFP, stackPort, asm.R1, asm.DWord), asm.StoreMem(asm.RFP, stackPort, asm.R7, asm.Word))
 	p.emit(asm.Mov.Imm(asm.R9, isIP4))
 	if six {
-		for i := range int16(4) {
-			p.emit(asm.LoadMem(asm.R1, asm.R6, ctxIP6+4*i, asm.Word), asm.StoreMem(asm.RFP, stackAddr+4*i, asm.R1, asm.Word))
-		}
-		p.classify()
+		p.address6(ctxIP6)
 	} else {
-		p.emit(asm.StoreMem(asm.RFP, stackAddr, asm.R1, asm.DWord), asm.Mov.Imm32(asm.R2, mapped), asm.StoreMem(asm.RFP, stackAddr+8, asm.R2, asm.Word),
-			asm.LoadMem(asm.R1, asm.R6, ctxIP4, asm.Word), asm.StoreMem(asm.RFP, stackAddr+12, asm.R1, asm.Word),
-			asm.JNE.Imm32(asm.R1, 0, "rules"), asm.Mov.Imm(asm.R9, isAny))
+		p.address4(ctxIP4)
 	}
 	p.place("rules")
 	for _, r := range rules {
@@ -92,6 +87,23 @@ func addressProgram(six bool, rules []NetRule, domain abi.DomainID, op abi.Socke
 		p.emit(asm.Mov.Imm(asm.R0, 1).WithSymbol("allow"), asm.Return())
 	}
 	return p.Instructions
+}
+
+// address4 puts the IPv4 address at an offset of the context on the stack, in
+// IPv6 form, and goes on at rules. Before it R9 is isIP4.
+func (p *sockProgram) address4(offset int16) {
+	p.emit(asm.Mov.Imm(asm.R1, 0), asm.StoreMem(asm.RFP, stackAddr, asm.R1, asm.DWord),
+		asm.Mov.Imm32(asm.R2, mapped), asm.StoreMem(asm.RFP, stackAddr+8, asm.R2, asm.Word),
+		asm.LoadMem(asm.R1, asm.R6, offset, asm.Word), asm.StoreMem(asm.RFP, stackAddr+12, asm.R1, asm.Word),
+		asm.JNE.Imm32(asm.R1, 0, "rules"), asm.Mov.Imm(asm.R9, isAny))
+}
+
+// address6 does so with an IPv6 address.
+func (p *sockProgram) address6(offset int16) {
+	for i := range int16(4) {
+		p.emit(asm.LoadMem(asm.R1, asm.R6, offset+4*i, asm.Word), asm.StoreMem(asm.RFP, stackAddr+4*i, asm.R1, asm.Word))
+	}
+	p.classify()
 }
 
 // classify tells IPv4 addresses in IPv6 form, and unspecified ones, from others.
@@ -131,21 +143,27 @@ func (p *sockProgram) rule(r NetRule) {
 			kind = isAny
 		}
 		if bits == 32 && kind == isIP4 && r.Prefix.Addr().IsUnspecified() {
-			kind = isAny
+			kind, bits, first = isAny, 64, 2 // not ::, which is every address of IPv6, too
 		}
 		p.emit(asm.JNE.Imm32(asm.R9, kind, next))
-		for i := first; i < 4 && bits > 0; i, bits = i+1, bits-32 {
-			mask := make([]byte, 4)
-			binary.BigEndian.PutUint32(mask, uint32(uint64(0xffffffff)<<(32-min(bits, 32))))
-			p.emit(asm.LoadMem(asm.R1, asm.RFP, stackAddr+4*i, asm.Word))
-			if bits < 32 {
-				p.emit(asm.And.Imm32(asm.R1, int32(binary.NativeEndian.Uint32(mask))))
-			}
-			p.emit(asm.JNE.Imm32(asm.R1, int32(binary.NativeEndian.Uint32(addr[4*i:])), next))
-		}
+		p.matches(addr[4*first:], bits, stackAddr+4*first, next)
 	}
 	p.emit(asm.Ja.Label("allow"))
 	p.place(next)
+}
+
+// matches jumps to next if the first bits of the address at an offset of the
+// stack are not those of addr. It uses R2.
+func (p *sockProgram) matches(addr []byte, bits int, at int16, next string) {
+	for ; bits > 0; addr, bits, at = addr[4:], bits-32, at+4 {
+		mask := make([]byte, 4)
+		binary.BigEndian.PutUint32(mask, uint32(uint64(0xffffffff)<<(32-min(bits, 32))))
+		p.emit(asm.LoadMem(asm.R2, asm.RFP, at, asm.Word))
+		if bits < 32 {
+			p.emit(asm.And.Imm32(asm.R2, int32(binary.NativeEndian.Uint32(mask))))
+		}
+		p.emit(asm.JNE.Imm32(asm.R2, int32(binary.NativeEndian.Uint32(addr)), next))
+	}
 }
 
 // record writes what was refused into the ring, as an abi.Record of

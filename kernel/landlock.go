@@ -46,6 +46,23 @@ func landlockRights(a image.Access, dir bool) uint64 {
 	return r
 }
 
+// landlockPorts returns which of the network rights are to be handled for n:
+// all of which it needs none.
+//
+// What the programs at the cgroup judge is left to them: Landlock comes before
+// them (security_socket_connect, security_socket_bind), knows ports of TCP
+// only, and tells nobody what it refused; they know addresses, and record it
+// (docs/decisions/0060-network-of-domains.md, 0142-refused-binds.md).
+func landlockPorts(net uint64, n *Network) uint64 {
+	if n.host() {
+		net &^= unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
+	}
+	if len(n.Bind) > 0 {
+		net &^= unix.LANDLOCK_ACCESS_NET_BIND_TCP
+	}
+	return net
+}
+
 // newRuleset makes the Landlock ruleset of a root: exactly what its mounts
 // grant, with extra where they may be read, /tmp and /dev. It refuses to do less than the ABI offers. A rule holds
 // for what is below its place too, mounts included: a bind inside another one, or
@@ -53,14 +70,9 @@ func landlockRights(a image.Access, dir bool) uint64 {
 // allow.
 func newRuleset(abi int, r *rootTree, n *Network, extra uint64) (int, error) {
 	fs, net, scope := landlockHandled(abi)
-	net = landlockPorts(net, n)
-	set, err := landlockCreate(fs, net, scope)
+	set, err := landlockCreate(fs, landlockPorts(net, n), scope)
 	if err != nil {
 		return -1, fmt.Errorf("landlock ruleset: %w", err)
-	}
-	if err := landlockNetRules(set, net, n); err != nil {
-		unix.Close(set)
-		return -1, err
 	}
 	add := func(fd int, rights uint64) error { return landlockAllow(set, fd, rights&fs) }
 	for _, m := range r.mounts {

@@ -11,8 +11,9 @@ type NetRule = image.NetRule
 // A process that only gets sockets handed over stays in a namespace of its
 // own, in which there is nothing. One that may connect, or binds sockets
 // itself, is in the caller's, guarded by programs at its cgroup (connect,
-// sendmsg, bind, and what comes in), the system call allow-list (families and
-// types of sockets, options), and Landlock (TCP ports).
+// sendmsg, bind, listen, and what comes in), the system call allow-list
+// (families and types of sockets, options), and Landlock (TCP ports to bind,
+// where it may bind none itself).
 type Network struct {
 	Sockets []Socket  // made for it, in its cgroup, and handed over
 	Connect []NetRule // where it may connect and send to

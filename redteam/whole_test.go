@@ -32,6 +32,9 @@ var wholes = []whole{
 	{"swapped between hash and execution", "check and use", "puts another program in the place of one that was hashed and is not executed yet, in place and by a rename", "what is hashed is what runs: a sealed copy in memory", "TestAttackSwap", "where the path is executed, what was swapped in runs"},
 	{"links in the way of a start", "symlinks at setup", "exchanges directories on the way of a file for links while the domain starts", "paths are opened by directories that root owns", "TestLinkAttack", "without the exchange the start succeeds"},
 	{"processes of wardd", "ptrace, /proc, descriptors", "reaches into the holder, the monitor, the creator, the audit writer and the name server", "PID namespace, seccomp; not dumpable", "TestAttackWardd", "the same on a process that does not guard itself, and by root"},
+	{"another port", "network", "binds ports, addresses and protocols that are not listed: in IPv6 form, without a family, of the kernel's choice", "programs at the cgroup, which record each", "TestAttackBindRecorded", "what is listed is bound; outside a domain all of it is"},
+	{"another domain's port", "network", "binds it with SO_REUSEADDR and SO_REUSEPORT", "the same", "TestAttackStealPort", "if it is listed for both, the kernel lets it"},
+	{"listening without binding", "network", "makes sockets listen until the kernel has chosen a listed port, on every address", "a program on incoming packets, which knows addresses", "TestAttackGatherPort", "with every address listed, another is reached"},
 	{"a gate in other hands", "leaked descriptors", "another process sends on a descriptor of a gate", "the filter knows the sender's cgroup (before Linux 6.18 not all kernels)", "TestAttackLeakedGate", "the domain itself goes on"},
 }
 

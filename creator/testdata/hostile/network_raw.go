@@ -17,3 +17,11 @@ func rawConnect(fd int, addr []byte) error {
 	}
 	return nil
 }
+
+// rawBind binds an address as it is, AF_UNSPEC for one.
+func rawBind(fd int, addr []byte) error {
+	if _, _, e := unix.Syscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&addr[0])), uintptr(len(addr))); e != 0 {
+		return e
+	}
+	return nil
+}
