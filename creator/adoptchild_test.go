@@ -143,7 +143,7 @@ func (w *world) takesDir(name string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := tree.New(name, kernel.CgroupLimits{}, kernel.CgroupLimits{}); err != nil {
+	if _, err := tree.New(kernel.CgroupPlace{Name: name}, kernel.CgroupLimits{}, kernel.CgroupLimits{}); err != nil {
 		w.t.Fatal(err)
 	}
 }

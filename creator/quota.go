@@ -61,7 +61,7 @@ func (c *creator) limit(r *running, s *kernel.Sandbox) (err error) {
 		}
 		return nil
 	}
-	r.cgroup, err = c.tree.New(dirName(d.Name, r.domain),
+	r.cgroup, err = c.tree.New(c.place(r.domain),
 		kernel.CgroupLimits{Memory: stated.Memory, CPUWeight: stated.CPUWeight, CPU: stated.CPU},
 		kernel.CgroupLimits{Memory: q.Memory, CPUWeight: q.CPUWeight, Processes: q.Processes})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -21,7 +20,7 @@ import (
 var ErrNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted (mount -t cgroup2 none /sys/fs/cgroup)")
 
 // A CgroupTree is the cgroup of one running system, with a child for each
-// domain. Version 2 serves as identity, and to kill; limits are set in
+// domain, or for each family of domains (cgroup_family.go). Version 2 serves as identity, and to kill; limits are set in
 // whichever version has the controller.
 type CgroupTree struct {
 	name    string
@@ -29,8 +28,10 @@ type CgroupTree struct {
 	v1      map[string]string // controller: where its v1 hierarchy is mounted, and below it the caller's own cgroup
 	made    map[string]bool   // v1 directories of this tree
 	enabled map[string]bool   // v2 controllers that children have, or cannot have
-	weights map[string]uint64 // CPU weight of each domain, by path
+	weights map[string]uint64 // CPU weight of each domain and family right below the system
 	weight  uint64            // that is set for all together; 0: none
+
+	inFamily map[string]string // where those domains are that are in a family, below the system
 }
 
 // A Cgroup is the cgroup of one domain.
@@ -41,6 +42,7 @@ type Cgroup struct {
 	// controller that sets none has none.
 	Limits map[string]string // controller: directory
 
+	name string
 	tree *CgroupTree
 	dir  *os.File
 	v1   []*os.File // tasks of v1 cgroups to join
@@ -118,11 +120,16 @@ func NewCgroupTree(name string) (*CgroupTree, error) {
 	if v2 == "" {
 		return nil, ErrNoCgroup2
 	}
-	t := &CgroupTree{name: name, path: filepath.Join(v2, name), v1: v1, made: map[string]bool{}, enabled: map[string]bool{}, weights: map[string]uint64{}}
+	t := newTree(name, v2, v1)
 	if err := os.Mkdir(t.path, 0o755); err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
 	return t, nil
+}
+
+func newTree(name, v2 string, v1 map[string]string) *CgroupTree {
+	return &CgroupTree{name: name, path: filepath.Join(v2, name), v1: v1, made: map[string]bool{}, enabled: map[string]bool{},
+		weights: map[string]uint64{}, inFamily: map[string]string{}}
 }
 
 // Path returns the directory of the tree in the v2 hierarchy.
@@ -168,12 +175,16 @@ func (c *Cgroup) Kill() error {
 // Remove removes the cgroup; its processes must have ended or be about to.
 func (c *Cgroup) Remove() error {
 	c.Born()
-	c.tree.forget(c)
+	c.tree.uncount(c.tree.below(c.name))
 	errs := []error{removeCgroup(c.Path)}
 	for _, d := range c.v1s {
 		errs = append(errs, removeCgroup(d))
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err == nil {
+		c.tree.leave(c.name)
+	}
+	return err
 }
 
 // Kill ends all processes of the system.
@@ -188,16 +199,7 @@ func (t *CgroupTree) Kill() error {
 func (t *CgroupTree) Remove() error {
 	var errs []error
 	for _, top := range append(slices.Collect(maps.Keys(t.made)), t.path) {
-		entries, err := os.ReadDir(top)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-		for _, e := range entries {
-			if e.IsDir() {
-				errs = append(errs, removeCgroup(filepath.Join(top, e.Name())))
-			}
-		}
-		errs = append(errs, removeCgroup(top))
+		errs = append(errs, removeBelow(top), removeCgroup(top))
 	}
 	return errors.Join(errs...)
 }

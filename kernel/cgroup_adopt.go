@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,18 +21,19 @@ func OpenCgroupTree(name string) (*CgroupTree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
-	t = &CgroupTree{name: name, path: filepath.Join(v2, name), v1: v1, made: map[string]bool{}, enabled: map[string]bool{}, weights: map[string]uint64{}}
+	t = newTree(name, v2, v1)
 	for _, mount := range v1 {
 		if top := filepath.Join(mount, name); isDir(top) {
 			t.made[top] = true
 		}
 	}
+	t.findFamilies()
 	return t, nil
 }
 
 // Open takes over the cgroup of a domain that runs.
 func (t *CgroupTree) Open(domain string) (*Cgroup, error) {
-	c := &Cgroup{Path: filepath.Join(t.path, domain), tree: t, Limits: map[string]string{}}
+	c := &Cgroup{Path: t.at(t.path, domain), name: domain, tree: t, Limits: map[string]string{}}
 	var err error
 	if c.dir, err = os.Open(c.Path); err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)
@@ -46,7 +45,7 @@ func (t *CgroupTree) Open(domain string) (*Cgroup, error) {
 	}
 	c.ID = st.Ino
 	for top := range t.made {
-		if dir := filepath.Join(top, domain); isDir(dir) {
+		if dir := t.at(top, domain); isDir(dir) {
 			c.v1s = append(c.v1s, dir)
 		}
 	}
@@ -54,12 +53,11 @@ func (t *CgroupTree) Open(domain string) (*Cgroup, error) {
 	return c, nil
 }
 
-// findLimits finds where the limits of a cgroup that was taken over are, and
-// what it weighs.
+// findLimits finds where the limits of a cgroup that was taken over are.
 func (t *CgroupTree) findLimits(c *Cgroup, domain string) {
 	for _, controller := range []string{"memory", "cpu", "pids"} {
 		if mount, ok := t.v1[controller]; ok {
-			if dir := filepath.Join(mount, t.name, domain); isDir(dir) {
+			if dir := t.at(filepath.Join(mount, t.name), domain); isDir(dir) {
 				c.Limits[controller] = dir
 				continue
 			}
@@ -68,27 +66,12 @@ func (t *CgroupTree) findLimits(c *Cgroup, domain string) {
 			c.Limits[controller] = c.Path
 		}
 	}
-	dir := c.Limits["cpu"]
-	if dir == "" {
-		return
-	}
-	file, scale := "cpu.weight", uint64(1)
-	if dir != c.Path {
-		file, scale = "cpu.shares", 1024/100
-	}
-	text, err := os.ReadFile(filepath.Join(dir, file))
-	if err != nil {
-		return
-	}
-	if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err == nil {
-		t.weights[c.Path] = max(1, n/scale)
-	}
 }
 
 // Clear ends what is left in the cgroup of a domain that nobody knows, and
 // removes it. If there is none, nothing happens.
 func (t *CgroupTree) Clear(domain string) error {
-	if !isDir(filepath.Join(t.path, domain)) {
+	if !isDir(t.at(t.path, domain)) {
 		return nil
 	}
 	c, err := t.Open(domain)

@@ -15,7 +15,7 @@ func RemoveCgroupTree(name string) error {
 	if err != nil || v2 == "" {
 		return err
 	}
-	t := &CgroupTree{name: name, path: filepath.Join(v2, name), v1: v1, made: map[string]bool{}}
+	t := newTree(name, v2, v1)
 	for _, mount := range v1 {
 		if top := filepath.Join(mount, name); isDir(top) {
 			t.made[top] = true

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,9 +29,19 @@ const cpuPeriod = 100_000
 
 // New makes the cgroup of a domain. A limit of must that no controller can
 // enforce is an error; one of may is then left out. What must says goes first.
-func (t *CgroupTree) New(domain string, must, may CgroupLimits) (_ *Cgroup, err error) {
-	c := &Cgroup{Path: filepath.Join(t.path, domain), Limits: map[string]string{}, tree: t}
+func (t *CgroupTree) New(p CgroupPlace, must, may CgroupLimits) (_ *Cgroup, err error) {
+	weight := must.CPUWeight
+	if weight == 0 {
+		weight = may.CPUWeight
+	}
+	if err := t.place(p, uint64(weight)); err != nil {
+		return nil, err
+	}
+	c := &Cgroup{Path: t.at(t.path, p.Name), Limits: map[string]string{}, tree: t, name: p.Name}
 	if err := os.Mkdir(c.Path, 0o755); err != nil {
+		if !errors.Is(err, fs.ErrExist) {
+			t.leave(p.Name)
+		}
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
 	defer func() {
@@ -99,21 +110,7 @@ func (t *CgroupTree) weigh(c *Cgroup, dir string, v2 bool, weight uint64) error 
 	if err := writeWeight(dir, v2, weight); err != nil {
 		return err
 	}
-	t.weights[c.Path] = weight
-	return t.weighAll(filepath.Dir(dir), v2)
-}
-
-// weighAll makes the system as heavy as its domains.
-func (t *CgroupTree) weighAll(dir string, v2 bool) error {
-	sum := uint64(0)
-	for _, w := range t.weights {
-		sum += w
-	}
-	if sum = min(max(sum, 1), maxTreeWeight); sum == t.weight {
-		return nil
-	}
-	t.weight = sum
-	return writeWeight(dir, v2, sum)
+	return t.count(t.below(c.name), weight)
 }
 
 func writeWeight(dir string, v2 bool, weight uint64) error {
@@ -122,16 +119,6 @@ func writeWeight(dir string, v2 bool, weight uint64) error {
 	}
 	// A v1 share of 1,024 corresponds to a v2 weight of 100.
 	return writeControl(dir, "cpu.shares", max(2, weight*1024/100))
-}
-
-// forget takes what c weighs off the system.
-func (t *CgroupTree) forget(c *Cgroup) {
-	if _, ok := t.weights[c.Path]; !ok {
-		return
-	}
-	delete(t.weights, c.Path)
-	dir := c.Limits["cpu"]
-	t.weighAll(filepath.Dir(dir), dir == c.Path) // an error: it is as heavy as before
 }
 
 var errNoController = errors.New("in no mounted hierarchy; mount it, or leave the quota out")
@@ -152,17 +139,16 @@ func (t *CgroupTree) directory(c *Cgroup, controller string) (dir string, v2 boo
 		return "", false, fmt.Errorf("cgroup: the %s controller is %w", controller, errNoController)
 	}
 	top := filepath.Join(mount, t.name)
-	if !t.made[top] {
-		if err := os.Mkdir(top, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return "", false, fmt.Errorf("cgroup: %w", err)
-		}
-		t.made[top] = true
+	if err := t.makeTop(top); err != nil {
+		return "", false, err
 	}
-	dir = filepath.Join(top, filepath.Base(c.Path))
+	dir = t.at(top, c.name)
 	c.Limits[controller] = dir
-	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
+	if slices.Contains(c.v1s, dir) {
 		return dir, false, nil // of another controller of the same hierarchy
-	} else if err != nil {
+	}
+	// What is there already a creator left that died while it removed it.
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", false, fmt.Errorf("cgroup: %w", err)
 	}
 	c.v1s = append(c.v1s, dir)
@@ -176,6 +162,18 @@ func (t *CgroupTree) directory(c *Cgroup, controller string) (dir string, v2 boo
 	}
 	c.v1 = append(c.v1, tasks)
 	return dir, false, nil
+}
+
+// makeTop makes the system's directory in a hierarchy of v1.
+func (t *CgroupTree) makeTop(top string) error {
+	if t.made[top] {
+		return nil
+	}
+	if err := os.Mkdir(top, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cgroup: %w", err)
+	}
+	t.made[top] = true
+	return nil
 }
 
 // Born says that the domain's process is in the cgroup: the descriptors that

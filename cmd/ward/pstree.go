@@ -168,6 +168,9 @@ func offspringRows(o *admin.Offspring, q *admin.Quota) []string {
 	given("memory", o.Given.Memory, o.Given.Memory+q.Memory, sized)
 	given("gates", uint64(o.Given.Gates), uint64(o.Given.Gates)+uint64(q.Gates), decimal)
 	given("percent of a processor", uint64(o.Given.CPU), uint64(o.Given.CPU)+uint64(q.CPU), decimal)
+	if o.Descendants > 0 {
+		rows = append(rows, fmt.Sprintf("CPU: it and they together weigh %d", q.CPUWeight))
+	}
 	given("open files", uint64(o.Given.Files), uint64(q.Files), decimal)
 	given("messages a second", uint64(o.Given.Messages), uint64(q.Messages), decimal)
 	return rows
