@@ -97,6 +97,17 @@ type world struct {
 // the default denial.
 func newWorld(t *testing.T, without kernel.Defence, domains ...image.Domain) *world {
 	t.Helper()
+	return newWorldOf(t, Config{Without: without}, domains...)
+}
+
+// newLookingWorld is one whose creator looks that often who stands at a limit.
+func newLookingWorld(t *testing.T, every time.Duration, domains ...image.Domain) *world {
+	t.Helper()
+	return newWorldOf(t, Config{Look: every}, domains...)
+}
+
+func newWorldOf(t *testing.T, cfg Config, domains ...image.Domain) *world {
+	t.Helper()
 	needRoot(t)
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -109,9 +120,8 @@ func newWorld(t *testing.T, without kernel.Defence, domains ...image.Domain) *wo
 		}
 	}
 	w := &world{t: t, served: make(chan error, 1), cgroup: cgroupName(), img: &image.Image{Name: "test", Domains: domains}}
-	go func() {
-		w.served <- Serve(os.NewFile(uintptr(pair[1]), "creator"), w.img, Config{UIDBase: testUIDs, Cgroup: w.cgroup, Without: without})
-	}()
+	cfg.UIDBase, cfg.Cgroup = testUIDs, w.cgroup
+	go func() { w.served <- Serve(os.NewFile(uintptr(pair[1]), "creator"), w.img, cfg) }()
 	w.client = NewClient(os.NewFile(uintptr(pair[0]), "monitor"))
 	t.Cleanup(w.end)
 	return w

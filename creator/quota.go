@@ -87,6 +87,7 @@ func (c *creator) locked(id abi.DomainID) uint64 {
 
 // watch tells events of a domain that has started.
 func (c *creator) watch(r *running) error {
+	c.watchStanding(r)
 	if err := c.watchDisk(r.domain); err != nil {
 		return err
 	}
@@ -101,6 +102,7 @@ func (c *creator) unwatch(r *running) {
 	unix.EpollCtl(c.events.epoll, unix.EPOLL_CTL_DEL, int(r.process.Pidfd.Fd()), nil)
 	c.report(c.events.limits.Remove(uint32(r.domain))) // an error: the channel is closed, and the loop learns it
 	c.unwatchDisk(r.domain)
+	c.unwatchStanding(r)
 }
 
 // report tells the monitor.
@@ -179,10 +181,9 @@ type ready struct {
 	disk    []abi.DomainID // that ran into their quota of disk
 }
 
-// wait waits until something happens.
-func (e *events) wait() (r ready, err error) {
-	timeout := -1
-	if d := e.limits.Wait(time.Now()); d >= 0 {
+// wait waits until something happens, no longer than timeout, in ms; -1: for ever.
+func (e *events) wait(timeout int) (r ready, err error) {
+	if d := e.limits.Wait(time.Now()); d >= 0 && (timeout < 0 || int(d/time.Millisecond) < timeout) {
 		timeout = int(d/time.Millisecond) + 1
 	}
 	if alarm, err := e.untilAlarm(); err != nil {

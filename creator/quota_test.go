@@ -130,8 +130,8 @@ func TestDefaultLimits(t *testing.T) {
 		if u.Processes == nil || *u.Processes == 0 || u.Memory == nil || *u.Memory == 0 || u.Files == nil || *u.Files < 4 || u.CPU == nil || u.AllFiles == nil || *u.AllFiles < *u.Files {
 			t.Errorf("domain %d uses %+v", i, u)
 		}
-		if n, err := kernel.TmpUse(l.PID); err != nil || n >= image.DefaultTmp {
-			t.Errorf("domain %d uses %d bytes of /tmp, %v", i, n, err)
+		if s, err := kernel.TmpUse(l.PID); err != nil || s.Bytes-s.BytesFree >= image.DefaultTmp || s.FilesFree == 0 {
+			t.Errorf("domain %d uses of /tmp %+v, %v", i, s, err)
 		}
 	}
 }

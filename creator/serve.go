@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +19,10 @@ import (
 type Config struct {
 	UIDBase uint32 // domain i gets user and group ID UIDBase+i
 	Cgroup  string // name of the system's cgroup directory; empty: ward-NAME.PID
+
+	// Look is how often it is looked whether a domain stands at a limit of which the kernel
+	// tells nobody (look.go); 0: as often as is cheap. Tests cannot wait that long.
+	Look time.Duration
 
 	// Without leaves defences out. Attack tests do, to show what stops an attack, and
 	// benchmarks, to show what a defence costs; nothing else may.
@@ -34,6 +39,7 @@ type creator struct {
 	running map[abi.DomainID]*running
 	copies  kernel.Copies // of pinned programs
 	family  *image.Family // children that run
+	looks   looks
 }
 
 // running is a domain that has not been reaped.
@@ -107,7 +113,7 @@ func openTree(name string) (*kernel.CgroupTree, error) {
 // loop serves until the end. It returns nil after a stop.
 func (c *creator) loop() error {
 	for {
-		ready, err := c.events.wait()
+		ready, err := c.events.wait(c.untilLook(time.Now()))
 		if err != nil {
 			return err
 		}
@@ -130,6 +136,9 @@ func (c *creator) loop() error {
 			if err := c.endOverdue(); err != nil {
 				return err
 			}
+		}
+		if err := c.look(); err != nil {
+			return err
 		}
 		if !ready.request {
 			continue

@@ -12,6 +12,9 @@ import (
 // its gates, methods and policies, which their names never are.
 const messagesBucket = "messages"
 
+// MessagesOf names the bucket of a domain's quota of messages among all buckets.
+func MessagesOf(id abi.DomainID) string { return Sender(id) + " " + messagesBucket }
+
 // quotas adds to the buckets of a method those of the senders' quotas of
 // messages, and returns which they are: each message that is admitted is
 // charged to them, whatever admits it. A child's is charged to its ancestors'

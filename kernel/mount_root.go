@@ -92,6 +92,9 @@ func newRootTree(s *Sandbox) (_ *rootTree, err error) {
 	if err := r.standard(s); err != nil {
 		return nil, fmt.Errorf("root of %s: %w", s.Name, err)
 	}
+	if s.tmp, err = openTmp(r.top); err != nil {
+		return nil, fmt.Errorf("root of %s: %w", s.Name, err)
+	}
 	if s.Network.Notify {
 		if s.notify, err = notifySocket(r.top); err != nil {
 			return nil, fmt.Errorf("root of %s: %w", s.Name, err)

@@ -40,6 +40,7 @@ type Sandbox struct {
 
 	image  *os.File // sealed copy of the program, if Digest is set
 	notify *os.File // the socket of Network.Notify
+	tmp    *os.File // Process.Tmp
 }
 
 // Defence is a set of parts of a Sandbox.
@@ -84,6 +85,7 @@ type Process struct {
 	PID    int      // in the caller's PID namespace
 	Pidfd  *os.File // becomes readable when the process ends
 	Notify *os.File // socket for what it says of itself, if it was asked for; does not block
+	Tmp    *os.File // its /tmp, for SpaceOf only (O_PATH): what is in there is freed when this is closed, too; nil without WithRoot
 }
 
 // Start sets the sandbox up and executes its program. When it returns without
@@ -133,12 +135,12 @@ func (s *Sandbox) launch() (*Process, error) {
 	if b.has(WithRoot) {
 		var err error
 		if b.empty, err = emptyMounts(); err != nil {
-			s.closeNotify()
+			s.discard()
 			return nil, err
 		}
 	}
 	if err := b.build(); err != nil {
-		s.closeNotify()
+		s.discard()
 		return nil, err
 	}
 	cgroup := -1
@@ -157,15 +159,18 @@ func (s *Sandbox) launch() (*Process, error) {
 	}
 	pid, pidfd, err := b.program.run(flags, cgroup)
 	if err != nil {
-		s.closeNotify()
+		s.discard()
 		return nil, s.explain(err)
 	}
-	return &Process{PID: pid, Pidfd: os.NewFile(uintptr(keepHigh(pidfd)), "pidfd of "+s.Name), Notify: s.notify}, nil
+	return &Process{PID: pid, Pidfd: os.NewFile(uintptr(keepHigh(pidfd)), "pidfd of "+s.Name), Notify: s.notify, Tmp: s.tmp}, nil
 }
 
-func (s *Sandbox) closeNotify() {
-	if s.notify != nil {
-		s.notify.Close()
+// discard closes what was to be the process's.
+func (s *Sandbox) discard() {
+	for _, f := range []*os.File{s.notify, s.tmp} {
+		if f != nil {
+			f.Close()
+		}
 	}
 }
 

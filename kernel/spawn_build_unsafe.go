@@ -305,8 +305,10 @@ func (b *builder) execute() error {
 			p.do(fmt.Sprintf("default of signal %d", sig), unix.SYS_RT_SIGACTION, sig, unsafe.Pointer(def), 0, 8)
 		}
 	}
-	zero := new(uint64)
-	p.do("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, unsafe.Pointer(zero), 0, 8)
+	// All but one: that a write was refused stays to be seen (FileSizeRefused), and ends nothing.
+	mask := new(uint64)
+	*mask = fileSizeSignal
+	p.do("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, unsafe.Pointer(mask), 0, 8)
 	if b.has(WithSeccomp) {
 		table := GateCalls
 		if b.Host {

@@ -92,7 +92,9 @@ func (m *Monitor) answerRequest(conn *os.File, uid uint32, op *operator) {
 		out.Encode(admin.End)
 	case op == admin.OpDescribe && n == 5:
 		m.look()
-		if a, ok := m.describe(abi.DomainID(binary.LittleEndian.Uint32(request[1:])), true); ok {
+		id := abi.DomainID(binary.LittleEndian.Uint32(request[1:]))
+		if a, ok := m.describe(id, true); ok {
+			a.Descriptor.Traffic = m.traffic(id)
 			out.Encode(a)
 		}
 		out.Encode(admin.End)

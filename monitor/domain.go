@@ -48,6 +48,7 @@ type domain struct {
 	hostile  bool            // killed for what it did: not started again
 	life                     // supervise.go
 	hits     admin.Hits      // limits that it ran into (quota.go)
+	standing standing        // how many of it stand at a limit (standing.go)
 	kept     lifeFiles       // keep.go
 	kin      *kin            // of a child (spawn.go); nil: of the image
 	early    early           // hasten.go
@@ -323,6 +324,7 @@ func (m *Monitor) ended(d *domain) {
 	d.state = stateEnded
 	d.status = exitStatus(d.exit.Status)
 	clear(d.serving)
+	clear(d.standing)
 	d.control.Close()
 	e := event.New(event.Ended)
 	e.Domain, e.PID, e.Status = d.id, uint32(d.exit.PID), int32(d.status)

@@ -11,6 +11,7 @@ import (
 	"ward/abi"
 	"ward/audit/event"
 	"ward/holder/link"
+	"ward/monitor/admin"
 )
 
 // The monitor may be killed at any moment. What the next one must know it puts
@@ -81,6 +82,8 @@ type nowRecord struct {
 	Hostile         bool
 	Status          int
 	Last            Counters
+	Hits            admin.Hits
+	Standing        standing `json:",omitempty"`
 }
 
 type routeRecord struct {
@@ -228,7 +231,7 @@ func (m *Monitor) keepNow(d *domain) {
 		return
 	}
 	r := nowRecord{State: d.state, Row: d.row, Reason: d.reason, Says: d.says, Ready: d.isReady, Again: d.again, Hostile: d.hostile,
-		Status: d.status, Last: d.last}
+		Status: d.status, Last: d.last, Hits: d.hits, Standing: d.standing}
 	if !d.began.IsZero() {
 		r.Began = d.began.UnixNano()
 	}

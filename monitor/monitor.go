@@ -43,6 +43,8 @@ type Config struct {
 	// Sockets lists the inodes of all sockets of this network namespace, by
 	// which ended gates are found. Nil: gates end with their domains only.
 	Sockets func() (map[uint64]bool, error)
+	// Queues says of them how much each has sent that was not read yet. Nil: nobody knows.
+	Queues func() (map[uint64]Queue, error)
 }
 
 // Bounds of what one domain or user may hold or do.

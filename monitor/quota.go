@@ -14,16 +14,22 @@ import (
 // domain runs into one; the monitor counts gates itself (share.go), and filters
 // count messages. Each time is recorded, at most once a second of one quota.
 
-// A LimitKind is a quota that the kernel enforces on all processes of a domain together.
+// A LimitKind is a quota that the kernel enforces on a domain.
 type LimitKind uint8
 
 const (
 	LimitProcesses LimitKind = iota + 1 // and threads: no more were made
 	LimitMemory                         // processes were killed
 	LimitDisk                           // files were not written or made
+	// Of these it is told how many stand at the limit (standing.go).
+	LimitFiles
+	LimitFileSize
+	LimitTmp
+	LimitTmpFiles
 )
 
-// A Hit says that a domain ran into a limit, and how often since the last Hit.
+// A Hit says that a domain ran into a limit, and how often since the last Hit;
+// or how many stand at it now.
 type Hit struct {
 	Domain abi.DomainID
 	Limit  LimitKind
@@ -58,6 +64,11 @@ func (m *Monitor) watchHits(ctx context.Context) {
 // Preconditions: m.mu is held.
 func (m *Monitor) hit(d *domain, h Hit) {
 	q := m.inForce(d)
+	defer func() {
+		if m.find(d.id) == d { // else a child that has ended
+			m.keepNow(d)
+		}
+	}()
 	e := event.New(event.Quota)
 	e.Domain, e.Count = d.id, h.Count
 	switch h.Limit {
@@ -71,7 +82,9 @@ func (m *Monitor) hit(d *domain, h Hit) {
 		d.hits.Disk += h.Count
 		e.Text = fmt.Sprintf("disk: writes were refused to it; at most %d bytes in what it may write on the host", q.Disk)
 	default:
-		return
+		if e.Text, e.Count = d.standsAt(h, &q); e.Count == 0 {
+			return
+		}
 	}
 	m.Audit.Event(e)
 }
@@ -82,13 +95,9 @@ func (m *Monitor) hit(d *domain, h Hit) {
 // Preconditions: m.mu is held.
 func (m *Monitor) limitsOf(d *domain) admin.Quota {
 	q := m.inForce(d)
-	tmp := d.def.Tmp
-	if tmp == 0 {
-		tmp = image.DefaultTmp
-	}
 	disk, project := diskOf(m.Image, m.family, d)
 	return admin.Quota{Processes: q.Processes, Memory: q.Memory, CPUWeight: q.CPUWeight, CPU: q.CPU, Files: q.Files, FileSize: q.FileSize, Disk: disk, Project: project,
-		Tmp: tmp, Gates: uint32(m.gatesOf(d)), Messages: q.Messages, Pending: abi.Slots}
+		Tmp: d.tmp(), Gates: uint32(m.gatesOf(d)), Messages: q.Messages, Pending: abi.Slots}
 }
 
 // diskOf is the quota of disk of a domain, and the project of its files. What a

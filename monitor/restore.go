@@ -166,6 +166,7 @@ func (r *restoring) now(name string, k *Kept) error {
 		return err
 	}
 	d.state, d.row, d.reason, d.says, d.hostile, d.status, d.last = n.State, n.Row, n.Reason, n.Says, n.Hostile, n.Status, n.Last
+	d.hits, d.standing = n.Hits, n.Standing
 	d.again = n.Again
 	if n.Began != 0 {
 		d.began = time.Unix(0, n.Began)

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +21,7 @@ type use struct {
 	Files     *uint64 `json:"files,omitempty"`  // of the process that has most
 	AllFiles  *uint64 `json:"all_files,omitempty"`
 	Tmp       *uint64 `json:"tmp,omitempty"` // bytes
+	TmpFiles  *uint64 `json:"tmp_files,omitempty"`
 	Gates     int     `json:"gates"`
 	Disk      []disk  `json:"disk,omitempty"`
 	Held      *held   `json:"held,omitempty"` // nil: it has no quota of disk, or nobody could find out
@@ -70,8 +70,9 @@ func withUse(d admin.Domain) described {
 		}
 	}
 	out.Use = &use{Processes: u.Processes, Memory: u.Memory, CPU: u.CPU, Files: u.Files, AllFiles: u.AllFiles, Gates: d.Gates}
-	if n, err := kernel.TmpUse(d.PID); err == nil {
-		out.Use.Tmp = &n
+	if s, err := kernel.TmpUse(d.PID); err == nil {
+		used, files := s.Bytes-s.BytesFree, s.Files-s.FilesFree
+		out.Use.Tmp, out.Use.TmpFiles = &used, &files
 	}
 	out.Use.Disk, out.Use.Held = disks(d.Descriptor), heldBy(d.Descriptor)
 	out.Enforced = &enforced{Processes: u.Limits.Processes, Memory: u.Limits.Memory}
@@ -163,16 +164,13 @@ func quotaRows(d described) (rows []string) {
 	if alone {
 		row("memory", u.Memory, sized, q.Memory, "", hits.Memory, "processes killed")
 	}
-	row("open files", u.Files, decimal, uint64(q.Files), " in a process", 0, "")
+	row("open files", u.Files, decimal, uint64(q.Files), " in a process", hits.Files, "processes had all")
 	row("open files in all", u.AllFiles, decimal, uint64(q.Files)*uint64(q.Processes), ", as many processes with as many each", 0, "")
-	row("file size", nil, sized, q.FileSize, "", 0, "")
-	row("/tmp", u.Tmp, sized, q.Tmp, "", 0, "")
+	row("file size", nil, sized, q.FileSize, "", hits.FileSize, "threads refused")
+	row("/tmp", u.Tmp, sized, q.Tmp, tmpFiles(u.TmpFiles), hits.Tmp, "times full")
 	rows = append(rows, diskRows(d.Descriptor, &u)...)
 	row("gates", &gates, decimal, uint64(q.Gates), "", hits.Gates, "refused")
-	row("pending calls", nil, decimal, uint64(q.Pending), " on each gate", 0, "")
-	if n := sendBuffer(); n > 0 {
-		row("queued", nil, sized, n, " on each gate, which then makes its sender wait", 0, "")
-	}
+	rows = append(rows, trafficRows(&q, d.Descriptor.Traffic)...)
 	cpu := fmt.Sprintf("CPU: weight %d", q.CPUWeight)
 	if q.CPU > 0 {
 		cpu += fmt.Sprintf(", at most %d%% of a processor", q.CPU)
@@ -183,9 +181,6 @@ func quotaRows(d described) (rows []string) {
 	if alone {
 		rows = append(rows, cpu)
 	}
-	if q.Messages > 0 {
-		rows = append(rows, fmt.Sprintf("messages: %d requests a second", q.Messages))
-	}
 	switch {
 	case !alone:
 		rows = append(rows, "memory and CPU are not bounded: at the level library a domain has no cgroup of its own")
@@ -193,20 +188,6 @@ func quotaRows(d described) (rows []string) {
 		rows = append(rows, "memory is not bounded: this kernel has no memory controller mounted")
 	}
 	return rows
-}
-
-// sendBuffer is how much memory of the kernel the messages may take that wait on
-// one gate: what it gives every socket. 0: not known.
-func sendBuffer() uint64 {
-	text, err := os.ReadFile("/proc/sys/net/core/wmem_default")
-	if err != nil {
-		return 0
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 func decimal(n uint64) string { return fmt.Sprint(n) }

@@ -172,7 +172,7 @@ func monitorSystem(o *options, toHolder monitor.HolderLink, ran *bool) (status i
 		Image: img, Hash: hash, Sealed: sealed, NamesProgram: o.names, RunDir: o.runDir, Level: o.level(), UntilDone: o.untilDone, Grace: o.grace,
 		Kept: before.rest, Next: before.next, ImageChanged: before.image != nil,
 		Fabric: fabric, Creator: creators, Audit: queue, Holder: toHolder,
-		Credentials: credentials, Sockets: monitor.UnixSockets, Memories: memoryPort{},
+		Credentials: credentials, Sockets: monitor.UnixSockets, Queues: monitor.UnixQueues, Memories: memoryPort{},
 	})
 	if err != nil {
 		return exitFailed, err

@@ -95,6 +95,7 @@ type Descriptor struct {
 	Quota   Quota    `json:"quota"`
 	Hits    Hits     `json:"hits"`
 	Held    []Gate   `json:"held"`
+	Traffic *Traffic `json:"traffic,omitempty"` // nil: it does not run
 	Objects []Object `json:"objects,omitempty"`
 
 	Children *Offspring `json:"children,omitempty"` // nil: it may have none
@@ -147,6 +148,9 @@ type Hits struct {
 	Processes uint64 `json:"processes,omitempty"` // that were not made
 	Memory    uint64 `json:"memory,omitempty"`    // processes that were killed
 	Disk      uint64 `json:"disk,omitempty"`      // how often the kernel said that writes were refused
+	Files     uint64 `json:"files,omitempty"`     // processes that had all open that they may
+	FileSize  uint64 `json:"file_size,omitempty"` // threads that were refused to write
+	Tmp       uint64 `json:"tmp,omitempty"`       // how often it was full
 	Gates     uint64 `json:"gates,omitempty"`     // that were refused
 }
 
