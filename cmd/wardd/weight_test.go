@@ -116,5 +116,13 @@ func TestFamiliesOutlive(t *testing.T) {
 			t.Fatalf("families are left: %v", r.families())
 		}
 	}
-	r.ends() // and nothing is left
+	pidfds := r.pidfdsLeft()
+	if err := r.cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if status := r.wait(); status != 0 {
+		t.Errorf("exit status %d: %s", status, r.stderr)
+	}
+	r.gone(pidfds)
+	r.leftovers()
 }
