@@ -1,6 +1,6 @@
 // Package graph draws what a policy image allows: domains by ring, users
-// outside Ward, gates with their methods and policies, files, addresses, and the
-// objects of system.yaml with a right an edge.
+// outside Ward, gates with their methods and policies, what may be lent, files,
+// addresses, and the objects of system.yaml with a right an edge.
 //
 // What is denied is not drawn. What is conditional (some permit or forbid
 // looks at the message or the user) is dashed; solid lines hold for every

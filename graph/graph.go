@@ -14,6 +14,7 @@ type Graph struct {
 	Rings   []Ring // most trusted first
 	Users   bool   // some user outside Ward may reach some domain
 	Gates   []Gate
+	Loans   []Loan
 	Objects []Object
 	Uses    []Use
 }
@@ -69,7 +70,7 @@ type Use struct {
 //
 // Preconditions: img.Check() == nil.
 func Of(img *image.Image, names bool) *Graph {
-	b := builder{img: img, names: names, g: &Graph{System: img.Name}, objects: map[Object]int{}}
+	b := builder{img: img, names: names, g: &Graph{System: img.Name}, objects: map[Object]int{}, calls: map[call]bool{}}
 	for i := range img.Domains {
 		if d := &img.Domains[i]; b.drawn(d) {
 			b.domain(d)
@@ -82,6 +83,7 @@ func Of(img *image.Image, names bool) *Graph {
 	for i := range img.Routes {
 		b.route(&img.Routes[i])
 	}
+	b.loans()
 	return b.g
 }
 
@@ -90,6 +92,7 @@ type builder struct {
 	names   bool
 	g       *Graph
 	objects map[Object]int
+	calls   map[call]bool // what may be called, and so lent
 }
 
 // drawn reports whether a domain may run at all.
@@ -172,6 +175,7 @@ func (b *builder) route(r *image.Route) {
 		if !canPass(&p.Request) {
 			continue
 		}
+		b.calls[call{r.Client, image.Entry{Interface: r.Interface, Method: uint32(i)}}] = true
 		m := Method{Name: iface.Methods[i].Name, NoReply: !canPass(&p.Reply) && !server.Mailbox} // nobody waits for an answer of a mailbox
 		m.Permits, m.Unless = b.policies(p.Request.Permit), b.policies(p.Request.Forbid)
 		kind := 1

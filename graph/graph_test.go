@@ -61,7 +61,7 @@ func TestGolden(t *testing.T) {
 	if findings.Failed() {
 		t.Fatal(findings)
 	}
-	for name, img := range map[string]*image.Image{"sample": sample("who may"), "hostile": sample(hostile), "picture": r.Image, "objects": objects("who may")} {
+	for name, img := range map[string]*image.Image{"sample": sample("who may"), "hostile": sample(hostile), "picture": r.Image, "objects": objects("who may"), "loans": loans("who may"), "hostileloans": loans(hostile)} {
 		g := graph.Of(img, name == "picture")
 		for ext, text := range map[string]string{".dot": g.DOT(), ".mmd": g.Mermaid()} {
 			path := filepath.Join("testdata", name+ext)

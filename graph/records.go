@@ -2,11 +2,11 @@ package graph
 
 // A Record is one part of a graph for `--json`.
 type Record struct {
-	Event       string         `json:"event"` // "domain", "gate", "file", "address", "memory", "mailbox"
+	Event       string         `json:"event"` // "domain", "gate", "loan", "file", "address", "memory", "mailbox"
 	Domain      string         `json:"domain,omitempty"`
 	Ring        *int32         `json:"ring,omitempty"`
 	RingName    string         `json:"ring_name,omitempty"`
-	From        string         `json:"from,omitempty"` // of a gate; "user:*" for users outside
+	From        string         `json:"from,omitempty"` // of a gate or loan; "user:*" for users outside
 	To          string         `json:"to,omitempty"`
 	Interface   string         `json:"interface,omitempty"`
 	Conditional *bool          `json:"conditional,omitempty"`
@@ -40,6 +40,14 @@ func (g *Graph) Records() []Record {
 		}
 		for _, m := range e.Methods {
 			rec.Methods = append(rec.Methods, MethodRecord{e.Interface + "/" + m.Name, m.Permits, m.Unless, m.NoReply})
+		}
+		all = append(all, rec)
+	}
+	for i := range g.Loans {
+		l := &g.Loans[i]
+		rec := Record{Event: "loan", From: l.From, To: l.To, Interface: l.Interface}
+		for _, m := range l.Methods {
+			rec.Methods = append(rec.Methods, MethodRecord{Method: l.Interface + "/" + m.Name, Permits: m.Permits})
 		}
 		all = append(all, rec)
 	}

@@ -20,7 +20,7 @@ import (
 // images are all examples, and what a hostile policy would have drawn.
 func images(t *testing.T) map[string]*image.Image {
 	t.Helper()
-	all := map[string]*image.Image{"sample": sample("who may"), "hostile": sample(hostile), "objects": objects("who may"), "hostile objects": objects(hostile)}
+	all := map[string]*image.Image{"sample": sample("who may"), "hostile": sample(hostile), "objects": objects("who may"), "hostile objects": objects(hostile), "loans": loans("who may"), "hostile loans": loans(hostile)}
 	for _, pattern := range []string{"../examples/*/system.yaml", "../examples/daemons/*/system.yaml"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
@@ -45,7 +45,7 @@ func size(g *graph.Graph) (nodes, edges int) {
 	if g.Users {
 		nodes++
 	}
-	return nodes + len(g.Objects), len(g.Gates) + len(g.Uses)
+	return nodes + len(g.Objects), len(g.Gates) + len(g.Loans) + len(g.Uses)
 }
 
 // Graphviz reads what is written without a warning, and draws as many nodes and
@@ -102,7 +102,7 @@ func TestGraphviz(t *testing.T) {
 func TestMermaidSyntax(t *testing.T) {
 	const label = `"[^"\n]+"`
 	node := regexp.MustCompile(`^(users|d\d+|o\d+)(\(\[` + label + `\]\)|\[` + label + `\]|\[/` + label + `/\]|\[\(` + label + `\)\]|\[\[` + label + `\]\]|>` + label + `\])$`)
-	edge := regexp.MustCompile(`^(users|d\d+) (?:-->|-\.->|--o)\|` + label + `\| (users|d\d+|o\d+)$`)
+	edge := regexp.MustCompile(`^(users|d\d+) (?:-->|-\.->|==>|--o)\|` + label + `\| (users|d\d+|o\d+)$`)
 	begin := regexp.MustCompile(`^subgraph r\d+\[` + label + `\]$`)
 	check := func(text string, g *graph.Graph) string {
 		lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")

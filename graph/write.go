@@ -107,6 +107,10 @@ func (g *Graph) DOT() string {
 		}
 		fmt.Fprintf(&b, "\t%s -> %s [label=%s, style=%s];\n", domain(e.From), domain(e.To), dotLabel(e.lines()...), style)
 	}
+	for i := range g.Loans {
+		l := &g.Loans[i]
+		fmt.Fprintf(&b, "\t%s -> %s [label=%s, style=bold, arrowhead=vee];\n", domain(l.From), domain(l.To), dotLabel(l.lines()...))
+	}
 	for _, u := range g.Uses {
 		fmt.Fprintf(&b, "\t%s -> %s [label=%s, arrowhead=open];\n", domain(u.From), object(u.Object), dotLabel(u.Access))
 	}
@@ -142,6 +146,10 @@ func (g *Graph) Mermaid() string {
 			arrow = "-.->"
 		}
 		fmt.Fprintf(&b, "\t%s %s|%s| %s\n", domain(e.From), arrow, mermaidLabel(e.lines()...), domain(e.To))
+	}
+	for i := range g.Loans {
+		l := &g.Loans[i]
+		fmt.Fprintf(&b, "\t%s ==>|%s| %s\n", domain(l.From), mermaidLabel(l.lines()...), domain(l.To))
 	}
 	for _, u := range g.Uses {
 		fmt.Fprintf(&b, "\t%s --o|%s| %s\n", domain(u.From), mermaidLabel(u.Access), object(u.Object))

@@ -41,3 +41,23 @@ func (img *Image) SpawningOf(bases []abi.DomainID, template abi.DomainID) Spawn 
 	}
 	return all
 }
+
+// Makers returns the domains that are started with the system and may make
+// children of each template, by the policies, rings and roots; what `children`
+// and quotas say is not looked at. Whatever is above a child of the template,
+// one of them is at the root of it, as all above must be permitted to make what
+// any of them makes; so a child that one of them makes itself may all that a
+// child of the template ever may.
+//
+// Preconditions: img.Check() == nil.
+func (img *Image) Makers() map[abi.DomainID][]abi.DomainID {
+	makers := map[abi.DomainID][]abi.DomainID{}
+	for i := range img.Spawns {
+		s := &img.Spawns[i]
+		d, t := &img.Domains[s.Parent], &img.Domains[s.Template]
+		if s.Spawn.Allow && d.Start.Allow && !d.Template && !d.Names && t.Template && t.Start.Allow && t.Ring.Level >= d.Ring.Level && (d.Host || !t.Host) {
+			makers[s.Template] = append(makers[s.Template], s.Parent)
+		}
+	}
+	return makers
+}

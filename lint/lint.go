@@ -47,6 +47,7 @@ func Find(s System) diag.List {
 	f.blanket()
 	f.rules()
 	f.domains()
+	f.children()
 	f.interfaces()
 	f.out.Sort()
 	return f.out

@@ -17,8 +17,8 @@ func newGraph() *cobra.Command {
 		Use:   "graph DIR|IMAGE",
 		Short: "Draw what a system allows, for Graphviz or Mermaid",
 		Long: `Draw a system directory, or an image of ward compile: domains by ring, users
-outside Ward, gates with their methods and policies, files, addresses and objects. What is
-denied is not drawn; what depends on the message or the user is dashed.
+outside Ward, gates with their methods and policies, what may be lent, files, addresses
+and objects. What is denied is not drawn; what depends on the message or the user is dashed.
 
 	ward graph DIR | dot -Tsvg >system.svg`,
 		Args:              cobra.ExactArgs(1),

@@ -55,7 +55,7 @@ const (
 )
 
 // lintIDs are all that --allow knows.
-var lintIDs = []string{lint.BlanketPermit, lint.OutOfBounds, lint.Shadowed, lint.Unreachable, lint.NotExported, lint.FloatHidden, lint.StreamOpen,
+var lintIDs = []string{lint.BlanketPermit, lint.OutOfBounds, lint.Shadowed, lint.Unreachable, lint.ParentMayNot, lint.NotExported, lint.FloatHidden, lint.StreamOpen,
 	lintBound, lintLibrary, "never-matches", "uncalled", "transition-on-request", "login-per-domain", "state-unread", "state-unentered",
 	"object-uncreated", "object-unread", "object-unwritten", "object-unpassed", "write-without-read"}
 
