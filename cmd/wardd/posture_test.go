@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -93,8 +94,8 @@ func (r *running) posture(name string, pid int) string {
 		line(f[1], status(t, pid, f[0]))
 	}
 	line("namespaces of its own", strings.Join(namespaces(t, pid), " "))
-	kinds, inherited := r.openFiles(pid)
-	line("descriptors", strings.Join(kinds, ", "))
+	kinds, inherited := r.openFiles(pid) // how many of each: descriptorcount_test.go
+	line("descriptors", strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
 	line("descriptors that a program it executes would get", strings.Join(inherited, " "))
 	line("mounts", r.mounts(pid))
 	line("mapping of the image", imageMapping(t, pid).mode)
@@ -157,14 +158,15 @@ func namespaces(t *testing.T, pid int) (own []string) {
 
 var inode = regexp.MustCompile(`:\[[0-9]+\]`)
 
-// openFiles lists what kinds of files a process has open, and the numbers of
+// openFiles counts what a process has open, by kind, and lists the numbers of
 // those without close-on-exec.
-func (r *running) openFiles(pid int) (kinds, inherited []string) {
+func (r *running) openFiles(pid int) (kinds map[string]int, inherited []string) {
 	r.t.Helper()
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	kinds = map[string]int{}
 	for _, e := range entries {
 		target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, e.Name()))
 		info, err2 := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%s", pid, e.Name()))
@@ -175,7 +177,7 @@ func (r *running) openFiles(pid int) (kinds, inherited []string) {
 		target = strings.NewReplacer(r.dir, "RUN", r.bin, "BIN", "anon_inode:", "", "[", "", "]", "").Replace(target)
 		// Go's runtime reads its limits from cgroups, if there are any; a log is opened when there is something to log.
 		if !strings.HasPrefix(target, "/sys/fs/cgroup") && !strings.HasPrefix(target, "RUN/log/") {
-			kinds = append(kinds, target)
+			kinds[target]++
 		}
 		for l := range strings.Lines(string(info)) {
 			v, ok := strings.CutPrefix(l, "flags:")
@@ -191,8 +193,7 @@ func (r *running) openFiles(pid int) (kinds, inherited []string) {
 			}
 		}
 	}
-	slices.Sort(kinds)
-	return slices.Compact(kinds), inherited
+	return kinds, inherited
 }
 
 // mounts lists the mounts of a process, if they are not the host's.
