@@ -5,8 +5,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -164,6 +162,9 @@ func (h *holder) startMonitor() error {
 	if err := h.kept.Give(conn); err != nil {
 		h.monitor.Kill() // if it is not dead anyway
 	}
+	if h.over {
+		conn.Tell(link.Stop, "")
+	}
 	return nil
 }
 
@@ -185,11 +186,8 @@ func (h *holder) serve(limit time.Duration, until func() bool) bool {
 				h.heard = nil // it has ended: that is seen by its process
 			}
 		case c := <-h.again:
-			if h.over {
-				break
-			}
-			if err := c.Start(); err != nil {
-				h.fail("the %s cannot be started again, so the system stops: %v", c.Name, err)
+			if !h.over {
+				h.startAgain(c)
 			}
 		case <-late:
 			return false
@@ -239,8 +237,8 @@ func (h *holder) reap() {
 		if pid <= 0 {
 			return
 		}
-		if c := h.child(pid); c != nil {
-			h.ended(c, status)
+		if i := slices.IndexFunc(h.all(), func(c *child.Child) bool { return c.PID == pid }); i >= 0 {
+			h.ended(h.all()[i], status)
 			continue
 		}
 		end := fmt.Sprintf("%d %d", pid, status)
@@ -264,6 +262,7 @@ func (h *holder) ended(c *child.Child, status syscall.WaitStatus) {
 	}
 	switch {
 	case h.over:
+		h.keepUp(c)
 		return
 	case upgraded:
 		h.notice("upgraded: the %s is replaced; gates that are open go on and are checked", c.Name)
@@ -278,6 +277,21 @@ func (h *holder) ended(c *child.Child, status syscall.WaitStatus) {
 		h.notice("what was upgraded to does not stay: back to the program before")
 	}
 	time.AfterFunc(c.Delay(), func() { h.again <- c })
+}
+
+// startAgain starts a process in the place of one that has ended.
+func (h *holder) startAgain(c *child.Child) {
+	if err := c.Start(); err != nil {
+		h.fail("the %s cannot be started again, so the system stops: %v", c.Name, err)
+	}
+}
+
+// keepUp lets a process that was killed be started again though the system stops:
+// domains end in order, and it is recorded how they did.
+func (h *holder) keepUp(c *child.Child) {
+	if c.PID == 0 && c.Status != 0 && !c.Last && !c.Lost() && (c == &h.audit || !h.done && h.fatal == "") {
+		h.startAgain(c)
+	}
 }
 
 // upgrade makes the program that stands now where this one was started from
@@ -301,13 +315,17 @@ func (h *holder) upgrade() {
 // removes what it made, the audit writer writes the rest.
 func (h *holder) end() {
 	h.over = true
+	for _, c := range h.all() {
+		h.keepUp(c)
+	}
 	if h.monitor.PID != 0 {
 		h.fromMon.Tell(link.Stop, "")
 		h.await(&h.monitor, h.cfg.Grace+endWait)
 	}
+	h.creator.Last = true
 	h.endCreator()
 	h.serve(killWait, func() bool { // what the creator did not end, because it died
-		left := h.orphans()
+		left := child.Others(h.all()...)
 		for _, pid := range left {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
@@ -345,6 +363,7 @@ func (h *holder) await(c *child.Child, limit time.Duration) {
 	if !h.serve(limit, ended) {
 		h.status = 1
 		h.notice("the %s does not end; it is killed", c.Name)
+		c.Last = true
 		c.Kill()
 		h.serve(0, ended)
 	}
@@ -352,26 +371,3 @@ func (h *holder) await(c *child.Child, limit time.Duration) {
 
 // all are the processes of wardd.
 func (h *holder) all() []*child.Child { return []*child.Child{&h.audit, &h.creator, &h.monitor} }
-
-// child returns the process of wardd that has a PID, or nil.
-func (h *holder) child(pid int) *child.Child {
-	for _, c := range h.all() {
-		if c.PID == pid {
-			return c
-		}
-	}
-	return nil
-}
-
-// orphans are the children that are no processes of wardd: domains of a creator
-// that died. Nobody but this goroutine takes their status, so their PIDs stay theirs.
-func (h *holder) orphans() (pids []int) {
-	self := os.Getpid()
-	list, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", self)) // an error: the next creator kills the cgroup
-	for _, field := range strings.Fields(string(list)) {
-		if pid, err := strconv.Atoi(field); err == nil && h.child(pid) == nil {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}

@@ -332,6 +332,7 @@ func (m *Monitor) ended(d *domain) {
 		e.Text = d.def.Name
 	}
 	m.Audit.Event(e)
+	m.sendOutput(d) // a writer that was to read it may have died: its last words are in there
 	if again := m.left(d); d.def.Once && d.status != 0 && !again {
 		m.failed = true
 		m.keepSystem()

@@ -115,6 +115,7 @@ type userRecord struct {
 
 type systemRecord struct {
 	Begun, Started, Failed bool
+	Stopping               bool
 	Rings, Users, Routes   uint32
 
 	LastChild abi.DomainID // numbers that were given last, and how many children of each template
@@ -333,7 +334,7 @@ func (m *Monitor) keepUser(u *user, e place) {
 }
 
 func (m *Monitor) keepSystem() {
-	m.put(keptSystem, systemRecord{Begun: m.begun, Started: m.started, Failed: m.failed, Rings: m.rings, Users: m.outside.next, Routes: m.numbers.Routes,
+	m.put(keptSystem, systemRecord{Begun: m.begun, Started: m.started, Failed: m.failed, Stopping: m.stopping, Rings: m.rings, Users: m.outside.next, Routes: m.numbers.Routes,
 		LastChild: m.lastChild, LastLent: m.lastLent, Named: m.named})
 }
 

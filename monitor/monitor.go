@@ -208,6 +208,9 @@ func (m *Monitor) Run(ctx context.Context) (status int, err error) {
 	}
 	m.mu.Lock()
 	m.serving = true
+	if m.stopping { // the one before was to end the system
+		m.Stop()
+	}
 	wasReady := m.started
 	m.mu.Unlock()
 	go m.watchExits(ctx)

@@ -86,6 +86,7 @@ func (r *restoring) system(_ string, k *Kept) error {
 	}
 	m := r.m
 	m.begun, m.started, m.failed, m.rings, m.numbers.Routes = s.Begun, s.Started, s.Failed, s.Rings, s.Routes
+	m.stopping = s.Stopping
 	m.outside.next = max(m.outside.next, s.Users)
 	m.lastChild, m.lastLent = s.LastChild, s.LastLent
 	if s.Named != nil {

@@ -32,6 +32,7 @@ const killWait = 5 * time.Second
 func (m *Monitor) end(ctx context.Context) {
 	m.mu.Lock()
 	m.stopping = true
+	m.keepSystem()
 	for _, stop := range m.closers {
 		stop()
 	}
@@ -81,9 +82,13 @@ func (m *Monitor) running() []*domain {
 func (m *Monitor) await(limit time.Duration) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
 	for len(m.running()) > 0 {
 		select {
 		case <-m.changed:
+		case <-tick.C:
+			m.Reaped() // a creator may have died before it told
 		case <-timer.C:
 			return
 		}

@@ -8,6 +8,9 @@ package child
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -28,6 +31,7 @@ type Child struct {
 	Start func() error // starts it
 	Stays bool         // it does not die with the thread that starts it
 	Alone bool         // it is in the empty network namespace
+	Last  bool         // none comes after it any more
 
 	PID    int                // 0: it does not run
 	Status syscall.WaitStatus // of the last end
@@ -120,4 +124,17 @@ func (c *Child) Delay() time.Duration {
 		return 0
 	}
 	return min(delayMax, 5*time.Millisecond<<(c.deaths-spared))
+}
+
+// Others are the children of this process that are none of these: domains of a
+// creator that died. As long as nobody takes their status their PIDs stay theirs.
+func Others(all ...*Child) (pids []int) {
+	self := os.Getpid()
+	list, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", self)) // an error: the next creator kills the cgroup
+	for _, field := range strings.Fields(string(list)) {
+		if pid, err := strconv.Atoi(field); err == nil && !slices.ContainsFunc(all, func(c *Child) bool { return c.PID == pid }) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }

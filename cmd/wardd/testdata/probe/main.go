@@ -29,6 +29,10 @@ func main() {
 		err = serve(ctx)
 	case "late":
 		err = late(ctx)
+	case "orderly":
+		err = orderly()
+	case "doomed":
+		err = doomed(ctx)
 	case "client":
 		pace := 10 * time.Millisecond
 		if len(os.Args) > 2 {
@@ -53,6 +57,8 @@ func main() {
 		err = malformed()
 	case "count":
 		err = count(ctx)
+	case "alternate":
+		err = alternate(ctx, os.Args[2])
 	case "load":
 		err = load(ctx)
 	case "parent":
