@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"ward/kernel"
 )
 
 // downByForce ends a system whose monitor does not do it, by killing its
@@ -25,6 +27,9 @@ func downByForce(cmd *cobra.Command, dir string, why error) error {
 		return failed("a system lives in %s, but its first process is not to be seen from here: end it where it was started", dir)
 	}
 	if holder == nil {
+		if os.Geteuid() == 0 && kernel.SystemInUse(nameOf(dir)) {
+			return endLeft(cmd, dir)
+		}
 		clearEndedDir(dir)
 		return failed("no system lives in %s: nothing to end", dir)
 	}
@@ -42,6 +47,20 @@ func downByForce(cmd *cobra.Command, dir string, why error) error {
 		if err := processes[i].await(end); err != nil {
 			return failed("%s: process %d has not ended within %v", nameOf(dir), processes[i].pid, downLimit)
 		}
+	}
+	clearEndedDir(dir)
+	return nil
+}
+
+// endLeft ends the domains of a system all of whose wardd was killed, so that nobody
+// was left to end them.
+func endLeft(cmd *cobra.Command, dir string) error {
+	fmt.Fprintf(cmd.ErrOrStderr(), "ward: all of wardd of %s was killed, and its domains were left: killing them\n", nameOf(dir))
+	if err := kernel.EndOrphans(nameOf(dir)); err != nil {
+		return failed("%w", err)
+	}
+	if kernel.SystemInUse(nameOf(dir)) {
+		return failed("processes are left of %s that cannot be ended from here: they are of another PID namespace", nameOf(dir))
 	}
 	clearEndedDir(dir)
 	return nil

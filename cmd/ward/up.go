@@ -43,6 +43,7 @@ docs/unprivileged.md says what that protects, and what not.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: paths(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			asked := serviceManager()
 			if err := checkLevel(level); err != nil {
 				return err
 			}
@@ -82,7 +83,7 @@ docs/unprivileged.md says what that protects, and what not.`,
 				return err
 			}
 			noteSource(img.Name, args[0])
-			return supervise(cmd, encoded, img, archive, untilDone)
+			return supervise(cmd, encoded, img, archive, untilDone, asked)
 		},
 	}
 	cmd.Flags().BoolVar(&untilDone, "until-done", false, "stop when every domain with 'once: true' has ended; exit 1 if one failed")
@@ -121,7 +122,7 @@ func sourcesOf(path string) ([]byte, error) {
 }
 
 // supervise runs wardd until it has stopped, and tells its story.
-func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []byte, untilDone bool) error {
+func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []byte, untilDone bool, asked manager) error {
 	slot, err := takeSlot()
 	if err != nil {
 		return err
@@ -153,6 +154,7 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []b
 		select {
 		case <-interrupted:
 			interrupted, stopped = nil, true
+			asked.tell("STOPPING=1")
 			if !wantJSON(cmd) {
 				fmt.Fprintln(cmd.ErrOrStderr(), "stopping")
 			}
@@ -165,6 +167,7 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []b
 				if err := keepSources(filepath.Join(runRoot, img.Name), archive, "", image.Hash(image.Encode(img))); err != nil {
 					fmt.Fprintf(cmd.ErrOrStderr(), "ward: 'ward revoke' and 'ward grant' will not work: %v\n", err)
 				}
+				asked.tell("READY=1\nSTATUS=" + img.Name + ": all domains are started")
 			case r.Kind == lifeline.Fatal:
 				fatal = r.Text
 			case r.Kind == lifeline.Stopped:
@@ -173,6 +176,7 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []b
 		}
 	}
 	waited := w.cmd.Wait()
+	orphans := endOrphans(img.Name, waited)
 
 	// The last records are in the file; the follower ends at `stopped`.
 	timer := time.AfterFunc(tellLimit, stopTelling)
@@ -181,7 +185,7 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []b
 	if stopped {
 		status = 0 // what ended then, ended because it was told to
 	}
-	return verdict(cmd, teller, img, fatal, status, errors.Join(err, endOf(waited, fatal)))
+	return verdict(cmd, teller, img, fatal, status, errors.Join(err, endOf(waited, fatal), orphans))
 }
 
 // verdict prints the last line and turns the end of the system into an error.
@@ -232,6 +236,16 @@ func endOf(err error, fatal string) error {
 		return fmt.Errorf("the first process of wardd was ended from outside (%w), and the system with it: its gates let nothing pass any more, and its domains are killed; start it again with 'ward up'", err)
 	}
 	return fmt.Errorf("wardd: %w", err)
+}
+
+// endOrphans ends what is left of a system whose wardd was killed, the creator,
+// which would have done it, perhaps with it.
+func endOrphans(system string, err error) error {
+	var exit *exec.ExitError
+	if os.Geteuid() != 0 || !errors.As(err, &exit) || exit.ExitCode() >= 0 {
+		return nil
+	}
+	return kernel.EndOrphans(system)
 }
 
 // follow tells the records of a system until it has stopped.

@@ -77,6 +77,11 @@ func runCreator(o *options) error {
 	if conn == nil {
 		return errors.New("no channel: this process is started by wardd itself")
 	}
+	if !o.library { // of an earlier system of this name, all of which was killed together
+		if err := kernel.EndOrphans(o.name); err != nil {
+			fmt.Fprintf(os.Stderr, "wardd creator: %v\n", err)
+		}
+	}
 	if err := protect("creator", o, img); err != nil {
 		return err
 	}
