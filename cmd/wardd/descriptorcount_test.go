@@ -225,7 +225,7 @@ func TestDescriptorNumbers(t *testing.T) {
 				return
 			}
 			if lines := table.differences(at, got); len(lines) > 0 {
-				t.Errorf("not as %s says; if it is meant, run with -update-descriptors:\n%s", descriptorTable, strings.Join(lines, "\n"))
+				t.Fatalf("not as %s says; if it is meant, run with -update-descriptors:\n%s", descriptorTable, strings.Join(lines, "\n"))
 			}
 			for process := range at { // the control: whoever has one more
 				for kind := range got[process] {
