@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,16 +22,17 @@ import (
 // and three domains (3, 4, 5) that are as many as the children, and nobody's.
 // All weigh the same and want as much of the processor as they can get.
 func weighing(t *testing.T) *world {
-	turns := []string{"turns", "3000"}
+	turns, ring := []string{"turns", "3000"}, image.Ring{Level: 3, Name: "user"}
 	w := newWorld(t, 0,
-		image.Domain{Name: "broker", Program: hostile, Args: turns, Children: image.Children{Number: 3, Depth: 2, Tree: 4}},
-		image.Domain{Name: "worker", Program: hostile, Args: turns, Template: true, Children: image.Children{Number: 1, Depth: 1, Tree: 1}},
-		image.Domain{Name: "neighbour", Program: hostile, Args: turns},
-		image.Domain{Name: "one", Program: hostile, Args: turns},
-		image.Domain{Name: "two", Program: hostile, Args: turns},
-		image.Domain{Name: "three", Program: hostile, Args: turns},
+		image.Domain{Name: "broker", Program: hostile, Args: turns, Ring: ring, Children: image.Children{Number: 3, Depth: 2, Tree: 4}},
+		image.Domain{Name: "worker", Program: hostile, Args: turns, Ring: ring, Template: true, Children: image.Children{Number: 1, Depth: 1, Tree: 1}},
+		image.Domain{Name: "neighbour", Program: hostile, Args: turns, Ring: ring},
+		image.Domain{Name: "one", Program: hostile, Args: turns, Ring: ring},
+		image.Domain{Name: "two", Program: hostile, Args: turns, Ring: ring},
+		image.Domain{Name: "three", Program: hostile, Args: turns, Ring: ring},
 	)
 	yes := image.Verdict{Allow: true}
+	w.img.Policies = []image.Policy{{ID: "all may"}}
 	w.img.Spawns = []image.Spawn{{Parent: 0, Template: 1, Spawn: yes, Adopt: yes}, {Parent: 1, Template: 1, Spawn: yes, Adopt: yes}}
 	return w
 }
@@ -175,6 +177,29 @@ func cgroupIn(t *testing.T, l *live) string {
 	return v2
 }
 
+// renew gives the creator its image with a change.
+func (w *world) renew(change func(*image.Image)) {
+	w.t.Helper()
+	img := *w.img
+	img.Domains, img.Spawns = slices.Clone(img.Domains), slices.Clone(img.Spawns)
+	change(&img)
+	encoded := image.Encode(&img)
+	sealed, err := kernel.MakeMemory("image", uint64(len(encoded)), false)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer sealed.Close()
+	if _, err := sealed.WriteAt(encoded, 0); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := unix.FcntlInt(sealed.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SEAL); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.client.Renew(context.Background(), sealed); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // A family's cgroup is there as long as somebody is in it, and no longer; who
 // can have no children has none.
 func TestFamilyCgroups(t *testing.T) {
@@ -222,12 +247,15 @@ func TestFamilyCgroups(t *testing.T) {
 	// A reload lets a domain have children that runs already.
 	plain := w.mustStart(3)
 	expect(plain, "one")
-	w.img.Domains[3].Children = image.Children{Number: 1, Depth: 1, Tree: 1}
-	w.img.Spawns = append(w.img.Spawns, image.Spawn{Parent: 3, Template: 1, Spawn: image.Verdict{Allow: true}, Adopt: image.Verdict{Allow: true}})
+	yes := image.Verdict{Allow: true}
+	w.renew(func(img *image.Image) {
+		img.Domains[3].Children = image.Children{Number: 1, Depth: 1, Tree: 1}
+		img.Spawns = append(img.Spawns, image.Spawn{Parent: 3, Template: 1, Spawn: yes, Adopt: yes})
+	})
 	late := w.mustSpawn(Order{Child: c0 + 2, Parent: 3, Template: 1, Adopted: true})
 	expect(late, "one.family", "child.3074")
 	w.kills(3)
-	w.img.Domains[3].Children = image.Children{}
+	w.renew(func(*image.Image) {})
 	expect(w.mustStart(3), "one.family", "one")
 	w.end()
 	families(0)

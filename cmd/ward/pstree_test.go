@@ -61,7 +61,7 @@ func TestDescribeChild(t *testing.T) {
 	d.Descriptor = &admin.Descriptor{
 		Calls: []admin.Call{{Method: "a.v1.S/A", To: "store", Policies: []string{"workers"},
 			Under: []admin.Level{{Of: "worker#4", Policies: []string{"workers"}}, {Of: "broker", Policies: []string{"broker"}, Forbids: []string{"never"}}}}},
-		Quota:    admin.Quota{Processes: 4, Memory: 4 << 20},
+		Quota:    admin.Quota{Processes: 4, Memory: 4 << 20, CPUWeight: 50},
 		Children: &admin.Offspring{Children: 1, MaxChildren: 2, Descendants: 1, MaxDescendants: 3, Depth: 1, Inherit: "all", Given: admin.Quota{Processes: 4}},
 		Loans:    []admin.Loan{{ID: 3, From: "broker", To: "worker#1", Entry: "a.v1.S/B", Left: int64(time.Hour), Uses: 2}, {ID: 4, From: "worker#1", To: "worker#6", Entry: "a.v1.S/A", Left: int64(time.Hour)}},
 	}
@@ -76,6 +76,7 @@ func TestDescribeChild(t *testing.T) {
 		"children     1 of 2, 1 of 3 in all generations, of which there may be 1\n",
 		"             inherit: all\n",
 		"             processes: 4 of 8 given to them\n",
+		"             CPU: it and they together weigh 50\n",
 		"delegations  3: a.v1.S/B in the name of broker, 1h0m0s left, 2 uses in all\n",
 		"             4: a.v1.S/A lent to worker#6, 1h0m0s left\n",
 		"level        kernel: the kernel checks every message\n",
