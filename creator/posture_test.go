@@ -39,8 +39,8 @@ func TestPosture(t *testing.T) {
 		"/ ro,nosuid,nodev,noexec tmpfs",
 		"/dev ro,nosuid,noexec tmpfs",
 		"/tmp rw,nosuid,nodev,noexec tmpfs",
-		hostile + " ro,nosuid,nodev",
-		readable + " ro,nosuid,nodev,noexec",
+		hostile + " ro,nosuid,nodev,noatime",
+		readable + " ro,nosuid,nodev,noexec,noatime",
 		writable + " rw,nosuid,nodev,noexec",
 	}
 	if idmappedTmp(t) {
