@@ -20,7 +20,7 @@ type SpawnOptions struct {
 	Adopted   bool          // it may outlive this domain: a policy must permit ward::Action::"adopt"
 	Processes uint32        // quotas, at most the template's, out of this domain's; 0: the template's
 	Memory    uint64        // bytes
-	CPUWeight uint32
+	CPUWeight uint32        // in the part of the processor that this domain and all that come from it share
 	Files     uint32
 	Gates     uint32
 }

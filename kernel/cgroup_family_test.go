@@ -129,6 +129,29 @@ func TestCgroupFamilies(t *testing.T) {
 	}
 }
 
+// A creator that takes a system over and finds that one domain has ended leaves
+// it the weight of the others, which it has not taken over yet.
+func TestCgroupWeightTakenOver(t *testing.T) {
+	tree, top, v2 := familyTree(t)
+	join(t, tree, 70, CgroupPlace{Name: "ended"})
+	join(t, tree, 200, CgroupPlace{Name: "lives"})
+	join(t, tree, 30, CgroupPlace{Name: "parent", Family: true})
+	again, err := OpenCgroupTree(tree.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Clear("ended"); err != nil {
+		t.Fatal(err)
+	}
+	if got := readWeight(top, v2); got != 230 {
+		t.Errorf("the system weighs %d, want 230", got)
+	}
+	join(t, again, 5, CgroupPlace{Name: "child", Parent: "parent"})
+	if got := readWeight(top, v2); got != 230 {
+		t.Errorf("with a child it weighs %d, want 230", got)
+	}
+}
+
 // What somebody left behind who died half way goes, and is in nobody's way.
 func TestCgroupFamiliesLeft(t *testing.T) {
 	tree, top, _ := familyTree(t)

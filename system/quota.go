@@ -9,7 +9,7 @@ import (
 var quotaShape = objectOf("Bounds of what the domain uses; what is left out has a default (docs/quotas.md).",
 	key{"processes", false, number("Processes and threads.", 1, 1<<22)},
 	key{"memory", false, size("Memory, in bytes, /tmp and what the kernel holds for the domain included.", 1<<20, 1<<50)},
-	key{"cpu_weight", false, number("CPU weight, as cgroup v2's cpu.weight: its part where others want the processor too. 100 is usual.", 1, 10000)},
+	key{"cpu_weight", false, number("CPU weight, as cgroup v2's cpu.weight: the part of the domain, with all that come from it, where others want the processor too. 100 is usual.", 1, 10000)},
 	key{"cpu", false, number("Hard limit of CPU time, in percent of one processor. Without it there is none.", 1, 100*1024)},
 	key{"files", false, number("Open descriptors of one process.", 16, 1<<20)},
 	key{"file_size", false, size("Largest file that it may write, in bytes.", 4096, 1<<50)},
