@@ -18,8 +18,8 @@ import (
 // two looks is not seen.
 //
 // All looking together takes no more than one part in lookShare of a processor,
-// however many domains there are and whatever they do: with a thousand that do
-// nothing each has its turn about every five seconds, with a hundred every two.
+// however many domains there are and whatever they do. Where that is not enough for
+// all, those that are near a limit and those that are far have their turn alternately.
 
 // Limits that a domain stands at. Of these Hit.Count is how many stand there now, and 0
 // says that none does any more.
@@ -54,7 +54,8 @@ type look struct {
 	files   uint64   // that a process may have open
 	tmp     *os.File // nil: it could not be opened
 	due     time.Time
-	at      int // in the queue
+	near    int // 1: it is near a limit, 0: far
+	at      int // in its queue
 	turn    int
 
 	// The round that is under way: a domain with thousands of threads is not
@@ -77,11 +78,33 @@ type standing struct {
 	told time.Time // that there are more
 }
 
-// looks are the domains that run, who is next first.
+// looks are the domains that run, in each queue who is next first.
 type looks struct {
-	queue lookQueue
-	of    map[abi.DomainID]*look
-	rest  time.Time // nobody is looked at before: it took its part
+	queues [2]lookQueue // far, near
+	last   int          // from which one was looked at last
+	of     map[abi.DomainID]*look
+	rest   time.Time // nobody is looked at before: it took its part
+}
+
+// next is whose turn it is next.
+func (ls *looks) next(now time.Time) *look {
+	var due, first *look
+	for i := range ls.queues {
+		q := ls.queues[(ls.last+1+i)%len(ls.queues)] // the other one first
+		if len(q) == 0 {
+			continue
+		}
+		if due == nil && !q[0].due.After(now) {
+			due = q[0]
+		}
+		if first == nil || q[0].due.Before(first.due) {
+			first = q[0]
+		}
+	}
+	if due != nil {
+		return due
+	}
+	return first
 }
 
 type lookQueue []*look
@@ -115,7 +138,7 @@ func (c *creator) watchStanding(r *running) {
 		c.looks.of = map[abi.DomainID]*look{}
 	}
 	c.looks.of[r.domain] = l
-	heap.Push(&c.looks.queue, l)
+	heap.Push(&c.looks.queues[l.near], l)
 }
 
 // unwatchStanding ends that: what its processes left in /tmp is looked at once
@@ -125,7 +148,7 @@ func (c *creator) unwatchStanding(r *running) {
 	if l == nil {
 		return
 	}
-	heap.Remove(&c.looks.queue, l.at)
+	heap.Remove(&c.looks.queues[l.near], l.at)
 	delete(c.looks.of, r.domain)
 	c.lookAtTmp(l, time.Now()) // errors: the channel is closed, and the loop learns it
 	for i, limit := range standings {
@@ -155,10 +178,11 @@ func (c *creator) turnAfter(now time.Time, wait time.Duration) time.Time {
 
 // untilLook is how long the loop may wait, in ms; -1: for ever.
 func (c *creator) untilLook(now time.Time) int {
-	if len(c.looks.queue) == 0 {
+	l := c.looks.next(now)
+	if l == nil {
 		return -1
 	}
-	next := c.looks.queue[0].due
+	next := l.due
 	if next.Before(c.looks.rest) {
 		next = c.looks.rest
 	}
@@ -168,26 +192,28 @@ func (c *creator) untilLook(now time.Time) int {
 // look looks at those whose turn it is, for a while.
 func (c *creator) look() error {
 	now := time.Now()
-	if len(c.looks.queue) == 0 || now.Before(c.looks.rest) || now.Before(c.looks.queue[0].due) {
+	l := c.looks.next(now)
+	if l == nil || now.Before(c.looks.rest) || l.due.After(now) {
 		return nil
 	}
 	began := processorTime()
 	end := now.Add(lookSlice)
-	for len(c.looks.queue) > 0 && now.Before(end) {
-		l := c.looks.queue[0]
-		if l.due.After(now) {
-			break
-		}
+	for now.Before(end) && !l.due.After(now) {
 		if !c.lookAt(l, end) {
-			break // in the middle of it; it is still the first
+			break // in the middle of it, and still the first of its queue
 		}
 		now = time.Now()
 		wait, err := c.judge(l, now)
 		if err != nil {
 			return err
 		}
-		l.due = c.turnAfter(now, wait)
-		heap.Fix(&c.looks.queue, l.at)
+		heap.Remove(&c.looks.queues[l.near], l.at)
+		c.looks.last, l.near, l.due = l.near, 0, c.turnAfter(now, wait)
+		if wait < c.every() {
+			l.near = 1
+		}
+		heap.Push(&c.looks.queues[l.near], l)
+		l = c.looks.next(now)
 	}
 	c.looks.rest = time.Now().Add(lookShare * (processorTime() - began))
 	return nil

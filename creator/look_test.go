@@ -1,11 +1,13 @@
 package creator
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -165,6 +167,55 @@ func TestStandingTakenOver(t *testing.T) {
 			l.tell(t)
 			w.stands(0, c.limit, 0)
 		})
+	}
+}
+
+// Of a domain that stands nowhere any more a creator that takes it over says so, of
+// each limit: it may have left while nobody looked.
+func TestStandingLeftMeanwhile(t *testing.T) {
+	d := image.Domain{Name: "idle", Program: hostile, Args: []string{"idle"}}
+	before, w := newWorld(t, 0, d), newLookingWorld(t, often, d)
+	l, err := before.start(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.ready(t)
+	w.takesDir("idle")
+	if err := w.client.Adopt(context.Background(), 0, l.PID, l.Pidfd); err != nil {
+		t.Fatal(err)
+	}
+	for _, limit := range standings {
+		w.stands(0, limit, 0)
+	}
+}
+
+// Those that are near a limit have their turn though far ones wait for theirs, and the
+// other way round.
+func TestLookTurns(t *testing.T) {
+	now := time.Now()
+	ls := looks{}
+	add := func(near int, due time.Duration) {
+		heap.Push(&ls.queues[near], &look{near: near, due: now.Add(due)})
+	}
+	if ls.next(now) != nil {
+		t.Error("there is nobody")
+	}
+	add(0, time.Hour)
+	if l := ls.next(now); l == nil || !l.due.After(now) {
+		t.Errorf("the only one, later: %+v", l)
+	}
+	for i := range 3 {
+		add(0, time.Duration(-10-i)*time.Second)
+		add(1, time.Duration(-3-i)*time.Second)
+	}
+	var turns []time.Duration
+	for l := ls.next(now); !l.due.After(now); l = ls.next(now) {
+		heap.Pop(&ls.queues[l.near])
+		ls.last = l.near
+		turns = append(turns, now.Sub(l.due)/time.Second)
+	}
+	if want := []time.Duration{5, 12, 4, 11, 3, 10}; !slices.Equal(turns, want) {
+		t.Errorf("%v, want %v", turns, want)
 	}
 }
 

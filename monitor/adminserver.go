@@ -162,7 +162,7 @@ func (m *Monitor) describe(id abi.DomainID, whole bool) (a admin.Domain, ok bool
 // descriptor collects all that a domain may do.
 func (m *Monitor) descriptor(d *domain) *admin.Descriptor {
 	full := &admin.Descriptor{Program: d.def.Program, Digest: hex.EncodeToString(d.def.Digest), Connect: d.def.Connect,
-		Quota: m.limitsOf(d), Hits: d.hits, Children: m.offspring(d), Loans: m.loansOf(d), Objects: m.objectsOf(d)}
+		Quota: m.limitsOf(d), Hits: d.bounds(), Children: m.offspring(d), Loans: m.loansOf(d), Objects: m.objectsOf(d)}
 	for i := range m.Image.Routes {
 		switch r := &m.Image.Routes[i]; {
 		case r.Client != d.base() || !r.Connect.Allow:

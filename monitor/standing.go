@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"ward/image"
+	"ward/monitor/admin"
 )
 
 // Of some limits the kernel tells nobody: the creator looks who stands at one
@@ -44,6 +45,20 @@ func (d *domain) standsAt(h Hit, q *image.Quota) (text string, more uint64) {
 	}
 	*hits += h.Count - before
 	return text, h.Count - before
+}
+
+// bounds are what it ran into, and where it stands now.
+func (d *domain) bounds() admin.Hits {
+	h := d.hits
+	for _, at := range []struct {
+		key string
+		n   uint64
+	}{{"files", d.standing[LimitFiles]}, {"file_size", d.standing[LimitFileSize]}, {"tmp", d.standing[LimitTmp] + d.standing[LimitTmpFiles]}} {
+		if at.n > 0 {
+			h.Now = append(h.Now, at.key)
+		}
+	}
+	return h
 }
 
 // tmp is how many bytes its /tmp may have.

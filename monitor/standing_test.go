@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,7 +54,12 @@ func TestStandsAt(t *testing.T) {
 			t.Errorf("%d: %+v", i, e)
 		}
 	}
-	if h := d.hits; h.Files != 5 || h.FileSize != 1 || h.Tmp != 2 {
+	if h := d.bounds(); h.Files != 5 || h.FileSize != 1 || h.Tmp != 2 || !slices.Equal(h.Now, []string{"files", "file_size", "tmp"}) {
+		t.Errorf("%+v", h)
+	}
+	s.m.hit(d, Hit{Domain: client, Limit: LimitTmp})
+	s.m.hit(d, Hit{Domain: client, Limit: LimitFiles})
+	if h := d.bounds(); h.Tmp != 2 || !slices.Equal(h.Now, []string{"file_size", "tmp"}) { // of tmp the files
 		t.Errorf("%+v", h)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -159,15 +160,21 @@ func quotaRows(d described) (rows []string) {
 	}
 	gates := uint64(d.Gates)
 	hits := d.Descriptor.Hits
+	now := func(key, happened string) string { // and still does
+		if slices.Contains(hits.Now, key) {
+			happened += ", and now"
+		}
+		return happened
+	}
 	row("processes", u.Processes, decimal, uint64(q.Processes), "", hits.Processes, "refused")
 	alone := d.Level != libraryLevel // in a cgroup of its own
 	if alone {
 		row("memory", u.Memory, sized, q.Memory, "", hits.Memory, "processes killed")
 	}
-	row("open files", u.Files, decimal, uint64(q.Files), " in a process", hits.Files, "processes had all")
+	row("open files", u.Files, decimal, uint64(q.Files), " in a process", hits.Files, now("files", "processes had all"))
 	row("open files in all", u.AllFiles, decimal, uint64(q.Files)*uint64(q.Processes), ", as many processes with as many each", 0, "")
 	row("file size", nil, sized, q.FileSize, "", hits.FileSize, "threads refused")
-	row("/tmp", u.Tmp, sized, q.Tmp, tmpFiles(u.TmpFiles), hits.Tmp, "times full")
+	row("/tmp", u.Tmp, sized, q.Tmp, tmpFiles(u.TmpFiles), hits.Tmp, now("tmp", "times full"))
 	rows = append(rows, diskRows(d.Descriptor, &u)...)
 	row("gates", &gates, decimal, uint64(q.Gates), "", hits.Gates, "refused")
 	rows = append(rows, trafficRows(&q, d.Descriptor.Traffic)...)

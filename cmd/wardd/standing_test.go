@@ -30,7 +30,7 @@ func (r *running) until(what string, condition func() bool) {
 	r.t.Helper()
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
-	tick := time.NewTicker(300 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !condition() {
 		select {
@@ -72,17 +72,17 @@ func TestStandingIsRecorded(t *testing.T) {
 			r := upOf(t, attackSystem, strings.Replace(standers, "SMALL", c.small, 1))
 			r.report(lifeline.Ready)
 			small, large := r.attacker("small"), r.attacker("large")
-			// It leaves and comes back, until that is seen.
-			comesBack := func(records int) {
+			records := func() int { return r.quotaRecords("small", c.quota) }
+			// It leaves and comes back: one record more.
+			comesBack := func() {
 				t.Helper()
-				taken := true
-				r.until("it is not recorded that it comes back", func() bool {
-					small.done(map[bool]string{true: "giveback", false: "take"}[taken], c.what)
-					taken = !taken
-					return r.quotaRecords("small", c.quota) >= records
-				})
-				if !taken {
-					small.done("take", c.what)
+				before := records()
+				small.done("giveback")
+				r.until("it is not noticed that it leaves", func() bool { return len(r.described("small").Descriptor.Hits.Now) == 0 })
+				small.done("take", c.what)
+				r.until("it is not recorded that it comes back", func() bool { return records() > before })
+				if got := records(); got != before+1 {
+					t.Errorf("%d records, %d before", got, before)
 				}
 			}
 			got := small.done("take", c.what)
@@ -104,17 +104,18 @@ func TestStandingIsRecorded(t *testing.T) {
 			if c.what == "filesize" { // a thread says it once
 				return
 			}
-			comesBack(2)
+			comesBack()
+			before := records()
 			for _, role := range []string{"creator", "monitor", "creator"} {
 				was := r.processes()[role]
 				r.kills(was)
 				r.comesBack(role, was)
 			}
-			r.runs("small")
-			if n := r.quotaRecords("small", c.quota); n > 3 { // it may have come back once more before
-				t.Errorf("%d records: those of before were made again", n)
+			// What the last creator says of it, it has said when it says that it left.
+			comesBack()
+			if got := records(); got != before+1 {
+				t.Errorf("%d records, %d before the deaths", got, before)
 			}
-			comesBack(r.quotaRecords("small", c.quota) + 1)
 			if n := r.quotaRecords("mallory", c.quota) + r.quotaRecords("server", c.quota); n != 0 {
 				t.Errorf("%d records of neighbours", n)
 			}

@@ -152,6 +152,8 @@ type Hits struct {
 	FileSize  uint64 `json:"file_size,omitempty"` // threads that were refused to write
 	Tmp       uint64 `json:"tmp,omitempty"`       // how often it was full
 	Gates     uint64 `json:"gates,omitempty"`     // that were refused
+
+	Now []string `json:"now,omitempty"` // keys of system.yaml: of which some of it stands at the bound now
 }
 
 // A Gate is a gate that is open now.
