@@ -218,7 +218,7 @@ func (f *Classic) Open(r *ClassicRoute) (_ *ClassicGate, err error) {
 		return nil, fmt.Errorf("gate: route %d is closed", r.route)
 	}
 	g := &ClassicGate{r: r}
-	if g.Index, err = f.rows.get(); err != nil {
+	if g.Index, err = f.rows.get(&f.mu); err != nil {
 		return nil, fmt.Errorf("gate on route %d: %w", r.route, err)
 	}
 	taken := []func(){func() { f.rows.put(g.Index) }}
@@ -232,11 +232,17 @@ func (f *Classic) Open(r *ClassicRoute) (_ *ClassicGate, err error) {
 	}()
 	for i, block := range []*uint32{&g.ClientBlock, &g.ServerBlock} {
 		e := r.ends[i]
-		if *block, err = e.blocks.get(); err != nil {
+		if *block, err = e.blocks.get(&f.mu); err != nil {
 			return nil, err
 		}
 		n := *block
 		taken = append(taken, func() { e.blocks.put(n) })
+	}
+	if r.closed { // meanwhile: numbers may be waited for without the lock
+		return nil, errors.New("it is closed")
+	}
+	for i, n := range []uint32{g.ClientBlock, g.ServerBlock} {
+		e := r.ends[i]
 		e.words.store(n, abi.PageGate, uint64(g.Index)|uint64(r.route)<<32)
 		e.words.store(n, abi.PageEnds, uint64(r.ends[0].id)|uint64(r.ends[1].id)<<32)
 		e.words.store(n, 0, (e.words.load(n, 0)+1)&^abi.PageRevoked)

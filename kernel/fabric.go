@@ -31,8 +31,9 @@ type FabricConfig struct {
 // that judge every message on its gates.
 //
 // Locking: mu guards everything but the tables, which have a lock of their own
-// (tableCache); an Endpoint's, Route's or Gate's methods take it. Load verifies
-// programs without it: object, cfg and the maps do not change.
+// (tableCache); an Endpoint's, Route's or Gate's methods take it. Load and Open verify
+// programs without it: object, cfg and the maps do not change. Nobody waits for a
+// grace period with it, but to end a handle that is in a message being judged.
 type Fabric struct {
 	mu        sync.Mutex
 	cfg       FabricConfig

@@ -49,20 +49,33 @@ func (t *bucketTable) take(names []string) ([]uint32, error) {
 	defer t.mu.Unlock()
 	var rows []uint32
 	for i, name := range names {
-		b := t.byName[name]
-		if b == nil {
-			row, err := t.row()
-			if err != nil {
-				t.put(names[:i])
-				return nil, fmt.Errorf("bucket of %s: %w", name, err)
-			}
-			b = &bucket{row: row}
-			t.byName[name] = b
+		b, err := t.bucket(name)
+		if err != nil {
+			t.put(names[:i])
+			return nil, fmt.Errorf("bucket of %s: %w", name, err)
 		}
 		b.uses++
 		rows = append(rows, b.row)
 	}
 	return rows, nil
+}
+
+// bucket returns the bucket with a name, which may be a new one.
+func (t *bucketTable) bucket(name string) (*bucket, error) {
+	if b := t.byName[name]; b != nil {
+		return b, nil
+	}
+	row, err := t.row()
+	if err != nil {
+		return nil, err
+	}
+	if b := t.byName[name]; b != nil { // another program's, which came while the row was waited for
+		t.rows.put(row)
+		return b, nil
+	}
+	b := &bucket{row: row}
+	t.byName[name] = b
+	return b, nil
 }
 
 // give ends what take began.
@@ -91,14 +104,14 @@ func onceMark(once bool) string {
 	return ""
 }
 
-// row returns the row of a new, full bucket.
+// row returns the row of a new, full bucket. It may give t.mu up in between.
 func (t *bucketTable) row() (uint32, error) {
-	row, err := t.rows.get()
+	row, err := t.rows.get(&t.mu)
 	if errors.Is(err, errPoolEmpty) {
 		if err := t.forget(); err != nil {
 			return 0, err
 		}
-		row, err = t.rows.get()
+		row, err = t.rows.get(&t.mu)
 	}
 	if errors.Is(err, errPoolEmpty) {
 		return 0, fmt.Errorf("all %d buckets of rates are in use or not full again; close gates, or start the system with room for more", t.rows.limit)

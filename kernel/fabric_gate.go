@@ -31,77 +31,123 @@ const soPassRights = 83
 
 // Open makes a gate. Its sockets carry the network namespace of the caller,
 // which should be an empty one. Nothing can be sent before both filters are locked.
+//
+// The kernel takes about a millisecond to verify the two stubs, and a grace period some
+// 10 ms: neither passes with Fabric.mu held. A gate in the making has its numbers,
+// which nobody else is given, and keeps its endpoints from being closed. Its row comes
+// last, with mu held again and of what the route is then, a swap in between included.
+// If the route was closed or its policy taken away meanwhile there is no gate.
 func (f *Fabric) Open(r *Route) (*Gate, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if r.closed || r.programs == [2]*loaded{} {
-		return nil, fmt.Errorf("gate: route %d is closed, or its policy was taken away", r.spec.Route)
-	}
 	g := &Gate{r: r}
 	if err := g.open(); err != nil {
 		return nil, fmt.Errorf("gate on route %d: %w", r.spec.Route, err)
 	}
-	r.gates[g] = true
 	return g, nil
 }
 
-func (g *Gate) open() (err error) {
-	r, f := g.r, g.r.f
-	if g.Index, err = f.rows.get(); err != nil {
-		return fmt.Errorf("rows of gates: %w", err)
+var errRouteGone = errors.New("the route is closed, or its policy was taken away")
+
+// opens reports why no gate can be opened on the route.
+//
+// Preconditions: Fabric.mu is held.
+func (r *Route) opens() error {
+	if r.closed || r.programs == [2]*loaded{} {
+		return errRouteGone
 	}
-	defer func() {
-		if err != nil {
-			f.rows.put(g.Index)
-		}
-	}()
-	if g.ClientBlock, err = r.ends[0].takeBlock(); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			r.ends[0].blocks.put(g.ClientBlock)
-		}
-	}()
-	if g.ServerBlock, err = r.ends[1].takeBlock(); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			r.ends[1].blocks.put(g.ServerBlock)
-		}
-	}()
-	if g.incarnation, err = f.incarnate(); err != nil {
-		return err
-	}
-	if err = f.calls.Put(g.Index, make([]byte, callsRow)); err != nil {
-		return fmt.Errorf("call table: %w", err)
-	}
-	if err = f.gateWords.words.Put(g.Index, r.spec.State); err != nil {
-		return fmt.Errorf("word of state: %w", err)
-	}
-	if err = g.record(r.slots); err != nil {
-		return err
-	}
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("socket pair: %w", err)
-	}
-	// What the client sends arrives at the server's socket, and is judged there.
-	for dir, fd := range []int{fds[1], fds[0]} {
-		if err = g.attach(abi.Direction(dir), fd); err != nil {
-			unix.Close(fds[0])
-			unix.Close(fds[1])
-			return err
-		}
-	}
-	g.Client, g.Server = os.NewFile(uintptr(fds[0]), "gate client"), os.NewFile(uintptr(fds[1]), "gate server")
 	return nil
 }
 
+// open is Open.
+//
+// Preconditions: Fabric.mu is held; it is given up in between.
+func (g *Gate) open() (err error) {
+	r, f := g.r, g.r.f
+	if err := r.opens(); err != nil {
+		return err
+	}
+	for _, e := range r.ends { // they are not closed meanwhile
+		e.routes++
+		defer func() { e.routes-- }()
+	}
+	for _, n := range []struct {
+		what string
+		pool *pool
+		to   *uint32
+	}{{"rows of gates", &f.rows, &g.Index}, {"blocks of the client", &r.ends[0].blocks, &g.ClientBlock}, {"blocks of the server", &r.ends[1].blocks, &g.ServerBlock}} {
+		if *n.to, err = n.pool.get(&f.mu); err != nil {
+			return fmt.Errorf("%s: %w", n.what, err)
+		}
+		defer func() {
+			if err != nil {
+				n.pool.put(*n.to)
+			}
+		}()
+	}
+	if g.incarnation, err = f.incarnate(); err != nil {
+		return err
+	}
+	spec := r.spec
+	f.mu.Unlock()
+	fds, err := g.sockets(spec)
+	f.mu.Lock()
+	if err != nil {
+		return err
+	}
+	if err = r.opens(); err == nil {
+		err = g.begin()
+	}
+	if err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		return err
+	}
+	g.Client, g.Server = os.NewFile(uintptr(fds[0]), "gate client"), os.NewFile(uintptr(fds[1]), "gate server")
+	r.gates[g] = true
+	return nil
+}
+
+// sockets makes the pair with its filters, and takes old verdicts off the blocks of
+// the two ends. It needs no lock: the numbers are the gate's, and its maps stay open.
+func (g *Gate) sockets(spec *filter.Spec) (fds [2]int, err error) {
+	for i, block := range []uint32{g.ClientBlock, g.ServerBlock} {
+		if err := g.r.ends[i].word(block, filter.StatusReset); err != nil {
+			return fds, err
+		}
+	}
+	if fds, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0); err != nil {
+		return fds, fmt.Errorf("socket pair: %w", err)
+	}
+	// What the client sends arrives at the server's socket, and is judged there.
+	for dir, fd := range []int{fds[1], fds[0]} {
+		if err := g.attach(spec, abi.Direction(dir), fd); err != nil {
+			unix.Close(fds[0])
+			unix.Close(fds[1])
+			return fds, err
+		}
+	}
+	return fds, nil
+}
+
+// begin makes the gate one: its call table is empty, its word of state begins as the
+// route has it, and its row is written.
+//
+// Preconditions: Fabric.mu is held.
+func (g *Gate) begin() error {
+	f := g.r.f
+	if err := f.calls.Put(g.Index, make([]byte, callsRow)); err != nil {
+		return fmt.Errorf("call table: %w", err)
+	}
+	if err := f.gateWords.words.Put(g.Index, g.r.spec.State); err != nil {
+		return fmt.Errorf("word of state: %w", err)
+	}
+	return g.record(g.r.slots)
+}
+
 // attach puts the stub of one direction on the socket that receives, and locks it.
-func (g *Gate) attach(dir abi.Direction, fd int) error {
-	stub, err := g.stub(dir)
+func (g *Gate) attach(spec *filter.Spec, dir abi.Direction, fd int) error {
+	stub, err := g.stub(spec, dir)
 	if err != nil {
 		return err
 	}
@@ -119,15 +165,15 @@ func (g *Gate) attach(dir abi.Direction, fd int) error {
 }
 
 // stub loads the stub of one direction.
-func (g *Gate) stub(dir abi.Direction) (*ebpf.Program, error) {
-	r, f := g.r, g.r.f
-	sender := r.ends[dir]
-	from, to := r.spec.Client, r.spec.Server
+func (g *Gate) stub(spec *filter.Spec, dir abi.Direction) (*ebpf.Program, error) {
+	f := g.r.f
+	sender := g.r.ends[dir]
+	from, to := spec.Client, spec.Server
 	if dir == abi.Reply {
 		from, to = to, from
 	}
 	consts := map[int]uint64{filter.ConstDir: uint64(dir), filter.ConstFrom: uint64(from), filter.ConstTo: uint64(to),
-		filter.ConstRoute: uint64(r.spec.Route), filter.ConstIndex: uint64(g.Index), filter.ConstIncarnation: uint64(g.incarnation)}
+		filter.ConstRoute: uint64(spec.Route), filter.ConstIndex: uint64(g.Index), filter.ConstIncarnation: uint64(g.incarnation)}
 	if f.cgroups {
 		consts[filter.ConstCgroup] = 1
 	}

@@ -105,7 +105,7 @@ func (p *pool) taken(n uint32) bool {
 	if n >= p.next {
 		return false
 	}
-	for _, free := range [][]uint32{p.free, p.dirty} {
+	for _, free := range [][]uint32{p.free, p.dirty, p.resting} {
 		for _, m := range free {
 			if m == n {
 				return false

@@ -119,7 +119,7 @@ func TestRestoredBuckets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.buckets.rows.get(); err == nil {
+	if _, err := f.buckets.rows.get(&f.buckets.mu); err == nil {
 		t.Fatal("a row that was taken over is free before anything is restored")
 	}
 	if err := f.Restored(); err != nil {

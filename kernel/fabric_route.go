@@ -50,10 +50,12 @@ func (f *Fabric) Load(spec *filter.Spec, client, server *Endpoint) (*Route, erro
 }
 
 // place puts a route's programs into the program array.
+//
+// Preconditions: f.mu is held; it may be given up in between.
 func (f *Fabric) place(r *Route, progs [2]*loaded) error {
 	r.programs = progs
 	for dir := range progs {
-		slot, err := f.slots.get()
+		slot, err := f.slots.get(&f.mu)
 		if err == nil {
 			if err = f.programs.Put(slot, progs[dir].program); err != nil {
 				f.slots.put(slot)

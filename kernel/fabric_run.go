@@ -21,7 +21,7 @@ type Runner struct{ stub *ebpf.Program }
 func (g *Gate) Runner(dir abi.Direction) (*Runner, error) {
 	g.r.f.mu.Lock()
 	defer g.r.f.mu.Unlock()
-	stub, err := g.stub(dir)
+	stub, err := g.stub(g.r.spec, dir)
 	if err != nil {
 		return nil, fmt.Errorf("runner: %w", err)
 	}

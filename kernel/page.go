@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -28,7 +29,8 @@ type Endpoint struct {
 	pageFile     *os.File
 	ringFile     *os.File
 	countersFile *os.File
-	status       *ebpf.Program // loaded when it is first needed
+	statusMu     sync.Mutex    // taken after Fabric.mu or without it
+	status       *ebpf.Program // loaded when it is first needed; guarded by statusMu
 	blocks       pool
 	routes       int
 }
@@ -170,16 +172,16 @@ func (e *Endpoint) release() error {
 }
 
 // word changes the status word of a block. The page is frozen, so a program does it.
+//
+// Preconditions: Fabric.mu is held, or the endpoint is not closed meanwhile (routes).
 func (e *Endpoint) word(block uint32, op uint32) error {
-	if e.status == nil {
-		var err error
-		if e.status, err = e.f.object.load("status", nil, nil, map[string]*ebpf.Map{"page": e.page}); err != nil {
-			return fmt.Errorf("endpoint of domain %d: %w", e.id, err)
-		}
+	status, err := e.statusProgram()
+	if err != nil {
+		return fmt.Errorf("endpoint of domain %d: %w", e.id, err)
 	}
 	arg := binary.LittleEndian.AppendUint32(nil, block)
 	arg = binary.LittleEndian.AppendUint32(arg, op)
-	r, err := e.status.Run(&ebpf.RunOptions{Context: arg})
+	r, err := status.Run(&ebpf.RunOptions{Context: arg})
 	if err == nil && r != 0 {
 		err = fmt.Errorf("no block %d", block)
 	}
@@ -189,15 +191,12 @@ func (e *Endpoint) word(block uint32, op uint32) error {
 	return nil
 }
 
-// takeBlock returns a block of the page with no verdicts on it.
-func (e *Endpoint) takeBlock() (uint32, error) {
-	b, err := e.blocks.get()
-	if err != nil {
-		return 0, fmt.Errorf("blocks of domain %d: %w", e.id, err)
+// statusProgram returns the program that changes status words.
+func (e *Endpoint) statusProgram() (_ *ebpf.Program, err error) {
+	e.statusMu.Lock()
+	defer e.statusMu.Unlock()
+	if e.status == nil {
+		e.status, err = e.f.object.load("status", nil, nil, map[string]*ebpf.Map{"page": e.page})
 	}
-	if err := e.word(b, filter.StatusReset); err != nil {
-		e.blocks.put(b)
-		return 0, err
-	}
-	return b, nil
+	return e.status, err
 }

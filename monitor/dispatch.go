@@ -54,11 +54,12 @@ func (m *Monitor) listen(d *domain) {
 			return // it has ended, or wants nothing any more
 		}
 		c, parseErr := abi.ParseControl(buf[:n])
-		leave := m.standInLine(&c)
 		m.mu.Lock()
 		alive := m.handle(d, &c, errors.Join(err, parseErr))
+		turn := d.turn
+		d.turn = nil
 		m.mu.Unlock()
-		leave()
+		awaitTurn(turn)
 		if !alive {
 			return
 		}

@@ -25,5 +25,5 @@
 // Locks: Monitor.mu guards all state; nothing waits while it is held.
 // Monitor.loader is held while the kernel verifies the programs of a route, and
 // during a change of the image (switch.go); it is taken without mu, and mu in it.
-// Monitor.line is held by one who asks for a gate, while it waits for mu and holds it.
+// Gates are made without a lock (making.go).
 package monitor

@@ -41,9 +41,10 @@ type domain struct {
 	served   map[uint32]bool // … or did
 	ends     int             // gate ends that it holds
 	pending  int             // gates that it waits for
+	turn     chan struct{}   // of its last request for a gate; nil: it had its turn
 	limit    int             // of ends
 	share    int             // of limit, that one client may have
-	loads    int             // of routes, that use its endpoint
+	loads    int             // of routes, and gates that are made, that use its endpoint
 	last     Counters        // when its endpoint was closed
 	hostile  bool            // killed for what it did: not started again
 	life                     // supervise.go

@@ -24,46 +24,18 @@ type gate struct {
 	letters             // of a gate to a mailbox
 }
 
-// makeGate opens a gate on a loaded route.
+// admit takes a gate that was made among those that are open: kept first, so that the
+// next monitor knows of it before anybody else does.
 //
 // Preconditions: m.mu is held.
-func (m *Monitor) makeGate(o *opening, s *domain, route uint32, r Route) (*gate, error) {
-	made, err := m.Fabric.Open(r)
-	if err != nil {
-		return nil, err
-	}
-	g := &gate{Gate: made, route: route, loaded: r, client: o.client, server: s, user: o.user, live: [2]bool{true, true}, chained: o.chained() != nil}
-	client, server := made.Ends()
-	if err := m.initialGate(made); err != nil {
-		client.Close()
-		server.Close()
-		made.Close()
-		return nil, err
-	}
-	for i, f := range []*os.File{client, server} {
-		if g.inodes[i], err = inode(f); err != nil {
-			client.Close()
-			server.Close()
-			made.Close()
-			return nil, err
-		}
-	}
-	if s.box != nil {
-		if err := g.retain(server); err != nil {
-			client.Close()
-			server.Close()
-			made.Close()
-			return nil, err
-		}
-	}
+func (m *Monitor) admit(g *gate) {
 	m.keepGate(g)
 	m.gates[g] = struct{}{}
 	m.book.openEnds(g)
-	s.ends++
-	if o.client != nil {
-		o.client.ends++
+	g.server.ends++
+	if g.client != nil {
+		g.client.ends++
 	}
-	return g, nil
 }
 
 func inode(f *os.File) (uint64, error) {

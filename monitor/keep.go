@@ -381,7 +381,7 @@ func (m *Monitor) introduce() {
 		(&opening{user: g.user}).identify(&e)
 		m.Audit.Event(e)
 	}
-	for _, u := range m.guests() {
+	for u := range m.outside.users {
 		if u.endpoint != nil {
 			m.sendRing(u.endpoint, u.id, abi.NoDomain, u.peer.UID, u.peer.Name)
 		}
@@ -425,30 +425,6 @@ func (m *Monitor) lives() []*domain {
 	for g := range m.gates {
 		add(g.client)
 		add(g.server)
-	}
-	return all
-}
-
-// guests are the connections of users that have a gate or wait for one.
-func (m *Monitor) guests() []*user {
-	seen := map[*user]bool{}
-	var all []*user
-	add := func(u *user) {
-		if u != nil && !seen[u] {
-			seen[u] = true
-			all = append(all, u)
-		}
-	}
-	for g := range m.gates {
-		add(g.user)
-	}
-	for _, o := range m.pending {
-		add(o.user)
-	}
-	for _, l := range m.loads {
-		for _, o := range l.waiting {
-			add(o.user)
-		}
 	}
 	return all
 }

@@ -36,12 +36,8 @@ func (m *Monitor) routeOf(o *opening, route uint32) Route {
 //
 // Preconditions: m.mu is held; the route is not loaded.
 func (m *Monitor) awaitRoute(o *opening, s *domain, route uint32) {
-	if o.client != nil {
-		if o.client.pending >= maxPending {
-			m.tooMany(o, s.id)
-			return
-		}
-		o.client.pending++
+	if !m.enlist(o, s.id) {
+		return
 	}
 	key := o.loadKey(route)
 	if l := m.loads[key]; l != nil {
@@ -90,7 +86,8 @@ func (m *Monitor) prepare(names *domain, endpoint Endpoint) {
 
 // load loads a route for o and all who wait for the same by then. One at a
 // time is loaded, so that the starts of domains come in between. What was
-// loaded of an image that is no longer in force by the end is loaded again. What
+// loaded of an image that is no longer in force by the end is loaded again, and so is what
+// a change has not seen that has looked by now at what is loaded (switching.plan). What
 // is loaded before the server's process is there (hasten.go) counts when it is.
 func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 	m.mu.Lock()
@@ -98,11 +95,11 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 	var r Route
 	var err error
 	begun := m.loads[key].server.early.begun
-	for img := (*image.Image)(nil); img != m.Image; {
+	for img, plans := (*image.Image)(nil), uint64(0); img != m.Image || plans != m.plans; {
 		if r != nil {
 			r.Close()
 		}
-		img = m.Image
+		img, plans = m.Image, m.plans
 		atoms := NoAtoms
 		if o.user != nil {
 			atoms = o.user.atoms
@@ -143,9 +140,6 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 		m.keepRoute(r, key.route, o.client, l.server, nil, false)
 	}
 	for _, w := range l.waiting {
-		if w.client != nil {
-			w.client.pending--
-		}
 		if err != nil && w.waits() {
 			m.deny(w, l.server.id, abi.ReasonQuota, abi.NoPolicy, "the gate could not be made; the audit log says why")
 			continue

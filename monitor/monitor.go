@@ -69,7 +69,6 @@ type Monitor struct {
 	Config
 	users *users
 
-	line         sync.Mutex // of who asks for a gate (line.go); taken without mu
 	loader       sync.Mutex // held while a route is loaded; taken without mu
 	mu           sync.Mutex
 	domains      []*domain           // by abi.DomainID
@@ -82,6 +81,7 @@ type Monitor struct {
 	stale        []Route              // loaded, of a policy that is no longer in force, until their last gates are closed
 	sockets      map[string]*listener // of exports, by path
 	pending      []*opening
+	makings      // making.go
 	outside      outside
 	kindred              // spawn.go
 	book         book    // objects.go

@@ -24,6 +24,9 @@ type opening struct {
 	until  time.Time
 	lent   *delegation // by which it is asked for; nil: by its own right
 	post   bool        // to a mailbox; else to a domain that answers
+
+	counted bool          // in client.pending
+	turn    chan struct{} // closed when its turn is over (turns.go); nil: it had none
 }
 
 func (o *opening) id() abi.DomainID {
@@ -54,17 +57,34 @@ func (m *Monitor) answerOpen(d *domain, c *abi.Control) {
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) request(o *opening) {
-	if m.try(o, false) {
-		return
+	if !m.try(o, false) && m.enlist(o, event.None) {
+		m.pending = append(m.pending, o)
 	}
-	if o.client != nil {
-		if o.client.pending >= maxPending {
-			m.tooMany(o, event.None)
-			return
-		}
+}
+
+// enlist counts a request among those that its domain waits for, until it is
+// answered; if these are too many it is refused.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) enlist(o *opening, server abi.DomainID) bool {
+	switch {
+	case o.client == nil || o.counted:
+	case o.client.pending >= maxPending:
+		m.tooMany(o, server)
+		return false
+	default:
 		o.client.pending++
+		o.counted = true
 	}
-	m.pending = append(m.pending, o)
+	return true
+}
+
+// answered ends that.
+func (o *opening) answered() {
+	if o.counted {
+		o.client.pending--
+		o.counted = false
+	}
 }
 
 func (m *Monitor) tooMany(o *opening, server abi.DomainID) {
@@ -88,7 +108,7 @@ func (m *Monitor) expire(now time.Time) {
 }
 
 func (m *Monitor) settle(done func(*opening) bool) {
-	// try may change m.pending: a hostile client's other requests go.
+	// done may change m.pending: a hostile client's other requests go.
 	for _, o := range slices.Clone(m.pending) {
 		if !slices.Contains(m.pending, o) || !done(o) {
 			continue
@@ -96,23 +116,64 @@ func (m *Monitor) settle(done func(*opening) bool) {
 		if i := slices.Index(m.pending, o); i >= 0 {
 			m.pending = slices.Delete(m.pending, i, i+1)
 		}
-		if o.client != nil {
-			o.client.pending--
-		}
 	}
 }
 
-// try answers o if it can be answered now; last: it must.
+// over reports whether a request is done with before it is decided: nobody waits for
+// the answer any more, or the delegation by which it is made has ended, as it is told.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) over(o *opening) bool {
+	switch {
+	case !o.waits():
+		o.answered()
+	case o.lent != nil && !m.lasts(o.lent):
+		m.deny(o, event.None, abi.ReasonExpired, abi.NoPolicy, "the delegation has ended")
+	default:
+		return false
+	}
+	return true
+}
+
+// try lets o wait for its turn if it can have a gate now, and refuses it if it cannot
+// have one at all; last: it does not wait for a server.
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) try(o *opening, last bool) bool {
-	if !o.waits() {
+	if m.over(o) {
 		return true
 	}
-	if o.lent != nil && !m.lasts(o.lent) {
-		m.deny(o, event.None, abi.ReasonExpired, abi.NoPolicy, "the delegation has ended")
+	c := m.choose(o)
+	switch {
+	case c.server != nil:
+		m.queue(o)
 		return true
+	case c.wait && !last:
+		return false
 	}
+	m.deny(o, c.asked, c.reason, c.policy, m.explain(o, c.reason, c.policy))
+	return true
+}
+
+// A choice is what the image, and who serves now, say to a request.
+type choice struct {
+	server *domain      // that it gets a gate to; nil: none,
+	wait   bool         // … yet
+	reason abi.Reason   // … for which reason,
+	policy uint32       // … and by which policy
+	asked  abi.DomainID // for the record of a refusal
+}
+
+// serves reports whether gates of an interface can be opened to a domain. To a
+// mailbox they can whether its reader runs or not.
+func (d *domain) serves(iface uint32) bool {
+	return d.serving[iface] || d.box != nil && d.endpoint != nil
+}
+
+// choose decides a request.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) choose(o *opening) choice {
 	var best *domain
 	wait := false
 	reason, policy, asked := abi.ReasonDefault, abi.NoPolicy, m.addressee(o)
@@ -133,7 +194,7 @@ func (m *Monitor) try(o *opening, last bool) bool {
 				reason, policy = abi.ReasonForbid, verdict.Policy
 			}
 			asked = s.id
-		case s.serving[o.iface], s.box != nil && s.endpoint != nil: // whether its reader runs or not
+		case s.serves(o.iface):
 			if best == nil {
 				best = s
 			}
@@ -144,15 +205,7 @@ func (m *Monitor) try(o *opening, last bool) bool {
 			wait = wait || !m.stopping && (s.state <= stateRunning && !s.served[o.iface] || s.again || opens)
 		}
 	}
-	switch {
-	case best != nil:
-		m.open(o, best)
-		return true
-	case wait && !last:
-		return false
-	}
-	m.deny(o, asked, reason, policy, m.explain(o, reason, policy))
-	return true
+	return choice{best, wait, reason, policy, asked}
 }
 
 // addressee is who was meant, for the record of a refusal: the named server, or
@@ -204,6 +257,7 @@ func gateEvent(from, to abi.DomainID, iface uint32) event.Event {
 
 // deny refuses o, with a record.
 func (m *Monitor) deny(o *opening, server abi.DomainID, r abi.Reason, policy uint32, text string) {
+	o.answered()
 	e := gateEvent(o.id(), server, o.iface)
 	e.Reason, e.Policy = r, policy
 	o.identify(&e)
@@ -216,65 +270,6 @@ func (m *Monitor) deny(o *opening, server abi.DomainID, r abi.Reason, policy uin
 		m.answerUser(o.user, c)
 	} else {
 		m.answer(o.client, c)
-	}
-}
-
-// open makes the gate that the policy allows, when its route is loaded, and
-// hands it over: the server gets its end first, so that the client's first call
-// finds it.
-//
-// Preconditions: m.mu is held.
-func (m *Monitor) open(o *opening, s *domain) {
-	i, _ := m.routeTo(o, s)
-	if m.exceeds(o, s) != "" {
-		m.sweep()
-	}
-	if why := m.exceeds(o, s); why != "" {
-		m.deny(o, s.id, abi.ReasonQuota, abi.NoPolicy, "no more gates: "+why)
-		return
-	}
-	r := m.routeOf(o, i)
-	if r == nil {
-		m.awaitRoute(o, s, i)
-		return
-	}
-	g, err := m.makeGate(o, s, i, r)
-	if err != nil {
-		m.notice(s.id, "cannot make a gate: %v", err)
-		m.deny(o, s.id, abi.ReasonQuota, abi.NoPolicy, "the gate could not be made; the audit log says why")
-		return
-	}
-	client, server := g.Ends()
-	defer client.Close()
-	defer server.Close()
-
-	e := gateEvent(o.id(), s.id, o.iface)
-	e.Allow, e.Policy, e.Gate = true, m.connect(i, o).Policy, g.Index()
-	o.identify(&e)
-	m.Audit.Event(e) // before the ends can be used: records of this gate come after
-
-	clientBlock, serverBlock := g.Blocks()
-	offer := m.offer(i, r)
-	offer.Block, offer.Peer = serverBlock, m.peerOf(o)
-	if s.box != nil {
-		offer.Access = abi.AccessPost
-		m.handOver(s)
-	} else if err := s.send(&offer, append([]*os.File{server}, checkOf(g.Gate)...)...); err != nil {
-		m.dropGate(g)
-		m.deny(o, s.id, abi.ReasonNotRunning, abi.NoPolicy, "the server does not take its gates")
-		return
-	}
-	offer.Seq, offer.Block, offer.Peer, offer.Name = o.seq, clientBlock, s.peer(), s.def.Name
-	offer.Policies = m.told(m.routesOver(o, i)...)
-	if _, err := offer.AppendTo(nil); err != nil {
-		offer.Policies = nil // beside a long table of methods there is no room for them
-	}
-	if o.user != nil {
-		m.answerUser(o.user, &offer, client, o.user.endpoint.Page())
-		return
-	}
-	if !m.answer(o.client, &offer, append([]*os.File{client}, checkOf(g.Gate)...)...) {
-		m.sweep()
 	}
 }
 

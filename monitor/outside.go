@@ -40,7 +40,7 @@ type user struct {
 	route       Route
 	server      abi.DomainID // of the export
 	iface       uint32
-	loads       int  // 1 while its route is loaded
+	loads       int  // 1 while its route is loaded, or its gate made
 	gone        bool // its connection is closed
 }
 
@@ -48,7 +48,8 @@ type user struct {
 type outside struct {
 	perUID   map[uint32]int
 	all      int
-	next     uint32 // endpoint ID
+	users    map[*user]struct{} // that were let in, until nothing is left of them
+	next     uint32             // endpoint ID
 	arrivals map[uint32]*arrivals
 }
 
@@ -62,7 +63,14 @@ type arrivals struct {
 const firstUser = 1 << 16
 
 func (o *outside) init() {
-	o.perUID, o.next, o.arrivals = map[uint32]int{}, firstUser, map[uint32]*arrivals{}
+	o.perUID, o.users, o.next, o.arrivals = map[uint32]int{}, map[*user]struct{}{}, firstUser, map[uint32]*arrivals{}
+}
+
+// enter counts a user in.
+func (o *outside) enter(u *user) {
+	o.users[u] = struct{}{}
+	o.all++
+	o.perUID[u.credentials.UID]++
 }
 
 // arrives reports whether a user may connect once more now.
@@ -177,8 +185,6 @@ func (m *Monitor) welcome(fd int, path string) {
 		conn.Close() // it has gone already
 		return
 	}
-	m.line.Lock()
-	defer m.line.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	u := &user{credentials: c, conn: conn, peer: m.users.peer(&c), atoms: m.users.atoms(&c)}
@@ -204,8 +210,7 @@ func (m *Monitor) welcome(fd int, path string) {
 	}
 	u.id = m.outside.next
 	m.outside.next = max(m.outside.next+1, firstUser)
-	m.outside.all++
-	m.outside.perUID[c.UID]++
+	m.outside.enter(u)
 	if _, ok := m.routes[routeKey{abi.NoDomain, server.id, iface}]; ok {
 		if err := m.equipUser(u); err != nil {
 			m.notice(server.id, "cannot serve a user: %v", err)
@@ -288,6 +293,7 @@ func (m *Monitor) retireUser(u *user) {
 		m.closeEndpoint(u.endpoint, u.id)
 	}
 	m.drop(key(keptUser, u.id))
+	delete(m.outside.users, u)
 	m.outside.all--
 	if m.outside.perUID[u.peer.UID]--; m.outside.perUID[u.peer.UID] == 0 {
 		delete(m.outside.perUID, u.peer.UID)

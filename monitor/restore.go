@@ -214,8 +214,7 @@ func (r *restoring) user(name string, k *Kept) error {
 		link.CloseAll(files)
 	}
 	k.Files = nil
-	m.outside.all++
-	m.outside.perUID[rec.UID]++
+	m.outside.enter(u)
 	r.users[u.id] = u
 	m.back = append(m.back, u)
 	return nil

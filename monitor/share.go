@@ -67,6 +67,11 @@ func (m *Monitor) exceeds(o *opening, s *domain) string {
 			held++
 		}
 	}
+	for k := range m.making {
+		if k.server == s && (k.o.client == o.client || s.box != nil && k.o.client.payer() == o.client.payer()) {
+			held++
+		}
+	}
 	switch {
 	case s.box != nil && m.leftBehind(o.client) >= MaxLeft:
 		return mailboxFull

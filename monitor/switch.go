@@ -130,6 +130,9 @@ func (c *switching) plan() error {
 			return fmt.Errorf("domain %s has ended, and others still hold ends of its gates: try again when they have closed them", m.domains[id].def.Name)
 		}
 	}
+	if !r.dry {
+		m.plans++
+	}
 	fates := map[Route]*fate{}
 	for i := range c.steps.routes {
 		f := &c.steps.routes[i]
@@ -141,7 +144,7 @@ func (c *switching) plan() error {
 	return nil
 }
 
-// loaded lists what is loaded. Of users whose policy is, each has a gate.
+// loaded lists what is loaded, of a user also if its gate is not made yet.
 //
 // Preconditions: m.mu is held.
 func (c *switching) loaded() (loaded []loadedRoute, routes []Route) {
@@ -156,9 +159,9 @@ func (c *switching) loaded() (loaded []loadedRoute, routes []Route) {
 			loaded, routes = append(loaded, loadedRoute{i, atoms}), append(routes, o.chained()[i])
 		}
 	}
-	for g := range m.gates {
-		if u := g.user; u != nil && !slices.Contains(m.stale, g.loaded) {
-			loaded, routes = append(loaded, loadedRoute{g.route, c.users.atoms(&u.credentials)}), append(routes, g.loaded)
+	for u := range m.outside.users {
+		if i, ok := m.routes[routeKey{abi.NoDomain, u.server, u.iface}]; ok && u.route != nil {
+			loaded, routes = append(loaded, loadedRoute{i, c.users.atoms(&u.credentials)}), append(routes, u.route)
 		}
 	}
 	return loaded, routes
@@ -352,21 +355,8 @@ func (c *switching) install() {
 	}
 	over.end(m)
 	m.tellKept()
-	renew := func(o *opening) {
-		if o.user != nil {
-			o.user.atoms = m.users.atoms(&o.user.credentials)
-		}
-	}
-	for g := range m.gates {
-		renew(&opening{user: g.user})
-	}
-	for _, o := range m.pending {
-		renew(o)
-	}
-	for _, l := range m.loads {
-		for _, o := range l.waiting {
-			renew(o)
-		}
+	for u := range m.outside.users {
+		u.atoms = m.users.atoms(&u.credentials)
 	}
 	places := socketsOf(m.Image)
 	for path, l := range m.sockets {
@@ -384,9 +374,9 @@ func (c *switching) install() {
 
 // ofUser reports whether a loaded route belongs to a user, with whom it ends.
 func (c *switching) ofUser(r Route) bool {
-	for g := range c.m.gates {
-		if g.loaded == r {
-			return g.user != nil
+	for u := range c.m.outside.users {
+		if u.route == r {
+			return true
 		}
 	}
 	return false
@@ -403,10 +393,8 @@ func publishes(d *image.Domain, iface uint32) bool {
 // Preconditions: m.mu is held.
 func (m *Monitor) closeStale() {
 	m.stale = slices.DeleteFunc(m.stale, func(r Route) bool {
-		for g := range m.gates {
-			if g.loaded == r {
-				return false
-			}
+		if m.uses(r) {
+			return false
 		}
 		m.closeRoute(r)
 		return true

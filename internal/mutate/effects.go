@@ -26,7 +26,7 @@ var effectMutations = []mutation{
 	{what: "a change of state is not counted", file: effectsH, old: "next += 1ULL << STATE_BITS;", new: ""},
 	{what: "commit before the decision: what is denied changes state", file: gateC, old: "if (w->reason != REASON_PERMIT || !(objects ? settle_objects(skb, w) : settle(skb, w)))", new: "if (!(objects ? settle_objects(skb, w) : settle(skb, w)) || w->reason != REASON_PERMIT)"},
 	{what: "the record tells the word as it was", file: effectsH, old: "w->e.word[i] = next;", new: ";"},
-	{what: "a gate begins with the state of the one before", file: "kernel/fabric_gate.go", old: "if err = f.gateWords.words.Put(g.Index, r.spec.State); err != nil {", new: "if err != nil {"},
+	{what: "a gate begins with the state of the one before", file: "kernel/fabric_gate.go", old: "if err := f.gateWords.words.Put(g.Index, g.r.spec.State); err != nil {", new: "if err := error(nil); err != nil {"},
 	{what: "state is set without counting the change", file: "kernel/fabric_state.go", old: "next += 1 << image.StateBits", new: "next += 0"},
 	{what: "state is set whatever it was", file: "kernel/fabric_state.go", old: "if len(from) > 0 && !slices.Contains(from, old&mask) {", new: "if len(from) > 64 && !slices.Contains(from, old&mask) {"},
 
