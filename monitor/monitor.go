@@ -106,6 +106,7 @@ type Monitor struct {
 	failed       bool             // a `once` domain failed
 	orphaned     bool             // the creator has ended
 
+	redone   chan struct{} // closed when a change that the monitor before had begun is made (redo)
 	up       chan struct{} // closed when all domains are started
 	stop     chan struct{} // closed when the ordered stop is to begin
 	stopOnce sync.Once
@@ -121,7 +122,7 @@ type routeKey struct {
 // New makes a monitor; nothing is started.
 func New(cfg Config) (*Monitor, error) {
 	m := &Monitor{Config: cfg, byName: map[string]*domain{}, ifaces: map[string]uint32{}, routes: map[routeKey]uint32{},
-		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, sockets: map[string]*listener{}, routeKeys: map[Route]uint32{}, up: make(chan struct{}), stop: make(chan struct{}), changed: make(chan struct{}, 1), upgrades: upgrades{no: make(chan string, 1)}}
+		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, sockets: map[string]*listener{}, routeKeys: map[Route]uint32{}, redone: make(chan struct{}), up: make(chan struct{}), stop: make(chan struct{}), changed: make(chan struct{}, 1), upgrades: upgrades{no: make(chan string, 1)}}
 	if m.Grace == 0 {
 		m.Grace = defaultGrace
 	}

@@ -415,12 +415,30 @@ func (m *Monitor) resume(ctx context.Context) {
 // already is swapped again.
 func (m *Monitor) redo(ctx context.Context) {
 	defer m.Next.Close()
+	defer close(m.redone)
 	m.mu.Lock()
 	running := m.Hash
 	m.mu.Unlock()
-	if _, err := m.change(ctx, &request{kind: event.Reloaded, running: running, text: "begun by the monitor before", sealed: m.Next}); err != nil {
+	if _, err := m.change(ctx, &request{kind: event.Reloaded, running: running, text: "begun by the monitor before", sealed: m.Next, again: true}); err != nil {
 		m.notice(event.None, "a change of the policy that the monitor before had begun cannot be completed, so the system stops: %v", err)
 		m.Stop()
+	}
+}
+
+// awaitRedone lets a change wait for the one that the monitor before had begun, which
+// is half in force until it is made again: it comes first, and must not find that somebody
+// else's came between.
+func (m *Monitor) awaitRedone(ctx context.Context, r *request) error {
+	if m.Next == nil || r.again {
+		return nil
+	}
+	select {
+	case <-m.redone:
+		return nil
+	case <-m.stop:
+		return errors.New("the system is stopping")
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

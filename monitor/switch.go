@@ -27,6 +27,7 @@ type request struct {
 	dry     bool       // only say what would happen
 	text    string     // for the audit log
 	sealed  *os.File   // the image
+	again   bool       // begun by the monitor before this one (redo)
 }
 
 // change puts another image into force while the system runs, or says why it
@@ -39,6 +40,9 @@ type request struct {
 func (m *Monitor) change(ctx context.Context, r *request) (*admin.Changed, error) {
 	if m.Level == abi.LevelLibrary {
 		return nil, fixed("a change of the policy")
+	}
+	if err := m.awaitRedone(ctx, r); err != nil {
+		return nil, err
 	}
 	img, encoded, err := readSealed(r.sealed)
 	if err != nil {
