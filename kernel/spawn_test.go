@@ -48,6 +48,7 @@ func run(t *testing.T, s *Sandbox) (string, unix.WaitStatus) {
 		t.Fatal(err)
 	}
 	defer p.Pidfd.Close()
+	defer p.Tmp.Close() // nil where there is none
 	b, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatal(err)
