@@ -57,7 +57,7 @@ func TestPosture(t *testing.T) {
 	no := "0000000000000000"
 	id := fmt.Sprintf("%d\t%[1]d\t%[1]d\t%[1]d", testUIDs)
 	want := map[string]string{"Uid": id, "Gid": id, "Groups": "", "NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "1", "Umask": "0077",
-		"CapInh": no, "CapPrm": no, "CapEff": no, "CapBnd": no, "CapAmb": no, "SigBlk": no, "SigIgn": no, "TracerPid": "0"}
+		"CapInh": no, "CapPrm": no, "CapEff": no, "CapBnd": no, "CapAmb": no, "SigBlk": "0000000001000000" /* SIGXFSZ: docs/quotas.md */, "SigIgn": no, "TracerPid": "0"}
 	got := map[string]string{}
 	for _, line := range strings.Split(read(t, proc+"/status"), "\n") {
 		key, value, _ := strings.Cut(line, ":")
