@@ -219,6 +219,46 @@ func TestLookTurns(t *testing.T) {
 	}
 }
 
+// One that goes back and forth at its limit is told of once: it has left the limit
+// only when it is well below. More are told of once a second.
+func TestStandingIsAnEpisode(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	c := &creator{fd: pair[0]}
+	l := &look{running: &running{domain: 7}}
+	begin := time.Now()
+	for i, s := range []struct {
+		after time.Duration
+		n     uint64
+		used  uint64 // of 1,600
+		told  bool
+	}{
+		{0, 0, 10, false}, {0, 1, 1600, true}, {0, 0, 1599, false}, {0, 1, 1600, false}, {0, 0, 1500, false},
+		{2 * time.Second, 2, 1600, true}, {2900 * time.Millisecond, 3, 1600, false}, {3 * time.Second, 3, 1600, true},
+		{3 * time.Second, 0, 1499, true}, {3 * time.Second, 0, 10, false}, {3 * time.Second, 1, 1600, false}, {4 * time.Second, 1, 1600, true},
+	} {
+		if err := c.stand(l, 2, s.n, below(s.used, 1600), begin.Add(s.after)); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, headSize)
+		switch _, err := unix.Read(pair[1], b); {
+		case err == unix.EAGAIN && !s.told:
+		case err != nil:
+			t.Errorf("%d: it is not told: %v", i, err)
+		case !s.told:
+			t.Errorf("%d: it is told", i)
+		default:
+			if m, err := decode(b); err != nil || m.op != opHit || m.domain != 7 || Limit(m.arg) != LimitTmp || m.cgroup != s.n {
+				t.Errorf("%d: %+v, %v", i, m, err)
+			}
+		}
+	}
+}
+
 // takesProcess puts a process into a directory that takesDir has made: in a system
 // they are those of the creator before.
 func (w *world) takesProcess(name string, pid int) {
