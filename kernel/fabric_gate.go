@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -108,6 +109,11 @@ func (g *Gate) open() (err error) {
 	return nil
 }
 
+// verifying has room for as many gates as are verified at a time. A goroutine in a
+// system call keeps its processor until the scheduler takes that away, which on a busy
+// machine takes longer than the call: one must be left to all others of the process.
+var verifying = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
+
 // sockets makes the pair with its filters, and takes old verdicts off the blocks of
 // the two ends. It needs no lock: the numbers are the gate's, and its maps stay open.
 func (g *Gate) sockets(spec *filter.Spec) (fds [2]int, err error) {
@@ -119,6 +125,8 @@ func (g *Gate) sockets(spec *filter.Spec) (fds [2]int, err error) {
 	if fds, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0); err != nil {
 		return fds, fmt.Errorf("socket pair: %w", err)
 	}
+	verifying <- struct{}{}
+	defer func() { <-verifying }()
 	// What the client sends arrives at the server's socket, and is judged there.
 	for dir, fd := range []int{fds[1], fds[0]} {
 		if err := g.attach(spec, abi.Direction(dir), fd); err != nil {
