@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/cilium/ebpf"
+
 	"ward/abi"
 )
 
@@ -44,6 +46,9 @@ func (s HandleState) String() string {
 // handleRow is the size of a row of the map handles, bytes: its word and the size.
 const handleRow = 16
 
+// handlePortion is how many rows are read at a time.
+const handlePortion = 256
+
 // forgetTries bounds how often a handle that is to end is found to be in a
 // message just now.
 const forgetTries = 50
@@ -74,24 +79,38 @@ func (t *handleTable) restore(n uint32, obj *object) error {
 	if n == 0 {
 		return t.open(0, obj)
 	}
-	t.limit, t.next, t.byGate, t.found = n, n, map[uint32]map[uint32]bool{}, map[uint32]map[uint32]bool{}
+	t.limit, t.byGate, t.found = n, map[uint32]map[uint32]bool{}, map[uint32]map[uint32]bool{}
 	if t.words.MaxEntries() != n || t.words.ValueSize() != handleRow {
 		return fmt.Errorf("the map of handles is not of the size that was said")
 	}
 	if err := t.load(obj); err != nil {
 		return err
 	}
-	// Of a word that filters change meanwhile it is one byte.
-	rows := make([][handleRow]byte, n)
-	if err := readRows(t.words, rows); err != nil {
-		return err
-	}
-	for row := range n {
-		w := abi.HandleWord(binary.LittleEndian.Uint64(rows[row][:]))
-		if w.State() == abi.HandleFree {
-			t.free = append(t.free, row)
-		} else {
-			mark(t.found, w.Incarnation(), row)
+	return t.findRows()
+}
+
+// findRows finds the rows in use of a map that was taken over. A row is used for the
+// first time only when all below it were: the first whose word is 0 ends them. So
+// a large table costs no more than what was used of it.
+func (t *handleTable) findRows() error {
+	keys, rows := make([]uint32, handlePortion), make([][handleRow]byte, handlePortion)
+	var cursor ebpf.MapBatchCursor
+	for t.next < t.limit {
+		n, err := t.words.BatchLookup(&cursor, keys, rows, nil)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) || n == 0 {
+			return fmt.Errorf("rows of handles: %w", err)
+		}
+		for i := range n {
+			w := abi.HandleWord(binary.LittleEndian.Uint64(rows[i][:])) // of one that filters change meanwhile, that is one byte
+			switch {
+			case w == 0:
+				return nil
+			case w.State() == abi.HandleFree:
+				t.free = append(t.free, t.next)
+			default:
+				mark(t.found, w.Incarnation(), t.next)
+			}
+			t.next++
 		}
 	}
 	return nil

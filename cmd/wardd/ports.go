@@ -11,7 +11,6 @@ import (
 	"ward/image"
 	"ward/kernel"
 	"ward/monitor"
-	"ward/objects"
 )
 
 // Bounds of a running system.
@@ -26,7 +25,6 @@ const (
 	changesPrograms = 2 * 1024
 	spareWords      = 256     // of state that a change of the policy may add
 	buckets         = 1 << 14 // of rates
-	minHandles      = 1024
 )
 
 func fabricConfig(img *image.Image, auditAll bool) kernel.FabricConfig {
@@ -46,7 +44,8 @@ func fabricConfig(img *image.Image, auditAll bool) kernel.FabricConfig {
 		Programs: uint32(min(2*len(img.Routes)+usersPrograms+changesPrograms+2*monitor.MaxLeft*writers, maxPrograms)),
 		Words:    min(img.Words+spareWords, image.MaxWords),
 		Buckets:  buckets,
-		Handles:  uint32(min(max(minHandles, objects.MaxOffersOf*len(img.Domains)), abi.MaxHandles)),
+		// All that there can be, 1 MiB: what 256 domains can use, however many a change of the policy adds.
+		Handles:  abi.MaxHandles,
 		AuditAll: auditAll,
 	}
 }
