@@ -23,7 +23,9 @@ how many messages were allowed and denied. Children stand under the domain that
 made them, with their template, what is left of their life time, and what they may
 call at most. Of a mailbox a line says who writes, who reads and what waits. The last line says who checks messages: the level. With a name: all
 that this domain may do, and the policies that say so; of each quota what it uses
-and how much it has; its children, and what of its quotas it gave to them.`,
+and how much it has, of calls and bytes that wait on gates with the gate where most
+do, and how often it ran into one; its children, and what of its quotas it gave to
+them.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: oneDomain,
 		RunE: func(cmd *cobra.Command, args []string) error {
