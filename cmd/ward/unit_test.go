@@ -118,6 +118,12 @@ func TestUnitRuns(t *testing.T) {
 		}
 		return string(b[:n])
 	}
+	// A service has no home, where Go would have what programs depend on.
+	depends := exec.Command(goCommand, "env", "GOMODCACHE")
+	depends.Env = env
+	if out, err := depends.Output(); err != nil || len(bytes.TrimSpace(out)) == 0 {
+		t.Errorf("there is no place for what programs depend on: %v", err)
+	}
 	up := command("ExecStart")
 	var out bytes.Buffer
 	up.Stdout, up.Stderr = &out, &out
