@@ -3,7 +3,6 @@ package creator
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,7 +53,7 @@ func (c *Client) hit(m message) {
 func (c *creator) limit(r *running, s *kernel.Sandbox) (err error) {
 	d := c.family.Def(r.domain)
 	stated, q := d.Quota, c.img.LimitsOf(d)
-	s.Limits = kernel.Limits{Processes: q.Processes, Files: q.Files, FileSize: q.FileSize, Locked: c.locked(r.domain)}
+	s.Limits = kernel.Limits{Processes: q.Processes, Files: q.Files, FileSize: q.FileSize, Locked: locked(c.img, r.domain)}
 	if c.tree == nil {
 		if stated.Memory != 0 || stated.CPUWeight != 0 || stated.CPU != 0 {
 			return fmt.Errorf("its quota of memory or CPU cannot be enforced: %w", kernel.ErrNoCgroup2)
@@ -72,17 +71,6 @@ func (c *creator) limit(r *running, s *kernel.Sandbox) (err error) {
 	}
 	s.Cgroup = r.cgroup
 	return nil
-}
-
-// locked is how much memory a process of a domain may lock, bytes: besides what
-// all may, the secret memory that it may make. A mapping of that is locked memory.
-func (c *creator) locked(id abi.DomainID) uint64 {
-	page := uint64(os.Getpagesize())
-	n := uint64(kernel.DefaultLocked)
-	for _, o := range c.img.Secrets(id) {
-		n += uint64(o.Count) * ((o.Size + page - 1) / page * page)
-	}
-	return n
 }
 
 // watch tells events of a domain that has started.

@@ -58,6 +58,9 @@ func (c *creator) adopt(img *image.Image) error {
 			return fmt.Errorf("it lacks domain %d, which runs as process %d", id, r.process.PID)
 		}
 	}
+	if err := c.raiseLocked(img); err != nil {
+		fmt.Fprintf(os.Stderr, "wardd creator: %v\n", err)
+	}
 	c.img = img
 	c.family.Renew(img)
 	return nil

@@ -94,7 +94,7 @@ func mapSecret(a *answer) ([]byte, error) {
 	}
 	b, err := unix.Mmap(fd, 0, int(a.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err == unix.EAGAIN {
-		return nil, fmt.Errorf("map %d bytes: more than this process may lock (RLIMIT_MEMLOCK), which is what the policy let it make when it started: start the domain again", a.Size)
+		return nil, fmt.Errorf("map %d bytes: more than this process may lock (RLIMIT_MEMLOCK), which is what the policy lets it make; without cgroup v2, what it let it make when this process started: start the domain again", a.Size)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes of secret memory: %w", a.Size, err)
