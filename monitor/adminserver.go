@@ -121,11 +121,7 @@ var stateNames = map[state]string{stateWaiting: admin.Waiting, stateStarting: ad
 
 // look finds out which gates have ended, for all that is described after it:
 // the kernel lists all sockets at once.
-func (m *Monitor) look() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.sweep()
-}
+func (m *Monitor) look() { m.sweepCalmly() }
 
 // describe says what a domain or child is, unless it has gone.
 func (m *Monitor) describe(id abi.DomainID, whole bool) (a admin.Domain, ok bool) {
