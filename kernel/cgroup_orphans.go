@@ -54,10 +54,16 @@ func EndOrphans(system string) error {
 }
 
 // holds reports whether a process may be a holder. That its number is another
-// wardd's by now is possible: then its domains are left alone.
+// wardd's by now is possible: then its domains are left alone. One that has ended
+// and was not waited for (Z, X: proc(5)) holds nothing.
 func holds(pid uint64) bool {
-	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	return err == nil && strings.TrimSpace(string(comm)) == holderName
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, named, _ := strings.Cut(string(stat), "(")
+	name, state, _ := strings.Cut(named, ") ")
+	return name == holderName && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
 // hasForeign reports whether a process below a cgroup is of another PID namespace

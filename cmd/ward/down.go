@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ward/kernel"
 	"ward/monitor/admin"
 )
 
@@ -71,6 +72,9 @@ func down(cmd *cobra.Command, dir string, force bool) error {
 	err := admin.Down(ctx, dir)
 	if force && err != nil && !errors.Is(err, context.Canceled) {
 		return downByForce(cmd, dir, err)
+	}
+	if err != nil && os.Geteuid() == 0 && !lives(dir) && kernel.SystemInUse(nameOf(dir)) {
+		return failed("%w: all of wardd was killed, and domains are left of it; 'ward down --force' ends them, and so does 'ward up'", err)
 	}
 	if err != nil {
 		return failed("%w", err)

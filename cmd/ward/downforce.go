@@ -60,7 +60,7 @@ func endLeft(cmd *cobra.Command, dir string) error {
 		return failed("%w", err)
 	}
 	if kernel.SystemInUse(nameOf(dir)) {
-		return failed("processes are left of %s that cannot be ended from here: they are of another PID namespace", nameOf(dir))
+		return failed("processes are left of %s that cannot be ended from here: they are of another PID namespace, or another wardd has the number that theirs had", nameOf(dir))
 	}
 	clearEndedDir(dir)
 	return nil

@@ -38,8 +38,8 @@ func TestAllKilled(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			r.cmd.Wait()
-			r.gone(wardd)
+			r.gone(append(wardd, pidfdOf(t, r.cmd.Process.Pid))) // nobody waits for the holder, as with a process 1 that does not
+			defer r.cmd.Wait()
 			goesOn()
 			creatorGoesOn()
 			r.gone([]*os.File{client}) // its call is not answered: the gate is dead
