@@ -303,3 +303,27 @@ func TestPostQueue(t *testing.T) {
 	}
 	t.Logf("%d posts wait at most", sent)
 }
+
+// A number that comes again after the last generation is that of its new offer alone:
+// who has it from the one before, at another gate or for the other direction, has nothing.
+func TestAttackHandleNumberAgain(t *testing.T) {
+	g := handleTest(t, handleImage(image.Rule{}), FabricConfig{Handles: 1})
+	other := *g
+	other.open()
+	stale := g.offer(abi.Request, false)
+	if err := g.f.ForgetHandle(stale.id); err != nil {
+		t.Fatal(err)
+	}
+	last := abi.MakeHandleWord(abi.HandleMemory, false, abi.Request, abi.HandleGenerations, 0).Free()
+	if err := g.f.handles.words.Put(uint32(0), binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, uint64(last)), 0)); err != nil {
+		t.Fatal(err)
+	}
+	again := other.offer(abi.Request, false)
+	if again.id != stale.id {
+		t.Fatalf("handle %#x after the last generation, want %#x once more: the test shows nothing", again.id, stale.id)
+	}
+	g.mustRefuse(abi.Request, carry(abi.KindCall, 0, 1, stale), image.HandleID)
+	g.handleIs(stale.id, HandleOffered)
+	other.mustSend(abi.Request, carry(abi.KindCall, 0, 1, again)) // the control
+	g.handleIs(again.id, HandleAdmitted)
+}

@@ -146,7 +146,7 @@ func (m *Monitor) resumeObjects() {
 	for _, d := range m.everyone() {
 		for _, r := range m.book.References(d.owner()) {
 			if r.Via != 0 {
-				m.finishRedeeming(r)
+				m.finishRedeeming(d, r)
 			}
 		}
 	}
@@ -167,10 +167,11 @@ func (m *Monitor) resumeObjects() {
 	}
 }
 
-// finishRedeeming ends the offer that a reference comes from.
-func (m *Monitor) finishRedeeming(r *objects.Reference) {
+// finishRedeeming ends the offer that a reference of d comes from. Numbers come again
+// (after 2^24 offers of a row), so that one of its number may be another.
+func (m *Monitor) finishRedeeming(d *domain, r *objects.Reference) {
 	o := m.book.ByNumber(r.Via)
-	if o == nil {
+	if o == nil || o.Instance != r.Instance || o.To != d.payer() {
 		return
 	}
 	if _, err := m.handles.TakeHandle(o.ID); err != nil {
