@@ -36,6 +36,7 @@ type SpawnRequest struct {
 	CPUWeight uint32
 	Files     uint32
 	Gates     uint32
+	Ring      string   // name of a less trusted ring than the template's; "": the template's
 }
 
 // A Child is a child of a domain.
@@ -77,6 +78,9 @@ func (s *SpawnRequest) Encode() string {
 	w.u32(s.CPUWeight)
 	w.u32(s.Files)
 	w.u32(s.Gates)
+	if s.Ring != "" { // programs built before there was one end here, too
+		w.str(s.Ring)
+	}
 	return string(w.b)
 }
 
@@ -89,6 +93,10 @@ func ParseSpawn(text string) (SpawnRequest, error) {
 	}
 	s.Lifetime, s.Adopted, s.Processes, s.Memory = r.u64(), r.bool(), r.u32(), r.u64()
 	s.CPUWeight, s.Files, s.Gates = r.u32(), r.u32(), r.u32()
+	if !r.bad && len(r.b) > 0 {
+		s.Ring = r.str()
+		r.bad = r.bad || s.Ring == ""
+	}
 	return s, r.end()
 }
 

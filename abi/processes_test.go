@@ -8,7 +8,7 @@ import (
 
 // What is encoded is read again, and nothing shorter or longer is.
 func TestProcessesRoundTrip(t *testing.T) {
-	spawn := SpawnRequest{"worker", []string{"a.v1.S/M", ""}, 1 << 40, true, 1, 1 << 33, 3, 4, 5}
+	spawn := SpawnRequest{"worker", []string{"a.v1.S/M", ""}, 1 << 40, true, 1, 1 << 33, 3, 4, 5, ""}
 	lend := LendRequest{"worker#1", "a.v1.S/M", 1 << 35, 9}
 	list := []Child{{3072, "worker#1", "worker", 17, true, 2}, {}}
 	children, n := EncodeChildren(list)
@@ -35,6 +35,35 @@ func TestProcessesRoundTrip(t *testing.T) {
 		}
 		if _, err := c.parse(c.text + "x"); err == nil {
 			t.Errorf("%T: a byte more is accepted", c.want)
+		}
+	}
+}
+
+// A ring is after all that programs without one send, and there or not: each
+// request has one form.
+func TestSpawnInRing(t *testing.T) {
+	plain := SpawnRequest{Template: "worker", Gates: 7}
+	ringed := plain
+	ringed.Ring = "user"
+	text := ringed.Encode()
+	if got, err := ParseSpawn(text); err != nil || !reflect.DeepEqual(got, ringed) {
+		t.Errorf("read %+v, %v", got, err)
+	}
+	n := len(plain.Encode())
+	if got, err := ParseSpawn(text[:n]); err != nil || !reflect.DeepEqual(got, plain) {
+		t.Errorf("without a ring: %+v, %v", got, err)
+	}
+	for i := range text {
+		if _, err := ParseSpawn(text[:i]); err == nil && i != n {
+			t.Errorf("the first %d bytes of %d are accepted", i, len(text))
+		}
+	}
+	for _, rest := range []string{"x", "\x00\x00", "\x01\x00"} {
+		if _, err := ParseSpawn(text + rest); err == nil {
+			t.Errorf("%q after it is accepted", rest)
+		}
+		if _, err := ParseSpawn(text[:n] + rest); err == nil {
+			t.Errorf("%q in its place is accepted", rest)
 		}
 	}
 }

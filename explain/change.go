@@ -249,7 +249,7 @@ func (a *answerer) write() {
 		if a.reader(who) != "" {
 			return "Object::" + quoted(who)
 		}
-		return "Domain::" + quoted(who)
+		return "Domain::" + quoted(plain(who))
 	}
 	a.e.Changes = append(a.e.Changes, Change{Write: fmt.Sprintf(
 		"@id(%s)\npermit (\n  principal == %s,\n  action %s %sAction::%s,\n  resource == %s\n)%s;",

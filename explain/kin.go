@@ -30,7 +30,13 @@ func (s *System) kinRecord(r *Recorded) ([]Explanation, error) {
 			return nil, fmt.Errorf("this system has no method %q", a.e.Method)
 		}
 		v = s.Image.Granting(abi.DomainID(from), abi.DomainID(to), e)
-		write = fmt.Sprintf(" when {\n  context.entry == %s\n}", cedarString(a.e.Method))
+		write = "context.entry == " + cedarString(a.e.Method)
+	}
+	if parts := ringsOf(r.From, r.To); len(parts) > 0 || write != "" {
+		if write != "" {
+			parts = append([]string{write}, parts...)
+		}
+		write = " when {\n  " + strings.Join(parts, " &&\n  ") + "\n}"
 	}
 	a.e.Verdict = r.Verdict
 	switch {
@@ -49,7 +55,7 @@ func (s *System) kinRecord(r *Recorded) ([]Explanation, error) {
 		a.decidedBy([]image.Verdict{v})
 		verb := map[string]string{"spawn": "make children of", "grant": "lend to"}[a.e.Kind]
 		a.e.Changes = []Change{{Write: fmt.Sprintf("@id(%s)\npermit (\n  principal == Domain::%s,\n  action == ward::Action::%s,\n  resource == Domain::%s\n)%s;",
-			quoted(fmt.Sprintf("%s may %s %s", made(r.From), verb, made(r.To))), quoted(made(r.From)), quoted(a.e.Kind), quoted(made(r.To)), write)}}
+			quoted(fmt.Sprintf("%s may %s %s", made(r.From), verb, made(r.To))), quoted(plain(r.From)), quoted(a.e.Kind), quoted(plain(r.To)), write)}}
 	}
 	return []Explanation{a.e}, nil
 }
@@ -178,4 +184,25 @@ func (s *System) kinMessage(r *Recorded) ([]Explanation, error) {
 		return label(first, "it was sent in the name of "+by+", by a delegation for one method and for a time"), nil
 	}
 	return label(first, child+" is made of "+made(child)+"; what its policies allow it may not have been given when it was made"), nil
+}
+
+// plain is what policies call a domain: one of children in another ring by the
+// name of what they are made of.
+func plain(name string) string {
+	if strings.HasPrefix(name, "user:") {
+		return name
+	}
+	of, _ := image.Ringed(made(name))
+	return of
+}
+
+// ringsOf are the conditions that the principal and the resource are in the
+// rings in which children of them were asked for.
+func ringsOf(principal, resource string) (parts []string) {
+	for i, who := range []string{principal, resource} {
+		if _, ring := image.Ringed(made(who)); ring != "" && !strings.HasPrefix(who, "user:") {
+			parts = append(parts, []string{"principal", "resource"}[i]+".ring.name == "+quoted(ring))
+		}
+	}
+	return parts
 }

@@ -15,16 +15,17 @@ import (
 // about, and no other arguments; "" if none were given, or if the question is
 // about a whole interface. An argument that Cedar has no words for is left out.
 func (a *answerer) when() string {
-	if a.whole {
-		return ""
-	}
 	var parts []string
 	given := a.road.Question.Given[a.road.Client:]
+	if a.whole {
+		given = nil
+	}
 	for i := range given {
 		if text, ok := a.cedar(&given[i]); ok && !slices.Contains(parts, text) {
 			parts = append(parts, text)
 		}
 	}
+	parts = append(parts, ringsOf(a.e.From, a.e.To)...)
 	if len(parts) == 0 {
 		return ""
 	}

@@ -23,6 +23,10 @@ type SpawnOptions struct {
 	CPUWeight uint32        // in the part of the processor that this domain and all that come from it share
 	Files     uint32
 	Gates     uint32
+	// Ring is the name of the child's ring, if it is to be a less trusted one than
+	// the template's: one of those that system.yaml lists for it (lower_rings),
+	// and not more trusted than this domain's. "": the template's.
+	Ring string
 }
 
 // A Child is a domain that this one has made.
@@ -77,7 +81,7 @@ func (d *Domain) Spawn(ctx context.Context, template string, o SpawnOptions) (*C
 		return nil, &Error{Code: InvalidArgument, Message: what + ": its life time is negative"}
 	}
 	req := abi.SpawnRequest{Template: template, Rights: o.Rights, Lifetime: uint64(o.Lifetime), Adopted: o.Adopted,
-		Processes: o.Processes, Memory: o.Memory, CPUWeight: o.CPUWeight, Files: o.Files, Gates: o.Gates}
+		Processes: o.Processes, Memory: o.Memory, CPUWeight: o.CPUWeight, Files: o.Files, Gates: o.Gates, Ring: o.Ring}
 	a, err := d.askAbout(ctx, what, abi.Control{Op: abi.OpSpawn, Text: req.Encode()}, abi.OpChild)
 	if err != nil {
 		return nil, err

@@ -127,7 +127,7 @@ func (c *checker) domains() error {
 	seen, sockets, names := map[string]bool{}, map[string]bool{}, 0
 	for i := range c.img.Domains {
 		d := &c.img.Domains[i]
-		if !isName(d.Name) || seen[d.Name] {
+		if !isDomainName(d.Name) || seen[d.Name] {
 			return fmt.Errorf("domain %q is not a name, or is there twice", clip(d.Name))
 		}
 		seen[d.Name] = true

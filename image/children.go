@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -85,6 +86,9 @@ func (img *Image) Granting(from, to abi.DomainID, e Entry) Verdict {
 	return Verdict{Policy: abi.NoPolicy}
 }
 
+// ErrTrust is what errors.Is finds in the refusal of a child that would be more trusted than its parent.
+var ErrTrust = errors.New("trust only shrinks")
+
 // A ChildQuota is what a parent asks for its child. 0: as the template has it.
 type ChildQuota struct {
 	Processes, Files, Gates uint32
@@ -101,12 +105,12 @@ type ChildQuota struct {
 func (img *Image) Child(parent *Domain, template abi.DomainID, name string, ask ChildQuota, taken *Quota) (*Domain, error) {
 	t := &img.Domains[template]
 	switch {
+	case t.Ring.Level < parent.Ring.Level:
+		return nil, fmt.Errorf("%w: a child of %s would be more trusted (ring %s) than its parent (ring %s)", ErrTrust, t.Name, t.Ring.Name, parent.Ring.Name)
 	case !t.Template && t.Name != parent.Name:
 		return nil, fmt.Errorf("%s is not a template", t.Name)
 	case t.Names:
 		return nil, fmt.Errorf("%s is the name server", t.Name)
-	case t.Ring.Level < parent.Ring.Level:
-		return nil, fmt.Errorf("a child of %s would be more trusted (ring %s) than its parent (ring %s)", t.Name, t.Ring.Name, parent.Ring.Name)
 	case t.Host && !parent.Host:
 		return nil, fmt.Errorf("children of %s see the host's libraries (root: host), and the parent does not", t.Name)
 	}
@@ -263,6 +267,9 @@ func (c *checker) children() error {
 		if d.Template && (len(d.Exports) > 0 || len(d.Listen) > 0 || d.Once || d.Names) {
 			return fmt.Errorf("domain %s: a template exports nothing, listens to nothing and is not `once`", d.Name)
 		}
+	}
+	if err := c.rings(); err != nil {
+		return err
 	}
 	if (len(c.img.Spawns) > 0) && len(c.img.Domains) > int(FirstChild) {
 		return fmt.Errorf("%d domains: a system with children has at most %d", len(c.img.Domains), FirstChild)

@@ -129,7 +129,7 @@ func (f *Family) Add(id, parent, template abi.DomainID, name string, ask ChildQu
 		return nil, Verdict{Policy: abi.NoPolicy}, fmt.Errorf("%d is not the number of a new child", id)
 	}
 	t := &f.img.Domains[template]
-	s := f.img.SpawningOf(f.bases(parent), template)
+	s := f.Spawning(parent, template)
 	switch {
 	case !s.Spawn.Allow:
 		return nil, s.Spawn, ErrChild

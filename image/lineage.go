@@ -21,6 +21,11 @@ func (f *Family) bases(id abi.DomainID) []abi.DomainID {
 	return append(all, k.Lineage[len(k.Lineage)-1])
 }
 
+// Spawning returns the decision on children of a template for a domain or child.
+func (f *Family) Spawning(parent, template abi.DomainID) Spawn {
+	return f.img.SpawningOf(f.bases(parent), template)
+}
+
 // SpawningOf returns the decision on children of a template for a domain that
 // is judged by the policies of bases, the nearest first. As with messages, what
 // is named of a denial is the level nearest the root; of a permit, the lowest.

@@ -191,6 +191,9 @@ func (img *Image) Unprivileged() []Obstacle {
 	}
 	for i := range img.Domains {
 		d := &img.Domains[i]
+		if _, ring := Ringed(d.Name); ring != "" {
+			continue // what it is named after says it
+		}
 		of := func(key string, index int) Obstacle { return Obstacle{Domain: d.Name, Key: key, Index: index} }
 		for j, f := range d.Files {
 			if f.AsRoot {

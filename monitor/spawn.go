@@ -231,6 +231,11 @@ func (m *Monitor) answerSpawn(d *domain, c *abi.Control) {
 		}
 		template = t.id
 	}
+	template, ok := m.inRing(template, ask.Ring)
+	if !ok {
+		m.refuseRing(d, c.Seq, template, ask.Ring)
+		return
+	}
 	spawner, ok := m.Creator.(Spawner)
 	if !ok {
 		m.refuseSpawn(d, c.Seq, template, abi.ReasonNotRunning, abi.NoPolicy, "this system makes no children")
@@ -246,7 +251,10 @@ func (m *Monitor) answerSpawn(d *domain, c *abi.Control) {
 	k, verdict, err := m.family.Add(id, d.id, template, name, quota, ask.Adopted)
 	if err != nil {
 		reason, text := abi.ReasonQuota, err.Error()
-		if errors.Is(err, image.ErrChild) {
+		switch {
+		case errors.Is(err, image.ErrTrust):
+			reason = abi.ReasonDefault
+		case errors.Is(err, image.ErrChild):
 			reason, text = abi.ReasonDefault, noSpawn(d, m.Image.Domains[template].Name, err)
 			if verdict.Policy != abi.NoPolicy {
 				reason, text = abi.ReasonForbid, m.policyID(verdict.Policy)

@@ -51,25 +51,63 @@ func (c *compiler) children() {
 			out.Children.Passes = c.passes(d)
 		}
 	}
-	for parent := range c.sys.Domains { // not mailboxes, which come after them
-		for template, t := range c.sys.Domains {
-			if t.Names || parent != template && !t.Template {
+	for _, parent := range c.processes() {
+		for _, template := range c.processes() {
+			t := c.domains[template]
+			if t.Names || !c.madeOf(parent, template) {
 				continue
 			}
 			at := tuple{principal: parent, resource: template}
+			if c.beside(parent, template) {
+				continue
+			}
 			s := image.Spawn{Parent: clientOf(parent), Template: clientOf(template), Spawn: c.decided("spawn", at), Adopt: c.decided("adopt", at)}
 			if s.Spawn == denied && s.Adopt == denied {
 				continue
 			}
 			c.img.Spawns = append(c.img.Spawns, s)
+			if c.isLowered(parent) || c.isLowered(template) {
+				continue // what is to be said of it is said of the domain itself, or by unasked
+			}
 			if p := c.domains[parent]; s.Spawn.Allow && p.Children.Number == 0 {
 				c.findings.Warnf(p.Pos, "add `children: {number: 4}` to it, or remove the permit",
 					"policy %s lets %s make children of %s, but %s has no `children`, so it may have none", quote(c.img.Policies[s.Spawn.Policy].ID), p.Name.Value, t.Name.Value, p.Name.Value)
 			}
-			if s.Spawn.Allow && c.img.Domains[template].Ring.Level < c.img.Domains[parent].Ring.Level {
+			if s.Spawn.Allow && c.img.Domains[template].Ring.Level < c.img.Domains[parent].Ring.Level && len(t.Lower) == 0 {
 				c.findings.Warnf(t.Pos, "put the template into the parent's ring or a less trusted one",
 					"children of %s would be more trusted than their parent %s, so it cannot make any", t.Name.Value, c.domains[parent].Name.Value)
 			}
+		}
+	}
+	c.unasked()
+}
+
+// madeOf reports whether children of a domain may be made of another one: of a
+// template, or of itself, in any of its rings.
+func (c *compiler) madeOf(parent, template int) bool {
+	if c.isLowered(template) && !c.domains[c.plain[template]].Template {
+		return c.plain[parent] == c.plain[template]
+	}
+	return parent == template || c.domains[template].Template
+}
+
+// beside reports whether the rings of a domain and of what its children would be
+// made of stand beside each other: then these would be trusted with what it is
+// not. In a line of rings no two do, and who is more trusted has a lower level.
+func (c *compiler) beside(parent, template int) bool {
+	order := c.sys.Order
+	return !order.Comparable(order.Find(c.domains[parent].Ring.Value), order.Find(c.domains[template].Ring.Value))
+}
+
+// unasked warns of rings in which nobody may ask for children.
+func (c *compiler) unasked() {
+	for i, d := range c.domains {
+		may := func(s image.Spawn) bool {
+			return int(s.Template) == i && s.Spawn.Allow && c.img.Domains[s.Parent].Ring.Level <= c.img.Domains[i].Ring.Level
+		}
+		if c.isLowered(i) && !slices.ContainsFunc(c.img.Spawns, may) {
+			c.findings.Warnf(d.Pos, "permit it (`ward::Action::\"spawn\"`, where resource.ring is the child's), or remove the ring",
+				"nobody may make children of %s in the ring %s", c.domains[c.plain[i]].Name.Value, d.Ring.Value)
 		}
 	}
 }
@@ -118,7 +156,7 @@ func (c *compiler) grants() {
 			if len(r.Methods[m].Request.Permit) == 0 {
 				continue
 			}
-			for to := range c.sys.Domains {
+			for _, to := range c.processes() {
 				g := image.Grant{From: r.Client, To: clientOf(to), Entry: image.Entry{Interface: r.Interface, Method: uint32(m)}}
 				if g.From == g.To || seen[g] {
 					continue

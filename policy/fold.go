@@ -88,7 +88,7 @@ func (c *compiler) foldConditions(s *source, f *folder) (e image.Expr) {
 	}()
 	e = constExpr(true)
 	for _, cond := range s.Conditions {
-		x := f.boolean(f.fold(cond.Body))
+		x := f.boolean(f.fold(f.inRing(cond.Body)))
 		if cond.Unless {
 			x = not(x)
 		}

@@ -20,6 +20,7 @@ type generator struct {
 	methods  []method
 	declared []*stateDecl
 	objects  bool // the system has some
+	lower    bool // children of domains may be asked for in other rings
 }
 
 type method struct {
@@ -37,11 +38,17 @@ func (g *generator) chance(n int) bool { return g.r.IntN(n) == 0 }
 
 func pick[T any](g *generator, s ...T) T { return s[g.r.IntN(len(s))] }
 
+var defaultRings = []string{"kernel", "service", "system", "user"}
+
 func (g *generator) system() string {
 	var b strings.Builder
 	b.WriteString("ward: 1\nname: zoo\ninterfaces: [shop.proto]\npolicy: [policy.cedar]\n" + g.states() + g.sharedObjects() + "domains:\n")
 	for i, d := range g.domains {
-		fmt.Fprintf(&b, "  %s:\n    program: /bin/%s\n    ring: %s\n", d, d, pick(g, "kernel", "service", "system", "user"))
+		ring := g.r.IntN(4)
+		fmt.Fprintf(&b, "  %s:\n    program: /bin/%s\n    ring: %s\n", d, d, defaultRings[ring])
+		if g.lower && i > 0 {
+			fmt.Fprintf(&b, "    lower_rings: [%s]\n", strings.Join(defaultRings[ring+1:], ", "))
+		}
 		switch {
 		case i == 0:
 			b.WriteString("    exports: [z.v1.A, { interface: z.v1.B, socket: /run/b.sock }]\n")

@@ -39,12 +39,13 @@ func (w *world) isBox(domain int) bool { return domain >= 0 && w.boxes[domain] !
 // box is the entry of a mailbox in world.domains.
 func (w *world) box(o *system.Object) int { return slices.Index(w.boxes, o) }
 
-// domainUID is what policies call an entry of world.domains.
+// domainUID is what policies call an entry of world.domains: one in another
+// ring by the name of the domain.
 func (c *compiler) domainUID(i int) cedar.UID {
 	if c.isBox(i) {
 		return cedar.NewUID(typeObject, c.domains[i].Name.Value)
 	}
-	return cedar.NewUID(typeDomain, c.domains[i].Name.Value)
+	return cedar.NewUID(typeDomain, c.domains[c.plain[i]].Name.Value)
 }
 
 // takers are the entity types that take the requests of an interface.
@@ -204,7 +205,7 @@ func (c *compiler) objects() {
 		}
 		for d := range c.domains {
 			decide := func(action string, applies bool) image.Verdict {
-				if !applies || c.isBox(d) || c.domains[d].Implicit || c.domains[d].Template && !mailbox {
+				if !applies || c.isBox(d) || c.isLowered(d) || c.domains[d].Implicit || c.domains[d].Template && !mailbox {
 					return denied
 				}
 				return c.decided(action, tuple{principal: d, resource: anObject, object: o.Name.Value})

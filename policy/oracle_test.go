@@ -44,7 +44,7 @@ func TestOracle(t *testing.T) {
 	var st stats
 	for i := range uint64(oracleSystems) {
 		o := &oracle{generator: newGenerator(rand.New(rand.NewPCG(seed, i))), stats: &st}
-		o.objects = i%2 == 1
+		o.objects, o.lower = i%2 == 1, i%3 == 1
 		o.run(t)
 		if t.Failed() {
 			t.Fatalf("WARD_ORACLE_SEED=%d, system %d:\n%s\n%s\n%s", seed, i, o.yaml, o.proto, o.text())
@@ -60,6 +60,10 @@ func TestOracle(t *testing.T) {
 	if st.opened < st.objects/20 || st.refusals < st.objects/100 || st.posts < 500 {
 		t.Errorf("objects hardly ever matter")
 	}
+	t.Logf("%d messages of domains in other rings", st.ringed)
+	if st.ringed < 500 {
+		t.Error("rings hardly ever matter")
+	}
 	if st.decisions < 20_000 || st.allowed < st.decisions/20 || st.forbidden < st.decisions/50 || st.refused > st.accepted {
 		t.Errorf("the generator is out of balance")
 	}
@@ -68,6 +72,7 @@ func TestOracle(t *testing.T) {
 type stats struct {
 	decisions, allowed, forbidden, accepted, refused, undeclared, changed, limited int
 	objects, opened, refusals, posts                                               int // of objects; what was posted to a mailbox
+	ringed                                                                         int // messages of domains in other rings
 }
 
 // oracle is one random system.
@@ -89,6 +94,7 @@ type oracle struct {
 	gates       map[string]uint64 // by both ends and interface: the word of the gate
 	words       []uint64
 	lineOf      map[string]string // by policy ID
+	in          string            // the client of the message, if that is a domain in another ring
 }
 
 func (o *oracle) text() string { return strings.Join(o.lines, "\n") }
@@ -257,16 +263,15 @@ func readOne(line string) (*cedar.Policy, error) {
 func (o *oracle) makeEntities() {
 	str := func(s string) cedar.Value { return cedar.String(s) }
 	o.entities = cedar.Entities{}
-	levels := map[string]int64{"kernel": 0, "service": 1, "system": 2, "user": 3}
 	o.objectEntities()
 	for _, d := range o.img.Domains {
-		if d.Mailbox {
+		if _, ring := image.Ringed(d.Name); d.Mailbox || ring != "" {
 			continue
 		}
 		uid := cedar.NewUID("Domain", d.Name)
 		o.entities[uid] = cedar.NewEntity(uid, nil, map[cedar.String]cedar.Value{
 			"name": str(d.Name), "program": str(""), "owner": cedar.NewUID("User", "root"), "state": cedar.NewRecord(nil),
-			"ring":  cedar.NewRecord(map[cedar.String]cedar.Value{"level": cedar.Long(levels[d.Ring.Name]), "name": str(d.Ring.Name)}),
+			"ring":  ringOf(d.Ring),
 			"label": cedar.NewRecord(map[cedar.String]cedar.Value{"level": cedar.Long(0), "categories": cedar.NewSet()}),
 		})
 	}
@@ -308,14 +313,15 @@ func (o *oracle) decide(t *testing.T) string {
 	}
 	server := servers[o.r.IntN(len(servers))]
 	for i, d := range img.Domains {
-		if !d.Names && !d.Mailbox && abi.DomainID(i) != server {
+		if of, _ := image.Ringed(d.Name); !d.Names && !d.Mailbox && of != img.Domains[server].Name && o.stands(d.Name) {
 			clients = append(clients, abi.DomainID(i))
 		}
 	}
 	client, exports := clients[o.r.IntN(len(clients))], img.Domains[server].Exports
 	export := exports[o.r.IntN(len(exports))]
-	principal, who := cedar.NewUID("Domain", img.Domains[client].Name), ""
+	principal, who := o.stand(img.Domains[client]), ""
 	if export.Socket != "" && o.r.IntN(2) == 0 {
+		o.in = ""
 		client, who = abi.NoDomain, o.users[o.r.IntN(len(o.users))]
 		principal = cedar.NewUID("User", who)
 	}

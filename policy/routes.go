@@ -63,8 +63,8 @@ func (c *compiler) calls(forbid bool) {
 
 // call adds the rule of one policy for one method of one route.
 func (c *compiler) call(s *source, a *action, client, server int) {
-	if client == server || client == user && !c.exportsSocket(server, a.iface) {
-		return // a domain needs no gate to itself
+	if client != user && c.plain[client] == server || client == user && !c.exportsSocket(server, a.iface) {
+		return // a domain needs no gate to itself, in whatever ring
 	}
 	key := routeKey{client, server, a.iface}
 	r := c.routes[key]

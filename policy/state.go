@@ -89,7 +89,7 @@ func (c *compiler) makeCells() {
 			add(i, abi.NoDomain)
 			continue
 		}
-		for d := range c.sys.Domains { // a mailbox has no state
+		for _, d := range c.processes() { // a mailbox has no state
 			add(i, abi.DomainID(d))
 		}
 		if len(c.img.Cells) > maxCells {

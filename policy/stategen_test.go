@@ -217,12 +217,17 @@ func (o *oracle) shake(memory *eval.Memory) {
 // tellState puts the state of domains and of the system into Cedar's entities.
 func (o *oracle) tellState() {
 	for _, d := range o.img.Domains {
-		uid := cedar.NewUID("Domain", d.Name)
+		of, ring := image.Ringed(d.Name)
+		if ring != "" && o.in != d.Name {
+			continue
+		}
+		uid := cedar.NewUID("Domain", of) // in another ring it comes after all others, and stands for this one
 		e := o.entities[uid]
 		attrs := map[cedar.String]cedar.Value{}
 		for k, v := range e.Attributes.All() {
 			attrs[k] = v
 		}
+		attrs["ring"] = ringOf(d.Ring)
 		attrs["state"] = o.model.record(d.Name, "domain")
 		o.entities[uid] = cedar.NewEntity(uid, nil, attrs)
 	}
@@ -260,7 +265,7 @@ func (o *oracle) commit(env cedar.Env, outcome *eval.Outcome, memory *eval.Memor
 	before := slices.Clone(memory.Words)
 	gateBefore := memory.Gate
 	_, reason := memory.Commit(outcome)
-	moved := o.model.enter(texts, string(env.Principal.ID), string(env.Resource.ID), gate)
+	moved := o.model.enter(texts, o.nameOf(env.Principal), o.nameOf(env.Resource), gate)
 	if moved != (reason == abi.ReasonPermit) {
 		return fmt.Sprintf("%v: %v; the model moved: %v", texts, reason, moved)
 	}

@@ -53,9 +53,10 @@ type action struct {
 type world struct {
 	sys        *system.System
 	set        *interfaces.Set
-	names      int // index of ward.v1.Names in set.Interfaces: decided as publish and lookup, not as calls
-	nameServer int // index of the name server's domain, or -1
-	domains    []*system.Domain
+	names      int                 // index of ward.v1.Names in set.Interfaces: decided as publish and lookup, not as calls
+	nameServer int                 // index of the name server's domain, or -1
+	domains    []*system.Domain    // of system.yaml, then mailboxes, then domains in other rings
+	plain      []int               // by index in domains: the domain itself, or that which is in another ring here
 	boxes      []*system.Object    // by index in domains: the mailbox whose entry it is, or nil
 	ids        map[string][]string // known IDs by entity type; absent: not checked
 	attrs      map[string]*typ     // record type of an entity type
@@ -89,6 +90,7 @@ func (w *world) ring(d *system.Domain) image.Ring {
 // addServers finds out who exports what.
 func (w *world) addServers() {
 	w.addMailboxes()
+	w.addLowered()
 	w.nameServer = slices.Index(w.domains, w.sys.NameServer)
 	w.socket = make([]bool, len(w.set.Interfaces))
 	w.servers = make([][]int, len(w.set.Interfaces))
@@ -140,15 +142,19 @@ func (w *world) addEntities() {
 	for _, o := range w.sys.Objects {
 		w.addObject(o.Name.Value, add)
 	}
+	attributes := func(d *system.Domain) map[cedar.String]cedar.Value {
+		return map[cedar.String]cedar.Value{
+			"name": str(d.Name.Value), "program": str(d.Digest.Value), "owner": ownerOf(d), "state": empty,
+			"ring": w.ringValue(d), "label": labelValue(d.Label),
+		}
+	}
+	w.addLoweredEntities(attributes)
 	for _, d := range w.sys.Domains {
 		var roles []cedar.UID
 		for _, r := range d.Roles {
 			roles = append(roles, cedar.NewUID(typeRole, r.Value))
 		}
-		add(typeDomain, d.Name.Value, roles, map[cedar.String]cedar.Value{
-			"name": str(d.Name.Value), "program": str(d.Digest.Value), "owner": ownerOf(d), "state": empty,
-			"ring": w.ringValue(d), "label": labelValue(d.Label),
-		})
+		add(typeDomain, d.Name.Value, roles, attributes(d))
 		var objects []string
 		for _, f := range d.Files {
 			objects = append(objects, f.Path.Value)

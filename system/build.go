@@ -155,6 +155,7 @@ func (b *builder) domain(name String, v *value) *Domain {
 	b.connect(d, v.strings("connect"))
 	b.exports(d, v.get("exports"))
 	b.ring(d, v)
+	b.lowerRings(d, v)
 	b.models(d, v)
 	return d
 }

@@ -79,6 +79,7 @@ type Domain struct {
 	Exports []Export // one per interface
 	Needs   []String // domains that start before this one; without cycles
 	Ring    String   // name of an element of System.Rings; if not declared, the least trusted, at Pos
+	Lower   []String // rings less trusted than Ring in which children of it may be asked for
 	Roles   []String
 	Label   Label
 	Bracket *Bracket // of all exports that have none of their own

@@ -50,7 +50,8 @@ func makeSuitable(cmd *cobra.Command, dir string, suits func(*image.Image) error
 	}
 	for i := range img.Domains {
 		d := &img.Domains[i]
-		if p, ok := programs[d.Name]; ok {
+		of, _ := image.Ringed(d.Name)
+		if p, ok := programs[of]; ok {
 			d.Program = p
 		}
 	}

@@ -103,13 +103,16 @@ func newRight(img *image.Image, verb, from, to, method string) (*right, error) {
 	if err != nil {
 		return nil, err
 	}
-	principal := ""
+	principal, inRing := "", ""
 	if name, ok := strings.CutPrefix(from, userPrefix); ok {
 		principal = fmt.Sprintf("User::%q", name)
 	} else if _, err := domain(from); err != nil {
 		return nil, err
 	} else {
-		principal = fmt.Sprintf("Domain::%q", from)
+		name, ring := image.Ringed(from)
+		if principal = fmt.Sprintf("Domain::%q", name); ring != "" {
+			inRing = fmt.Sprintf(" when { principal.ring.name == %q }", ring)
+		}
 	}
 	var services []string
 	for _, e := range server.Exports {
@@ -135,7 +138,7 @@ func newRight(img *image.Image, verb, from, to, method string) (*right, error) {
 		return nil, badInput("%s exports nothing, so there is nothing to take away", to)
 	}
 	effect := map[string]string{revoked: "forbid", granted: "permit"}[verb]
-	r.Cedar = fmt.Sprintf("@id(%q) %s (principal == %s, %s, resource == Domain::%q);", r.id(), effect, principal, what, to)
+	r.Cedar = fmt.Sprintf("@id(%q) %s (principal == %s, %s, resource == Domain::%q)%s;", r.id(), effect, principal, what, to, inRing)
 	return r, nil
 }
 

@@ -59,7 +59,7 @@ func word(s string) []byte {
 
 // obey does one of
 //
-//	spawn TEMPLATE|self [OPTION…]   adopted, life=DURATION, processes=N, memory=N, or entry points
+//	spawn TEMPLATE|self [OPTION…]   adopted, life=DURATION, processes=N, memory=N, ring=NAME, or entry points
 //	kill NAME
 //	wait NAME                       its status, as soon as the notice of its end is there
 //	lend NAME                       One, for an hour
@@ -121,6 +121,8 @@ func (p *parent) spawn(ctx context.Context, template string, options []string) (
 			o.Processes = uint32(n)
 		case "memory":
 			o.Memory = n
+		case "ring":
+			o.Ring = value
 		default:
 			o.Rights = append(o.Rights, opt)
 		}
@@ -205,6 +207,23 @@ func nest(ctx context.Context, d *gate.Domain, template string, options []string
 	return nil
 }
 
+// each makes children, each of a template with options as of an order, with commas
+// between, and says how that went.
+func each(ctx context.Context, d *gate.Domain, children []string) error {
+	p := &parent{d: d, children: map[string]*gate.Child{}}
+	for _, c := range children {
+		options := strings.Split(c, ",")
+		name, err := p.spawn(ctx, options[0], options[1:])
+		if err != nil {
+			name = err.Error()
+		}
+		fmt.Println(c+":", name)
+	}
+	fmt.Println("these are all.")
+	<-ctx.Done()
+	return nil
+}
+
 func init() {
 	roles["boss"] = func(ctx context.Context, d *gate.Domain, _ []string) error { return boss(ctx, d) }
 	roles["kin"] = func(ctx context.Context, d *gate.Domain, _ []string) error { return kinServer(ctx, d) }
@@ -212,6 +231,7 @@ func init() {
 	roles["stay"] = func(ctx context.Context, d *gate.Domain, _ []string) error { return stay(ctx, d) }
 	roles["rest"] = func(ctx context.Context, _ *gate.Domain, _ []string) error { <-ctx.Done(); return nil }
 	roles["nest"] = func(ctx context.Context, d *gate.Domain, args []string) error { return nest(ctx, d, args[0], args[1:]) }
+	roles["each"] = func(ctx context.Context, d *gate.Domain, args []string) error { return each(ctx, d, args) }
 	roles["fork"] = func(ctx context.Context, _ *gate.Domain, _ []string) error { return fork(ctx) }
 	roles["bomb"] = func(ctx context.Context, _ *gate.Domain, _ []string) error { return bomb(ctx) }
 	if len(os.Args) > 2 && os.Args[1] == forked {
