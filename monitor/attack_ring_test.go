@@ -149,7 +149,9 @@ func TestAttackRing(t *testing.T) {
 		}
 		f.m.mu.Unlock()
 		f.creator.Signal(t.Context(), abi.DomainID(got.Block), 9)
-		f.until("its end", func() bool { return f.m.children[abi.DomainID(got.Block)] == nil })
+		if told, _ := c.by.read(); told.Op != abi.OpChildEnded || told.Block != got.Block {
+			t.Fatalf("%s: told %+v of its end", name, told)
+		}
 	}
 }
 
@@ -192,7 +194,9 @@ func TestReloadOfRings(t *testing.T) {
 	reload(func(i *image.Image) { // the policy does not let anybody make children in that ring any more
 		i.Spawns = []image.Spawn{i.Spawns[0]}
 	})
-	f.until("the end of the child in the ring", func() bool { return f.m.children[ids[1]] == nil })
+	if told, _ := f.parent.read(); told.Op != abi.OpChildEnded || abi.DomainID(told.Block) != ids[1] {
+		t.Fatalf("told %+v of the end of the child in the ring", told)
+	}
 	f.m.mu.Lock()
 	if f.m.children[ids[0]] == nil {
 		t.Error("the other child ended, too")

@@ -253,7 +253,7 @@ func (m *Monitor) answerSpawn(d *domain, c *abi.Control) {
 		reason, text := abi.ReasonQuota, err.Error()
 		switch {
 		case errors.Is(err, image.ErrTrust):
-			reason = abi.ReasonDefault
+			reason, verdict.Policy = abi.ReasonDefault, abi.NoPolicy
 		case errors.Is(err, image.ErrChild):
 			reason, text = abi.ReasonDefault, noSpawn(d, m.Image.Domains[template].Name, err)
 			if verdict.Policy != abi.NoPolicy {

@@ -155,7 +155,7 @@ func (r *corpusRun) decide(q *corpusRequest) (matches bool, refused string) {
 	if r.attributes {
 		s.Policy = m.policy(r.s.Policy)
 	}
-	f := &folder{compiler: c, t: tuple{action: &action{kind: callAction, ctx: m.ctx}}, dynamic: r.attributes, env: m.env}
+	f := &folder{compiler: c, t: tuple{principal: theSystem, resource: theSystem, action: &action{kind: callAction, ctx: m.ctx}}, dynamic: r.attributes, env: m.env}
 	e := c.foldConditions(&s, f)
 	if s.broken {
 		return false, reason(r.findings)

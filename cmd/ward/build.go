@@ -81,7 +81,7 @@ func linkable(img *image.Image) error {
 	var errs []error
 	for i := range img.Domains {
 		d := &img.Domains[i]
-		if d.Host || d.Program == "" {
+		if _, ring := image.Ringed(d.Name); d.Host || d.Program == "" || ring != "" {
 			continue
 		}
 		linker, err := kernel.Interpreter(d.Program)
