@@ -31,7 +31,7 @@ type loan struct {
 // children finds permits for templates that never take effect: none of the
 // domains at the root of which a child of the template may be is permitted the same.
 func (f *finder) children() {
-	k := kin{img: f.Image, makers: f.Image.Makers(), spawns: map[[2]abi.DomainID]*image.Spawn{}, loans: map[loan]bool{}, objects: map[made][]string{}}
+	k := kin{img: f.Image, makers: inAllRings(f.Image), spawns: map[[2]abi.DomainID]*image.Spawn{}, loans: map[loan]bool{}, objects: map[made][]string{}}
 	for i := range f.Image.Spawns {
 		s := &f.Image.Spawns[i]
 		k.spawns[[2]abi.DomainID{s.Parent, s.Template}] = s
@@ -66,6 +66,25 @@ func (f *finder) children() {
 		}
 		f.out.Tag(ParentMayNot, name)
 	}
+}
+
+// inAllRings are who may make children of each template in any ring: what its
+// children may in another ring is said of the template.
+func inAllRings(img *image.Image) map[abi.DomainID][]abi.DomainID {
+	makers := img.Makers()
+	for i := range img.Domains {
+		of, ring := image.Ringed(img.Domains[i].Name)
+		if ring == "" {
+			continue
+		}
+		at := abi.DomainID(slices.IndexFunc(img.Domains, func(d image.Domain) bool { return d.Name == of }))
+		for _, d := range makers[abi.DomainID(i)] {
+			if !slices.Contains(makers[at], d) {
+				makers[at] = append(makers[at], d)
+			}
+		}
+	}
+	return makers
 }
 
 // posOf is where a policy stands; of one that people did not write (-1), the template's place.
@@ -120,7 +139,7 @@ func (k *kin) lend(g *image.Grant) {
 
 // missing notes a right of a template that none of its makers has, and reports whether it is one.
 func (k *kin) missing(m made, object string, has func(abi.DomainID) bool) bool {
-	if !k.img.Domains[m.template].Template || slices.ContainsFunc(k.makers[m.template], has) {
+	if _, ring := image.Ringed(k.img.Domains[m.template].Name); ring != "" || !k.img.Domains[m.template].Template || slices.ContainsFunc(k.makers[m.template], has) {
 		return false
 	}
 	if k.objects[m] == nil {

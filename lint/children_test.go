@@ -106,3 +106,32 @@ func TestParentMayNot(t *testing.T) {
 		})
 	}
 }
+
+// TestParentMayInRing: of a template that can be made in another ring only, the
+// makers are those in that ring; and what its children may there is told once, of it.
+func TestParentMayInRing(t *testing.T) {
+	const clerkMakesAides = "@id(\"clerk: aides\") permit (principal == Domain::\"clerk\", action == ward::Action::\"spawn\", resource == Domain::\"aide\");\n"
+	yaml := strings.Replace(strings.Replace(kinSystem, "clerk: { program: /bin/true,", "clerk: { program: /bin/true, ring: kernel, lower_rings: [user],", 1),
+		"aide: { program: /bin/true,", "aide: { program: /bin/true, ring: system, lower_rings: [user],", 1)
+	for desk, want := range map[string]int{
+		`["clerk", "aide"].contains(resource.name) && resource.ring.name == "user"`: 0,
+		`resource.name == "clerk" && resource.ring.name == "user"`:                  1,
+	} {
+		policies := clerkMakesAides + "@id(\"desk\") permit (principal == Domain::\"desk\", action == ward::Action::\"spawn\", resource is Domain) when { " + desk + " };\n"
+		r, l := compile.Dir(fstest.MapFS{"system.yaml": {Data: []byte(yaml)}, "a.proto": {Data: []byte(kinProto)}, "policy.cedar": {Data: []byte(policies)}})
+		if r.Image == nil {
+			t.Fatal(l)
+		}
+		n, all := 0, lint.Find(lint.System{Image: r.Image, System: r.System, Set: r.Set, Policies: policy.Outlines(r.Sources)})
+		for _, f := range all {
+			if f.Lint == lint.ParentMayNot && f.Subject == "clerk" {
+				n++
+			} else if strings.Contains(f.Message, "clerk@") {
+				t.Errorf("%s: %v", desk, f)
+			}
+		}
+		if n != want {
+			t.Errorf("%s: %d findings, want %d: %v", desk, n, want, all)
+		}
+	}
+}
