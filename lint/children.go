@@ -32,16 +32,16 @@ type loan struct {
 // domains at the root of which a child of the template may be is permitted the same.
 func (f *finder) children() {
 	k := kin{img: f.Image, makers: inAllRings(f.Image), spawns: map[[2]abi.DomainID]*image.Spawn{}, loans: map[loan]bool{}, objects: map[made][]string{}}
-	for i := range f.Image.Spawns {
-		s := &f.Image.Spawns[i]
-		k.spawns[[2]abi.DomainID{s.Parent, s.Template}] = s
+	spawns := anyRing(f.Image)
+	for i := range spawns {
+		k.spawns[[2]abi.DomainID{spawns[i].Parent, spawns[i].Template}] = &spawns[i]
 	}
 	for i := range f.Image.Grants {
 		g := &f.Image.Grants[i]
 		k.loans[loan{g.From, g.To, g.Entry}] = g.Verdict.Allow
 	}
-	for i := range f.Image.Spawns {
-		k.spawn(&f.Image.Spawns[i])
+	for i := range spawns {
+		k.spawn(&spawns[i])
 	}
 	for i := range f.Image.Grants {
 		k.lend(&f.Image.Grants[i])
@@ -73,11 +73,7 @@ func (f *finder) children() {
 func inAllRings(img *image.Image) map[abi.DomainID][]abi.DomainID {
 	makers := img.Makers()
 	for i := range img.Domains {
-		of, ring := image.Ringed(img.Domains[i].Name)
-		if ring == "" {
-			continue
-		}
-		at := abi.DomainID(slices.IndexFunc(img.Domains, func(d image.Domain) bool { return d.Name == of }))
+		at := plain(img, abi.DomainID(i))
 		for _, d := range makers[abi.DomainID(i)] {
 			if !slices.Contains(makers[at], d) {
 				makers[at] = append(makers[at], d)
@@ -85,6 +81,36 @@ func inAllRings(img *image.Image) map[abi.DomainID][]abi.DomainID {
 		}
 	}
 	return makers
+}
+
+// anyRing are the decisions on who makes what, whatever its ring: it may if it
+// may in one.
+func anyRing(img *image.Image) (all []image.Spawn) {
+	at := map[[2]abi.DomainID]int{}
+	for _, s := range img.Spawns {
+		s.Template = plain(img, s.Template)
+		key := [2]abi.DomainID{s.Parent, s.Template}
+		i, twice := at[key]
+		if !twice {
+			i = len(all)
+			at[key], all = i, append(all, s)
+		}
+		if !all[i].Spawn.Allow {
+			all[i].Spawn = s.Spawn
+		}
+		if !all[i].Adopt.Allow {
+			all[i].Adopt = s.Adopt
+		}
+	}
+	return all
+}
+
+// plain is the domain that another one is in a ring of.
+func plain(img *image.Image, d abi.DomainID) abi.DomainID {
+	if of, ring := image.Ringed(img.Domains[d].Name); ring != "" {
+		d = abi.DomainID(slices.IndexFunc(img.Domains, func(d image.Domain) bool { return d.Name == of }))
+	}
+	return d
 }
 
 // posOf is where a policy stands; of one that people did not write (-1), the template's place.
