@@ -50,7 +50,7 @@ const lowerRingsCedar = `
 @id("all") permit (principal, action in a::v1::Action::"A", resource) when { context.n < 10 * principal.ring.level };
 @id("names") permit (principal == Domain::"worker", action == a::v1::Action::"A.Do", resource) when { ["r2", "r4"].contains(principal.ring.name) && context.s like "a*" };
 @id("hands") permit (principal in Role::"hand", action == a::v1::Action::"A.Enter", resource == Domain::"peer") when { principal.ring.above.contains("r3") };
-@id("by if") forbid (principal, action == a::v1::Action::"A.Do", resource) when { (if principal.ring.level > 2 then principal else resource).ring.level >= 4 && context.n > 5 };
+@id("by if") forbid (principal, action == a::v1::Action::"A.Do", resource) when { (if principal.ring.level > 2 then principal else resource).ring.level >= 3 && context.n > 5 };
 @id("by record") forbid (principal, action == a::v1::Action::"A.Rated", resource) when { {who: principal, n: 1}.who.ring.name == "r4" && context.n == 3 };
 @id("rates") @rate("5/s burst 2") permit (principal == Domain::"worker", action == a::v1::Action::"A.Rated", resource == Domain::"server") when { principal.ring.level == 3 };
 @id("enters") @enter("principal.once=yes") permit (principal is Domain, action == a::v1::Action::"A.Enter", resource == Domain::"server") when { principal.state.once == "no" && principal.ring.level <= 3 };
@@ -281,5 +281,39 @@ func TestNoLowerRingsNoCost(t *testing.T) {
 	}
 	if slices.ContainsFunc(without.Domains, func(d image.Domain) bool { return strings.Contains(d.Name, "@") }) {
 		t.Error("there are domains in other rings that nobody asked for")
+	}
+}
+
+// TestRingsBeside: of a template in a ring that stands beside its parent's none is
+// made, nor in such a ring, whatever policies permit. The controls: rings below.
+func TestRingsBeside(t *testing.T) {
+	r, l := compile.Dir(fstest.MapFS{
+		"system.yaml": {Data: []byte(`ward: 1
+name: x
+policy: [a.cedar]
+rings: { top: [], left: [top], right: [top], under: [left, right], lowest: [left] }
+domains:
+  top: { program: /bin/x, ring: top, children: { number: 2 } }
+  parent: { program: /bin/x, ring: left, children: { number: 2 } }
+  below: { program: /bin/x, template: true, ring: under }
+  beside: { program: /bin/x, template: true, ring: right, lower_rings: [under] }
+  wide: { program: /bin/x, template: true, ring: top, lower_rings: [left, right, under, lowest] }
+`)},
+		"a.cedar": {Data: []byte(`@id("all") permit (principal, action == ward::Action::"spawn", resource);`)},
+	})
+	if l.Failed() {
+		t.Fatal(l)
+	}
+	img := r.Image
+	at := func(name string) abi.DomainID {
+		return abi.DomainID(slices.IndexFunc(img.Domains, func(d image.Domain) bool { return d.Name == name }))
+	}
+	for template, may := range map[string]bool{"below": true, "beside": false, "beside@under": true, "wide": false, "wide@left": true, "wide@right": false, "wide@under": true, "wide@lowest": true} {
+		if _, _, err := image.NewFamily(img).Add(image.FirstChild, at("parent"), at(template), "child", image.ChildQuota{}, false); (err == nil) != may {
+			t.Errorf("%s: %v", template, err)
+		}
+		if _, _, err := image.NewFamily(img).Add(image.FirstChild, at("top"), at(template), "child", image.ChildQuota{}, false); err != nil {
+			t.Errorf("%s, of who is more trusted than all: %v", template, err)
+		}
 	}
 }

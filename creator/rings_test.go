@@ -52,3 +52,14 @@ func TestAttackRingOfOrder(t *testing.T) {
 		t.Errorf("it is started as a domain: %v", err)
 	}
 }
+
+// TestLongestName: the name of a child may be longer than what a host's may be.
+func TestLongestName(t *testing.T) {
+	w := familyWorld(t)
+	l, err := w.start(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.ready(t)
+	w.mustSpawn(Order{Child: c0, Parent: 0, Template: 1, Quota: image.ChildQuota{Processes: 100}, Name: strings.Repeat("n", 64) + "#1024"})
+}

@@ -31,6 +31,9 @@ func (b *builder) close() {
 // only order that works: mounts while privileged, then identity, then what
 // forbids mounting (Landlock), then the allow-list that forbids almost all of
 // these calls, then execve.
+// maxHost is the longest name of a host, in bytes (__NEW_UTS_LEN, include/uapi/linux/utsname.h).
+const maxHost = 64
+
 func (b *builder) build() error {
 	var root *rootTree
 	rules := -1
@@ -79,7 +82,8 @@ func (b *builder) build() error {
 			// Not a flag of clone3: that would take the parent's cgroup as the root.
 			p.do("unshare cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 		}
-		p.do("sethostname", unix.SYS_SETHOSTNAME, b.Name, len(b.Name))
+		host := b.Name[:min(len(b.Name), maxHost)]
+	p.do("sethostname", unix.SYS_SETHOSTNAME, host, len(host))
 		p.do("setdomainname", unix.SYS_SETDOMAINNAME, "(none)", 6)
 	}
 	if root != nil {

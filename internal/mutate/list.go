@@ -31,6 +31,7 @@ var suites = map[string]suite{
 	"book":    bookSuite,
 	"objects": objectSuite,
 	"secret":  secretSuite,
+	"rings":   ringSuite,
 	"eval": {
 		{"policy/eval", "^Test"},
 		{"policy", "^TestOracle$"},
@@ -49,7 +50,7 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations, secretMutations)
+var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations, secretMutations, ringMutations)
 
 var statelessMutations = []mutation{
 	// The decision, as instructions.
