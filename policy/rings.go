@@ -62,14 +62,14 @@ func (w *world) addLoweredEntities(attributes func(*system.Domain) map[cedar.Str
 // principal or resource in another ring are asked of its own entity, and what it
 // is compared with, and is in, of the domain.
 func (f *folder) inRing(e *syntax.Expr) *syntax.Expr {
+	if !f.isLowered(f.t.principal) && !f.isLowered(f.t.resource) {
+		return e
+	}
 	ringed := map[string]string{}
 	for name, at := range map[string]int{"principal": f.t.principal, "resource": f.t.resource} {
 		if f.isLowered(at) {
 			ringed[name] = f.domains[at].Name.Value
 		}
-	}
-	if len(ringed) == 0 {
-		return e
 	}
 	return rewritten(e, ringed)
 }
