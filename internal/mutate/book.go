@@ -78,7 +78,7 @@ var bookMutations = []mutation{
 	{what: "references are not kept", file: bookKeep, old: "	m.put(referenceKey(r), r)\n", new: "", tests: "book"},
 	{what: "offers are not kept", file: bookKeep, old: "{ m.put(offerKey(o.ID), o) }", new: "{}", tests: "book"},
 	{what: "the next monitor does not know that it is sealed", file: bookKeep, old: "Sealed: sealed})", new: "Sealed: sealed && false})", tests: "book"},
-	{what: "a handle is redeemed twice over a death", file: bookKeep, old: "				m.finishRedeeming(r)\n", new: "", tests: "book"},
+	{what: "a handle is redeemed twice over a death", file: bookKeep, old: "				m.finishRedeeming(d, r)\n", new: "", tests: "book"},
 	{what: "what was being made stays for ever", file: bookKeep, old: "range m.book.Unused()", new: "range []uint32(nil)", tests: "book"},
 	{what: "who asked is not told", file: bookKeep, old: "		if d.state == stateRunning {\n			m.tellObjects(d)", new: "		if d.state == stateEnded {\n			m.tellObjects(d)", tests: "book"},
 	{what: "who was told asks again", file: bookKeep, old: "		d.requests.again(r.Asked)\n", new: "", tests: "book"},

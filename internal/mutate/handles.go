@@ -47,6 +47,6 @@ var handleMutations = []mutation{
 	{what: "a handle ends while a filter has it", file: kernelHandles, old: "if w.State() == abi.HandleReserved {", new: "if w.State() > abi.HandleAdmitted {", tests: "handles"},
 	{what: "handles outlive their gate", file: "kernel/fabric_gate.go", old: ", g.r.f.handles.release(g.incarnation))", new: ")", tests: "handles"},
 	{what: "handles of gates that are not restored stay", file: kernelHandles, old: "errs = append(errs, t.release(incarnation))", new: "", tests: "handles"},
-	{what: "rows that were in use are free after a restart", file: kernelHandles, old: "if w.State() == abi.HandleFree {", new: "if w.State() != abi.HandleAdmitted {", tests: "handles"},
+	{what: "rows that were in use are free after a restart", file: kernelHandles, old: "case w.State() == abi.HandleFree:", new: "case w.State() != abi.HandleAdmitted:", tests: "handles"},
 	{what: "handles of a gate that was restored end", file: "kernel/fabric_restore.go", old: "f.handles.adopt(s.Incarnation)", new: "", tests: "handles"},
 }

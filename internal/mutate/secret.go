@@ -15,7 +15,7 @@ var secretSuite = suite{
 const (
 	secretGo     = "monitor/objectsecret.go"
 	secretGate   = "gate/secret.go"
-	secretLocked = "creator/quota.go"
+	secretLocked = "creator/locked.go"
 )
 
 var secretMutations = []mutation{
