@@ -40,7 +40,7 @@ func TestRingOfChild(t *testing.T) {
 	judged := func(way string) {
 		at := r.since
 		if way != "" {
-			at = r.killsAll(strings.Fields(way)...)
+			at = r.killsAll(strings.Fields(strings.TrimPrefix(way, "upgrade"))...) // nobody: all are replaced
 		}
 		r.await(at, way+": Two, of who is in its template's ring", called(own, audit.Allow, "Two"))
 		r.await(at, way+": One, of who is in another", called(low, audit.Allow, "One"))
@@ -52,7 +52,7 @@ func TestRingOfChild(t *testing.T) {
 			}
 		}
 	}
-	for _, way := range []string{"", "monitor", "creator", "monitor creator"} {
+	for _, way := range []string{"", "monitor", "creator", "monitor creator", "upgrade"} {
 		judged(way)
 	}
 
