@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -71,7 +72,12 @@ func (r *running) endsInOrder(way string) {
 		if domain == "orderly" {
 			want = func(status int) bool { return status == 3 }
 		}
-		if got := ended[domain]; len(got) != 1 || !want(got[0]) {
+		got := ended[domain]
+		if len(got) == 2 && got[0] == got[1] && strings.Contains(way, "m") { // the monitor died before it could keep that it had recorded the end (docs/survival.md)
+			r.t.Logf("%s: the end of %s is recorded twice", way, domain)
+			got = got[:1]
+		}
+		if len(got) != 1 || !want(got[0]) {
 			r.t.Errorf("%s: %s ended with %v", way, domain, got)
 		}
 	}
@@ -248,7 +254,11 @@ func TestDoneWhileAway(t *testing.T) {
 						statuses[rec.Domain] = append(statuses[rec.Domain], *rec.Status)
 					}
 				}
-				if got := statuses["first"]; len(got) != 1 || got[0] != 3 && (tellsExits(t) || got[0] != unseenStatus) {
+				got := statuses["first"]
+				if len(got) == 2 && got[0] == got[1] && strings.Contains(name, "m") { // docs/survival.md
+					got = got[:1]
+				}
+				if len(got) != 1 || got[0] != 3 && (tellsExits(t) || got[0] != unseenStatus) {
 					t.Errorf("the first has ended with %v", got)
 				}
 				if got := statuses["second"]; len(got) != 1 || got[0] != 0 {
@@ -298,16 +308,16 @@ func TestRestartWhileAway(t *testing.T) {
 		r.await(at, way+": a denied call", isCall(audit.Deny, "secret"))
 	}
 	r.ends()
-	ended, started := 0, 0
+	ended, started := map[uint32]bool{}, 0 // one end may be recorded twice (docs/survival.md)
 	for _, rec := range r.records() {
 		if rec.Domain == "doomed" && rec.Event == audit.EventEnded {
-			ended++
+			ended[rec.PID] = true
 		}
 		if rec.Domain == "doomed" && rec.Event == audit.EventStarted {
 			started++
 		}
 	}
-	if ended != started || started != int(restarts)+1 {
-		t.Errorf("it was started %d times and has ended %d times; it was killed %d times", started, ended, restarts)
+	if len(ended) != started || started != int(restarts)+1 {
+		t.Errorf("it was started %d times and has ended %d times; it was killed %d times", started, len(ended), restarts)
 	}
 }
