@@ -215,7 +215,9 @@ func (c *creator) look() error {
 		heap.Push(&c.looks.queues[l.near], l)
 		l = c.looks.next(now)
 	}
-	c.looks.rest = time.Now().Add(lookShare * (processorTime() - began))
+	if c.cfg.Look == 0 {
+		c.looks.rest = time.Now().Add(lookShare * (processorTime() - began))
+	}
 	return nil
 }
 

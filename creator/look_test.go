@@ -49,7 +49,7 @@ func (l *live) tell(t *testing.T) {
 // Whatever else is told, but that nobody stands somewhere, is wrong.
 func (w *world) stands(id abi.DomainID, limit Limit, n uint64) {
 	w.t.Helper()
-	patience := time.NewTimer(30 * time.Second)
+	patience := time.NewTimer(2 * time.Minute) // the guest of make vm-test is slow
 	defer patience.Stop()
 	for {
 		select {

@@ -21,7 +21,7 @@ type Config struct {
 	Cgroup  string // name of the system's cgroup directory; empty: ward-NAME.PID
 
 	// Look is how often it is looked whether a domain stands at a limit of which the kernel
-	// tells nobody (look.go); 0: as often as is cheap. Tests cannot wait that long.
+	// tells nobody (look.go), whatever that costs; 0: as often as is cheap. Tests cannot wait that long.
 	Look time.Duration
 
 	// Without leaves defences out. Attack tests do, to show what stops an attack, and

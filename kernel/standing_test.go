@@ -2,7 +2,9 @@ package kernel
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -73,16 +75,55 @@ func TestFileSizeRefused(t *testing.T) {
 
 // OpenFiles is exact, since the one more that is missed is that which is refused.
 func TestOpenFiles(t *testing.T) {
-	entries, err := os.ReadDir("/proc/self/fd") // itself included
+	in, out, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := OpenFiles(os.Getpid()); err != nil || n != uint64(len(entries)-1) {
-		t.Errorf("%d, %v, want %d", n, err, len(entries)-1)
+	defer in.Close()
+	defer out.Close()
+	other := exec.Command("/proc/self/exe", "-test.run", "^TestOpenFilesOfAnother$")
+	other.Env, other.Stdin = append(os.Environ(), openFilesEnv+"=1"), in
+	said, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Wait()
+	defer out.Close()
+	var want uint64
+	if _, err := fmt.Fscan(said, &want); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := OpenFiles(other.Process.Pid); err != nil || n != want {
+		t.Errorf("%d, %v, want %d", n, err, want)
 	}
 	if _, err := OpenFiles(1 << 30); err == nil {
 		t.Error("a process that is not there")
 	}
+}
+
+const openFilesEnv = "WARD_TEST_OPEN_FILES"
+
+// TestOpenFilesOfAnother says how many descriptors it has open, and waits until its input ends.
+func TestOpenFilesOfAnother(t *testing.T) {
+	if os.Getenv(openFilesEnv) == "" {
+		return // it is run by TestOpenFiles
+	}
+	for range 20 {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+	}
+	entries, err := os.ReadDir("/proc/self/fd") // one of which is that of the directory
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println(len(entries) - 1)
+	io.Copy(io.Discard, os.Stdin)
 }
 
 // All processes of a cgroup are listed, however many there are.
