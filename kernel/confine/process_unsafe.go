@@ -113,7 +113,9 @@ func (r Ruleset) allowTree(path string, rights uint64) error {
 
 // everywhere makes a system call on every thread of the process.
 func everywhere(what string, nr, a, b, c uintptr) error {
-	if _, _, e := syscall.AllThreadsSyscall6(nr, a, b, c, 0, 0, 0); e != 0 {
+	if _, _, e := syscall.AllThreadsSyscall6(nr, a, b, c, 0, 0, 0); e == syscall.ENOTSUP { // of Go's runtime, which does not know the threads of C
+		return fmt.Errorf("%s: this program was built with cgo, with which no right can be taken from all threads: build it with CGO_ENABLED=0, as `make build` does", what)
+	} else if e != 0 {
 		return fmt.Errorf("%s: %w", what, e)
 	}
 	return nil
