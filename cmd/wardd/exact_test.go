@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -120,16 +121,17 @@ func (r *running) exact() {
 	}
 	total := 0
 	for from := range h {
+		child := strings.Contains(from, "#")
 		log, err := os.ReadFile(filepath.Join(r.dir, audit.LogDir, from))
-		if err != nil {
+		if err != nil && !(child && errors.Is(err, os.ErrNotExist)) { // who was never without a gate wrote nothing
 			r.t.Fatal(err)
 		}
 		said := -1
 		for line := range strings.Lines(string(log)) {
 			fmt.Sscanf(line, "said %d", &said)
 		}
-		if strings.Contains(from, "#") {
-			said = h.last(from) // a child is killed with its parent, and says nothing more
+		if child {
+			said = h.last(from) // it is killed with its parent, and says nothing more
 		}
 		if said < 1 {
 			r.t.Errorf("%s does not say what it said: %s", from, tail(log))
