@@ -23,6 +23,13 @@ type aKeeper struct {
 	dead bool
 }
 
+// diesBefore says before what the monitor dies.
+func (k *aKeeper) diesBefore(is func(name string) bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.dies = is
+}
+
 func (k *aKeeper) lost(name string) bool {
 	k.dead = k.dead || k.dies != nil && k.dies(name)
 	return k.dead
@@ -325,10 +332,10 @@ func TestMemoryUnfinished(t *testing.T) {
 			c := s.domain(client)
 			if dies == "drop object " {
 				ref, _ := c.gets(makes(1, 64), readWrite, 64)
-				k.dies = func(name string) bool { return strings.HasPrefix(name, dies) }
+				k.diesBefore(func(name string) bool { return strings.HasPrefix(name, dies) })
 				c.ok(drop(2, ref))
 			} else {
-				k.dies = func(name string) bool { return strings.HasPrefix(name, dies) }
+				k.diesBefore(func(name string) bool { return strings.HasPrefix(name, dies) })
 				c.gets(makes(1, 64), readWrite, 64)
 			}
 			if !slices.ContainsFunc(k.names(), func(name string) bool { return strings.HasPrefix(name, keptInstance) }) {

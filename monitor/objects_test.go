@@ -349,7 +349,10 @@ func TestMemorySealing(t *testing.T) {
 	if got, _ := c.read(); got.Seq != 3 || got.Op != abi.OpRefused || got.Reason != abi.ReasonForbid {
 		t.Errorf("after the right was taken away: %+v", got)
 	}
-	if s.fabric.rows() != 0 || len(s.m.book.sealing) != 0 {
+	s.m.mu.Lock()
+	sealing := len(s.m.book.sealing)
+	s.m.mu.Unlock()
+	if s.fabric.rows() != 0 || sealing != 0 {
 		t.Error("it is offered all the same")
 	}
 	s.instances()
