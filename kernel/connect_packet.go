@@ -25,11 +25,35 @@ const (
 	protoTCP, protoUDP, icmp6 = unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ICMPV6
 )
 
+// Offsets in struct __sk_buff of where the linear part of the packet begins and
+// ends (include/uapi/linux/bpf.h).
+const skbData, skbDataEnd = 76, 80
+
+// established lets segments of TCP pass that begin no connection, which are
+// nearly all that a server gets: it looks at them where they are, with no call
+// of the kernel. What has IP options or is not in one piece falls through, as
+// does all else. Of TCP the kernel itself has both headers in one piece before
+// it asks (tcp_v4_rcv, tcp_v6_rcv).
+func (p *sockProgram) established() {
+	p.emit(asm.LoadMem(asm.R2, asm.R1, skbData, asm.Word), asm.LoadMem(asm.R3, asm.R1, skbDataEnd, asm.Word))
+	in := func(head, proto int32) { // R2 is at a header of IP, and TCP is right behind it
+		p.emit(asm.Mov.Reg(asm.R4, asm.R2), asm.Add.Imm(asm.R4, head+tcpFlags+1), asm.JGT.Reg(asm.R4, asm.R3, "judge"),
+			asm.LoadMem(asm.R4, asm.R2, int16(proto), asm.Byte), asm.JNE.Imm(asm.R4, protoTCP, "judge"),
+			asm.LoadMem(asm.R4, asm.R2, int16(head+tcpFlags), asm.Byte), asm.And.Imm(asm.R4, flagSYN|flagACK), asm.JNE.Imm(asm.R4, flagSYN, "allow"))
+	}
+	p.emit(asm.Mov.Reg(asm.R4, asm.R2), asm.Add.Imm(asm.R4, 1), asm.JGT.Reg(asm.R4, asm.R3, "judge"),
+		asm.LoadMem(asm.R4, asm.R2, 0, asm.Byte), asm.JNE.Imm(asm.R4, 0x45, "not4"))
+	in(ip4Len, ip4Proto)
+	p.emit(asm.Ja.Label("judge"))
+	p.emit(asm.RSh.Imm(asm.R4, 4).WithSymbol("not4"), asm.JNE.Imm(asm.R4, 6, "judge"))
+	in(ip6Len, ip6Next)
+	p.emit(asm.Mov.Reg(asm.R1, asm.R1).WithSymbol("judge"))
+}
+
 // packet starts a program on a packet, which begins with its IP header: R6 is
 // the context, R7 the IP version, R8 the protocol behind the first header.
 // Shorter packets than their header are let through: the kernel drops them.
-func packet() *sockProgram {
-	p := &sockProgram{}
+func (p *sockProgram) packet() {
 	p.emit(asm.Mov.Reg(asm.R6, asm.R1), asm.Mov.Imm(asm.R9, 0))
 	for off := int16(0); off < ip6Len; off += 8 { // the verifier does not remember which version has how much
 		p.emit(asm.StoreMem(asm.RFP, packetHead+off, asm.R9, asm.DWord))
@@ -41,7 +65,6 @@ func packet() *sockProgram {
 	p.load(0, packetHead, ip6Len, "allow")
 	p.emit(asm.LoadMem(asm.R8, asm.RFP, packetHead+ip6Next, asm.Byte))
 	p.place("head")
-	return p
 }
 
 // load copies n bytes of the packet at a constant offset to the stack.
@@ -64,7 +87,8 @@ func (p *sockProgram) end() asm.Instructions {
 // egressProgram drops packets with IP options or IPv6 extension headers, which
 // can lead a packet elsewhere than to the address that was judged.
 func egressProgram() asm.Instructions {
-	p := packet()
+	p := &sockProgram{}
+	p.packet()
 	p.emit(asm.JEq.Imm(asm.R7, 6, "next"), asm.LoadMem(asm.R1, asm.RFP, packetHead, asm.Byte), asm.JEq.Imm(asm.R1, 0x45, "allow"), asm.Ja.Label("drop"))
 	p.place("next")
 	for _, proto := range []int32{protoTCP, protoUDP, icmp6} {
@@ -79,7 +103,9 @@ func egressProgram() asm.Instructions {
 // of the kernel's choice on every address, which no bind program sees), and
 // notes who sends datagrams to one of them: that is whom the domain may answer.
 func ingressProgram(rules []NetRule, m guardMaps) asm.Instructions {
-	p := packet()
+	p := &sockProgram{}
+	p.established()
+	p.packet()
 	p.emit(asm.Mov.Imm(asm.R2, ip6Len), asm.JEq.Imm(asm.R7, 6, "ports"),
 		asm.LoadMem(asm.R2, asm.RFP, packetHead, asm.Byte), asm.And.Imm(asm.R2, 15), asm.LSh.Imm(asm.R2, 2))
 	p.place("ports")
