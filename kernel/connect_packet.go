@@ -50,6 +50,22 @@ func (p *sockProgram) established() {
 	p.emit(asm.Mov.Reg(asm.R1, asm.R1).WithSymbol("judge"))
 }
 
+// plain lets packets pass that have an IP header and nothing but a known
+// protocol behind it, as all do that the kernel makes of what a domain writes:
+// it looks at them where they are, like established.
+func (p *sockProgram) plain() {
+	p.emit(asm.LoadMem(asm.R2, asm.R1, skbData, asm.Word), asm.LoadMem(asm.R3, asm.R1, skbDataEnd, asm.Word),
+		asm.Mov.Reg(asm.R4, asm.R2), asm.Add.Imm(asm.R4, 1), asm.JGT.Reg(asm.R4, asm.R3, "judge"),
+		asm.LoadMem(asm.R4, asm.R2, 0, asm.Byte), asm.JEq.Imm(asm.R4, 0x45, "allow"),
+		asm.RSh.Imm(asm.R4, 4), asm.JNE.Imm(asm.R4, 6, "judge"),
+		asm.Mov.Reg(asm.R4, asm.R2), asm.Add.Imm(asm.R4, ip6Len), asm.JGT.Reg(asm.R4, asm.R3, "judge"),
+		asm.LoadMem(asm.R4, asm.R2, ip6Next, asm.Byte))
+	for _, proto := range []int32{protoTCP, protoUDP, icmp6} {
+		p.emit(asm.JEq.Imm(asm.R4, proto, "allow"))
+	}
+	p.emit(asm.Mov.Reg(asm.R1, asm.R1).WithSymbol("judge"))
+}
+
 // packet starts a program on a packet, which begins with its IP header: R6 is
 // the context, R7 the IP version, R8 the protocol behind the first header.
 // Shorter packets than their header are let through: the kernel drops them.
@@ -88,6 +104,7 @@ func (p *sockProgram) end() asm.Instructions {
 // can lead a packet elsewhere than to the address that was judged.
 func egressProgram() asm.Instructions {
 	p := &sockProgram{}
+	p.plain()
 	p.packet()
 	p.emit(asm.JEq.Imm(asm.R7, 6, "next"), asm.LoadMem(asm.R1, asm.RFP, packetHead, asm.Byte), asm.JEq.Imm(asm.R1, 0x45, "allow"), asm.Ja.Label("drop"))
 	p.place("next")
