@@ -69,8 +69,8 @@ func (g *Gate) open() (err error) {
 		return err
 	}
 	for _, e := range r.ends { // they are not closed meanwhile
-		e.routes++
-		defer func() { e.routes-- }()
+		e.use()
+		defer func() { err = errors.Join(err, e.leave()) }()
 	}
 	for _, n := range []struct {
 		what string

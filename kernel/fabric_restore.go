@@ -199,8 +199,8 @@ func (f *Fabric) RestoreRoute(s RouteState, client, server *Endpoint) (*Route, e
 			r.programs[dir] = f.buckets.restored(s.Buckets[dir])
 		}
 	}
-	client.routes++
-	server.routes++
+	client.use()
+	server.use()
 	return r, nil
 }
 

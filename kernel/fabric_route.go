@@ -29,12 +29,9 @@ type Route struct {
 // meanwhile.
 func (f *Fabric) Load(spec *filter.Spec, client, server *Endpoint) (*Route, error) {
 	r := &Route{f: f, spec: spec, ends: [2]*Endpoint{client, server}, gates: map[*Gate]bool{}}
-	count := func(n int) { // keeps the endpoints from being closed
-		client.routes += n
-		server.routes += n
-	}
 	f.mu.Lock()
-	count(1)
+	client.use()
+	server.use()
 	f.mu.Unlock()
 	progs, err := f.loadPair(r, spec)
 	f.mu.Lock()
@@ -43,8 +40,7 @@ func (f *Fabric) Load(spec *filter.Spec, client, server *Endpoint) (*Route, erro
 		err = f.place(r, progs)
 	}
 	if err != nil {
-		count(-1)
-		return nil, err
+		return nil, errors.Join(err, client.leave(), server.leave())
 	}
 	return r, nil
 }
@@ -117,8 +113,7 @@ func (r *Route) Close() error {
 		f.slots.put(r.slots[dir])
 	}
 	f.unloadPair(r.programs)
-	r.ends[0].routes--
-	r.ends[1].routes--
+	errs = append(errs, r.ends[0].leave(), r.ends[1].leave())
 	return errors.Join(errs...)
 }
 

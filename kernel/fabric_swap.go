@@ -49,7 +49,7 @@ func (f *Fabric) Prepare(changes []Change) (*Swap, error) {
 	return s, nil
 }
 
-func (s *Swap) prepare(c Change, seen map[*Route]bool) error {
+func (s *Swap) prepare(c Change, seen map[*Route]bool) (err error) {
 	r := c.Route
 	if r.f != s.f || seen[r] {
 		return fmt.Errorf("swap: route %d is of another fabric, or changed twice", r.spec.Route)
@@ -58,6 +58,16 @@ func (s *Swap) prepare(c Change, seen map[*Route]bool) error {
 	s.f.mu.Lock()
 	p := prepared{Change: c, base: r.programs}
 	old, closed := r.spec, r.closed
+	if !closed {
+		for _, e := range r.ends { // whose maps the programs are verified with: the route may be closed meanwhile
+			e.use()
+			defer func() {
+				s.f.mu.Lock()
+				defer s.f.mu.Unlock()
+				err = errors.Join(err, e.leave())
+			}()
+		}
+	}
 	s.f.mu.Unlock()
 	if closed {
 		return nil // its gates are gone
@@ -66,7 +76,6 @@ func (s *Swap) prepare(c Change, seen map[*Route]bool) error {
 		if n.Client != old.Client || n.Server != old.Server || n.Programs[0].NMethods != old.Programs[0].NMethods {
 			return fmt.Errorf("route %d: its replacement is for other domains or another interface", old.Route)
 		}
-		var err error
 		if p.next, err = s.f.loadPair(r, n); err != nil {
 			return err
 		}

@@ -32,7 +32,8 @@ type Endpoint struct {
 	statusMu     sync.Mutex    // taken after Fabric.mu or without it
 	status       *ebpf.Program // loaded when it is first needed; guarded by statusMu
 	blocks       pool
-	routes       int
+	routes       int  // that are loaded, and what is made or verified with its maps
+	closing      bool // when the last of them goes
 }
 
 // Counters is what became of the messages that an endpoint sent.
@@ -148,13 +149,30 @@ func (e *Endpoint) Counters() (Counters, error) {
 	return Counters{Records: le.Uint64(b), Lost: le.Uint64(b[8:]), Allowed: le.Uint64(b[16:]), Denied: le.Uint64(b[24:])}, nil
 }
 
-// Close gives up what the endpoint holds. Its routes must be closed before.
+// Close gives the endpoint up: at once, or when the last of its routes is closed.
 func (e *Endpoint) Close() error {
 	e.f.mu.Lock()
 	defer e.f.mu.Unlock()
 	if e.routes > 0 {
-		return fmt.Errorf("endpoint of domain %d: %d of its routes are still loaded", e.id, e.routes)
+		e.closing = true
+		return nil
 	}
+	return e.release()
+}
+
+// use keeps the endpoint from being given up, until leave.
+//
+// Preconditions: Fabric.mu is held.
+func (e *Endpoint) use() { e.routes++ }
+
+// leave ends that.
+//
+// Preconditions: Fabric.mu is held.
+func (e *Endpoint) leave() error {
+	if e.routes--; e.routes > 0 || !e.closing {
+		return nil
+	}
+	e.closing = false
 	return e.release()
 }
 
