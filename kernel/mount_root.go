@@ -353,11 +353,19 @@ func (r *rootTree) place(name string, dir bool) error {
 		}
 		return nil
 	}
-	fd, err := unix.Openat(r.top, rel, unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o444)
+	// It is not opened: another start copies descriptors meanwhile, and a root of which a file
+	// is open for writing anywhere cannot be made read-only.
+	err := unix.Mknodat(r.top, rel, unix.S_IFREG|0o444, 0)
+	if err == unix.EEXIST {
+		var st unix.Stat_t
+		if err = unix.Fstatat(r.top, rel, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+			err = unix.EEXIST
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("create %s in the new root: %w", name, err)
 	}
-	return unix.Close(fd)
+	return nil
 }
 
 func (r *rootTree) symlink(name, target string) error {
