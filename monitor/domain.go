@@ -371,6 +371,7 @@ func (m *Monitor) retire(d *domain) {
 		}
 	}
 	m.closeChained(d)
+	m.forgetRoutes(d)
 	for i, r := range m.loaded {
 		if m.find(d.id) == d && (m.Image.Routes[i].Client == d.id || m.Image.Routes[i].Server == d.id) {
 			m.closeRoute(r)

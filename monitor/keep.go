@@ -443,9 +443,15 @@ func (m *Monitor) keepChange() {
 		if g.chained {
 			continue
 		}
-		stale := g.user == nil && m.loaded[g.route] != g.loaded
-		m.keepRoute(g.loaded, g.route, g.client, g.server, g.user, stale)
+		if g.user == nil {
+			m.keepRoute(g.loaded, g.route, g.client, g.server, nil, m.loaded[g.route] != g.loaded)
+		}
 		m.keepGate(g)
+	}
+	for u := range m.outside.users { // who wait for their gates still, too
+		if i, ok := m.routes[routeKey{abi.NoDomain, u.server, u.iface}]; ok && u.route != nil {
+			m.keepRoute(u.route, i, nil, m.servers[u.route], u, false)
+		}
 	}
 	m.keepChains()
 	m.put(keptImage, m.Hash, m.Sealed)

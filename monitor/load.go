@@ -130,7 +130,7 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 	case gone:
 		r.Close()
 	case o.user != nil:
-		o.user.route = r
+		o.user.route, m.servers[r] = r, l.server
 		m.keepRoute(r, key.route, nil, l.server, o.user, false)
 	case o.chained() != nil:
 		o.chained()[key.route], m.servers[r] = r, l.server

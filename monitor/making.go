@@ -98,6 +98,9 @@ func (m *Monitor) take(o *opening) {
 		m.deny(o, s.id, abi.ReasonQuota, abi.NoPolicy, "no more gates: "+why)
 		return
 	}
+	if u := o.user; u != nil && u.route != nil && m.servers[u.route] != s { // that process has ended while it waited
+		m.forgetRoute(u)
+	}
 	r := m.routeOf(o, i)
 	if r == nil {
 		m.awaitRoute(o, s, i)
@@ -209,8 +212,7 @@ func (m *Monitor) stands(k *making) bool {
 func (m *Monitor) again(k *making) {
 	o := k.o
 	if u := o.user; u != nil && u.route != nil && u.route == k.loaded { // it is of another image, or leads to a process that has ended
-		m.closeRoute(u.route)
-		u.route = nil
+		m.forgetRoute(u)
 	}
 	m.closeStale()
 	m.request(o)

@@ -102,28 +102,13 @@ func answered(t *testing.T, conn *net.UnixConn) *abi.Control {
 // policy changes, has a gate of the new policy.
 func TestUserInLine(t *testing.T) {
 	s, f, path, connect := outsiders(t)
-	route, h := f.hold(&f.route), f.hold(&f.gate)
-	first := connect()
-	<-route.begun
-	later := connect()
-	s.until("it waits for its route, too", func() bool { return len(s.m.loads) == 2 })
-	route.let <- nil
-	<-h.begun
-	s.until("its route is loaded, and it waits", func() bool {
-		loaded := 0
-		for u := range s.m.outside.users {
-			if u.route != nil {
-				loaded++
-			}
-		}
-		return loaded == 2 && len(s.m.turns.asked) == 1
-	})
+	h, users := inLine(s, f, connect)
 	s.changes(func(i *image.Image) {
 		i.Domains[server].Exports[0].Socket = path
 		i.Routes[2].Methods = []image.MethodPolicy{{Request: image.Decision{Permit: []image.Rule{{Policy: 0, When: image.Expr{Op: image.True}}}, Forbid: []image.Rule{{Policy: 1, When: image.Expr{Op: image.True}}}}}}
 	})
 	h.let <- nil
-	for _, conn := range []*net.UnixConn{first, later} {
+	for _, conn := range users {
 		if got := answered(t, conn); got.Op != abi.OpGate {
 			t.Errorf("answer: %+v", got)
 		}

@@ -273,6 +273,25 @@ func (m *Monitor) leave(u *user) {
 	m.retireUser(u)
 }
 
+// forgetRoute unloads the route of a user, who gets another one when it is needed.
+//
+// Preconditions: m.mu is held; no gate uses it.
+func (m *Monitor) forgetRoute(u *user) {
+	m.closeRoute(u.route)
+	u.route = nil
+}
+
+// forgetRoutes does so for those that lead to a process that has ended.
+//
+// Preconditions: m.mu is held; d has no gate, and none is made to it.
+func (m *Monitor) forgetRoutes(d *domain) {
+	for u := range m.outside.users {
+		if u.route != nil && m.servers[u.route] == d {
+			m.forgetRoute(u)
+		}
+	}
+}
+
 // retireUser frees what belongs to a connection when it is closed and has no
 // gate left.
 //
@@ -287,7 +306,7 @@ func (m *Monitor) retireUser(u *user) {
 		return
 	}
 	if u.route != nil {
-		m.closeRoute(u.route)
+		m.forgetRoute(u)
 	}
 	if u.endpoint != nil {
 		m.closeEndpoint(u.endpoint, u.id)

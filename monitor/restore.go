@@ -247,7 +247,7 @@ func (r *restoring) route(name string, k *Kept) error {
 	}
 	r.routes[uint32(id)], m.routeKeys[made] = made, uint32(id)
 	r.lentBy[made] = rec.Lent != 0
-	if rec.Lent != 0 || !rec.User && r.lives[rec.Client].kin != nil {
+	if rec.User || rec.Lent != 0 || r.lives[rec.Client].kin != nil {
 		m.servers[made] = server
 	}
 	switch {

@@ -352,8 +352,12 @@ func (c *switching) install() {
 					delete(o.chained(), f.route)
 				}
 			}
-			if !c.ofUser(r) {
+			switch u := c.userOf(r); {
+			case u == nil:
 				m.stale = append(m.stale, r)
+			case !m.uses(r): // it waits for its gate still, and gets another route
+				m.stale = append(m.stale, r)
+				u.route = nil
 			}
 		}
 	}
@@ -376,14 +380,14 @@ func (c *switching) install() {
 	}
 }
 
-// ofUser reports whether a loaded route belongs to a user, with whom it ends.
-func (c *switching) ofUser(r Route) bool {
+// userOf is the user whose a loaded route is, with whom it ends; nil: it is no user's.
+func (c *switching) userOf(r Route) *user {
 	for u := range c.m.outside.users {
 		if u.route == r {
-			return true
+			return u
 		}
 	}
-	return false
+	return nil
 }
 
 // publishes reports whether a domain may serve an interface.
