@@ -14,6 +14,7 @@ const (
 	opsLocal4, opsLocal6       = 28, 48
 	opsLocalPort               = 68 // host byte order
 	opsListen                  = 11 // BPF_SOCK_OPS_TCP_LISTEN_CB
+	opsAsksLast                = 7  // BPF_SOCK_OPS_BASE_RTT: no later one takes an answer
 )
 
 // listenProgram records sockets that are made to listen where no rule lets
@@ -24,11 +25,12 @@ const (
 // nobody reaches the socket is ingressProgram's.
 func listenProgram(rules []NetRule, domain abi.DomainID, m guardMaps) asm.Instructions {
 	p := &sockProgram{}
-	p.emit(asm.Mov.Reg(asm.R6, asm.R1),
-		// "No answer": with 0 the kernel would take it for one where it asks for time-outs and windows.
-		asm.Mov.Imm(asm.R1, -1), asm.StoreMem(asm.R6, opsReply, asm.R1, asm.Word),
-		asm.LoadMem(asm.R1, asm.R6, opsOp, asm.Word), asm.JNE.Imm32(asm.R1, opsListen, "allow"),
-		asm.Mov.Imm(asm.R8, unix.SOCK_STREAM), asm.LoadMem(asm.R7, asm.R6, opsLocalPort, asm.Word),
+	p.emit(asm.Mov.Reg(asm.R6, asm.R1), asm.LoadMem(asm.R1, asm.R6, opsOp, asm.Word), asm.JEq.Imm32(asm.R1, opsListen, "listen"),
+		// "No answer": with 0 the kernel would take it for one where it asks for time-outs and windows. Where it
+		// does not ask, the answer is in the place of what programs of the host, which come after, are told.
+		asm.JGT.Imm32(asm.R1, opsAsksLast, "allow"), asm.Mov.Imm(asm.R1, -1), asm.StoreMem(asm.R6, opsReply, asm.R1, asm.Word), asm.Ja.Label("allow"))
+	p.emit(asm.Mov.Imm(asm.R8, unix.SOCK_STREAM).WithSymbol("listen"))
+	p.emit(asm.LoadMem(asm.R7, asm.R6, opsLocalPort, asm.Word),
 		asm.Mov.Imm(asm.R9, isIP4), asm.LoadMem(asm.R1, asm.R6, opsFamily, asm.Word), asm.JEq.Imm32(asm.R1, unix.AF_INET6, "six"))
 	p.address4(opsLocal4)
 	p.emit(asm.Ja.Label("rules"))
