@@ -39,37 +39,61 @@ func (c *creator) raiseLocked(img *image.Image) error {
 			continue
 		}
 		if err := r.raiseLocked(n); err != nil {
-			errs = append(errs, fmt.Errorf("%s runs, and cannot be given the limit for the secret memory that it may make now, %d bytes of locked memory, before it is started again (who starts ward needs CAP_SYS_RESOURCE): %w", img.Domains[id].Name, n, err))
+			need := ""
+			if errors.Is(err, unix.EPERM) {
+				need = " (who starts ward needs CAP_SYS_RESOURCE)"
+			}
+			errs = append(errs, fmt.Errorf("%s runs, and cannot be given the limit for the secret memory that it may make now, %d bytes of locked memory, before it is started again%s: %w", img.Domains[id].Name, n, need, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// raiseLocked raises the limit of all processes of a domain: again and again, until
-// there is none that was not there the time before, as a process that starts another
-// passes on what it had at that moment. Without cgroup v2 it is that of
-// the first one, and of what that starts from then on.
+// errTooFast: see raiseAll.
+var errTooFast = errors.New("it starts processes faster than they can be given it, so some may not have it")
+
+// raiseRounds bounds how often it is looked for processes that were started meanwhile.
+const raiseRounds = 64
+
+// raiseLocked raises the limit of all processes of a domain. Without cgroup v2 that
+// is of the first one, and of what that starts from then on.
 func (r *running) raiseLocked(n uint64) error {
-	raised := map[int]bool{}
-	for more := true; more; {
-		more = false
-		pids := []int{r.process.PID}
+	list := func() ([]int, error) {
 		if r.cgroup != nil {
-			all, err := r.cgroup.Processes()
-			if err != nil {
-				return err
-			}
-			pids = append(pids, all...)
+			return r.cgroup.Processes()
 		}
+		if hasEnded(r.process.Pidfd) { // the number may be another's
+			return nil, nil
+		}
+		return []int{r.process.PID}, nil
+	}
+	return raiseAll(list, func(pid int) error { return kernel.RaiseLocked(pid, n) })
+}
+
+// raiseAll raises again and again, until there is none that was not there the time
+// before, as a process that starts another passes on what it had at that moment.
+// A domain that starts them faster than that is left to itself after a while: all
+// other domains wait for it.
+func raiseAll(list func() ([]int, error), raise func(pid int) error) error {
+	raised := map[int]bool{}
+	for range raiseRounds {
+		pids, err := list()
+		if err != nil {
+			return err
+		}
+		more := false
 		for _, pid := range pids {
 			if raised[pid] {
 				continue
 			}
-			if err := kernel.RaiseLocked(pid, n); err != nil && !errors.Is(err, unix.ESRCH) { // it has just ended
+			if err := raise(pid); err != nil && !errors.Is(err, unix.ESRCH) { // it has just ended
 				return err
 			}
 			raised[pid], more = true, true
 		}
+		if !more {
+			return nil
+		}
 	}
-	return nil
+	return errTooFast
 }
