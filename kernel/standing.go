@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -50,12 +51,25 @@ func OpenFiles(pid int) (uint64, error) {
 	if st.Size > 0 {
 		return uint64(st.Size), nil
 	}
-	entries, err := os.ReadDir(dir)
+	f, err := os.Open(dir)
 	if err != nil {
 		return 0, err
 	}
-	return uint64(len(entries)), nil
+	defer f.Close()
+	for n := uint64(0); ; {
+		names, err := f.Readdirnames(listed) // there may be a million
+		n += uint64(len(names))
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
 }
+
+// listed is how many names of a directory are read at a time.
+const listed = 1024
 
 // Threads lists the threads of a process.
 func Threads(pid int) ([]int, error) {
