@@ -27,13 +27,13 @@ func (b *builder) close() {
 	}
 }
 
+// maxHost is the longest name of a host, in bytes (__NEW_UTS_LEN, include/uapi/linux/utsname.h).
+const maxHost = 64
+
 // build makes everything that can be made outside and lists the rest in the
 // only order that works: mounts while privileged, then identity, then what
 // forbids mounting (Landlock), then the allow-list that forbids almost all of
 // these calls, then execve.
-// maxHost is the longest name of a host, in bytes (__NEW_UTS_LEN, include/uapi/linux/utsname.h).
-const maxHost = 64
-
 func (b *builder) build() error {
 	var root *rootTree
 	rules := -1
@@ -83,7 +83,7 @@ func (b *builder) build() error {
 			p.do("unshare cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 		}
 		host := b.Name[:min(len(b.Name), maxHost)]
-	p.do("sethostname", unix.SYS_SETHOSTNAME, host, len(host))
+		p.do("sethostname", unix.SYS_SETHOSTNAME, host, len(host))
 		p.do("setdomainname", unix.SYS_SETDOMAINNAME, "(none)", 6)
 	}
 	if root != nil {
