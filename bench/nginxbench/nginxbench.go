@@ -23,7 +23,8 @@ type Options struct {
 	UID         uint32 // of the first domain, and one more for each other; the plain nginx runs as nobody
 	Size        int    // bytes of the file; default 4096
 	Connections int    // kept open; default 8
-	Rounds      int    // turns of each; default 80
+	Rounds      int    // turns of each, in all sittings; default 120
+	Sittings    int    // how often all are started anew; default 6
 	Turn        time.Duration
 	Layers      bool // domains without some defences, too
 	Progress    func(string)
@@ -54,6 +55,9 @@ var layers = []struct {
 // Run measures with files opened for each request, and with files kept open.
 func Run(ctx context.Context, o Options) ([]Result, error) {
 	o.defaults()
+	if o.Rounds < 1 || o.Sittings < 1 {
+		return nil, fmt.Errorf("%d rounds in %d sittings: at least one", o.Rounds, o.Sittings)
+	}
 	if _, err := os.Stat(Program); err != nil {
 		return nil, fmt.Errorf("nginx is not there: install it (apt-get install nginx-light): %w", err)
 	}
@@ -68,40 +72,64 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 	return out, nil
 }
 
-// compare measures one configuration.
-func compare(ctx context.Context, o Options, files string) (_ []Result, err error) {
+// compare measures one configuration, in some sittings: where the memory of a
+// process came to lie makes a hundredth, as long as it runs.
+func compare(ctx context.Context, o Options, files string) ([]Result, error) {
+	var all []*server
+	pinned := true
+	for sitting := range o.Sittings {
+		servers, apart, err := sit(ctx, o, files, sitting)
+		if err != nil {
+			return nil, err
+		}
+		pinned = pinned && apart
+		if all == nil {
+			all = servers
+			continue
+		}
+		for i, s := range servers {
+			all[i].rates, all[i].cpu = append(all[i].rates, s.rates...), append(all[i].cpu, s.cpu...)
+		}
+	}
+	plain := all[0]
+	if len(plain.rates) == 0 {
+		return nil, errors.New("no round in which all had an answer: take longer turns")
+	}
+	var out []Result
+	for i, s := range all[1:] {
+		out = append(out, s.to(plain, Result{Bench: "nginx", Files: files, Without: layers[i].name, Pinned: pinned}))
+	}
+	return out, nil
+}
+
+// sit starts all servers, measures them for its share of the rounds and ends
+// them. It reports whether they had processors of their own.
+func sit(ctx context.Context, o Options, files string, sitting int) (_ []*server, pinned bool, err error) {
 	b := &bench{o: o, files: files}
 	defer func() { err = errors.Join(err, b.stop()) }()
 	if err := b.start(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	back, pinned, err := b.apart()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer func() { err = errors.Join(err, back()) }()
-	for i := -1; i < o.Rounds; i++ {
+	first, last := o.Rounds*sitting/o.Sittings, o.Rounds*(sitting+1)/o.Sittings
+	for i := first - 1; i < last; i++ {
 		o.Progress(fmt.Sprintf("files %s, %d of %d", files, i+1, o.Rounds))
 		for k := range b.servers {
 			// Who is first takes turns as well. The first round warms up.
 			s := b.servers[(k+i+1)%len(b.servers)]
 			if err := s.turn(ctx, o); err != nil {
-				return nil, fmt.Errorf("nginx %s: %w", s.name, err)
+				return nil, false, fmt.Errorf("nginx %s: %w", s.name, err)
 			}
 		}
-		if i >= 0 {
+		if i >= first {
 			b.note()
 		}
 	}
-	if len(b.servers[0].rates) == 0 {
-		return nil, errors.New("no round in which all had an answer: take longer turns")
-	}
-	plain := b.servers[0]
-	var out []Result
-	for i, s := range b.servers[1:] {
-		out = append(out, s.to(plain, Result{Bench: "nginx", Files: files, Without: layers[i].name, Pinned: pinned}))
-	}
-	return out, nil
+	return b.servers, pinned, nil
 }
 
 // note takes what the last turns brought, unless one of them brought nothing:
@@ -142,7 +170,10 @@ func (o *Options) defaults() {
 		o.Connections = 8
 	}
 	if o.Rounds == 0 {
-		o.Rounds = 80
+		o.Rounds = 120
+	}
+	if o.Sittings == 0 {
+		o.Sittings = min(6, o.Rounds)
 	}
 	if o.Turn == 0 {
 		o.Turn = 100 * time.Millisecond

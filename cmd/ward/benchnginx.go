@@ -48,7 +48,8 @@ func newBenchNginx() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&o.Size, "size", 4096, "bytes of the file")
 	cmd.Flags().IntVar(&o.Connections, "connections", 8, "connections at a time")
-	cmd.Flags().IntVar(&o.Rounds, "rounds", 80, "turns of each")
+	cmd.Flags().IntVar(&o.Rounds, "rounds", 120, "turns of each")
+	cmd.Flags().IntVar(&o.Sittings, "sittings", 0, "how often all are started anew (default 6)")
 	cmd.Flags().BoolVar(&o.Layers, "layers", false, "besides, domains without seccomp, without Landlock, without both")
 	cmd.Flags().DurationVar(&o.Turn, "turn", 0, "how long one turn takes (default 100ms)")
 	return cmd
