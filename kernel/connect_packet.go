@@ -182,7 +182,7 @@ func (p *sockProgram) within(prefix netip.Prefix, next string) {
 	}
 }
 
-// note puts the sender into peers.
+// note puts the sender into peers, if it is not in there: to look takes a fraction of the time.
 func (p *sockProgram) note(peers int) {
 	p.emit(asm.Mov.Imm(asm.R1, 0), asm.StoreMem(asm.RFP, packetKey, asm.R1, asm.DWord), asm.StoreMem(asm.RFP, packetKey+16, asm.R1, asm.DWord),
 		asm.StoreMem(asm.RFP, packetValue, asm.R1, asm.DWord), asm.JEq.Imm(asm.R7, 6, "source6"),
@@ -194,6 +194,7 @@ func (p *sockProgram) note(peers int) {
 	}
 	p.place("source")
 	p.emit(asm.LoadMem(asm.R1, asm.RFP, packetPorts, asm.Half), asm.HostTo(asm.BE, asm.R1, asm.Half), asm.StoreMem(asm.RFP, packetKey+16, asm.R1, asm.Word),
+		asm.LoadMapPtr(asm.R1, peers), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, packetKey), asm.FnMapLookupElem.Call(), asm.JNE.Imm(asm.R0, 0, "allow"),
 		asm.LoadMapPtr(asm.R1, peers), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, packetKey), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, packetValue),
 		asm.Mov.Imm(asm.R4, 0), asm.FnMapUpdateElem.Call())
 }
