@@ -90,6 +90,12 @@ type audited struct {
 
 func run(t *testing.T) *audited {
 	t.Helper()
+	return runIn(t, t.TempDir(), false)
+}
+
+// runIn runs a writer in a directory; again: one before it has died.
+func runIn(t *testing.T, dir string, again bool) *audited {
+	t.Helper()
 	ours, theirs, err := link.Pair("events")
 	if err != nil {
 		t.Fatal(err)
@@ -98,12 +104,12 @@ func run(t *testing.T) *audited {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &audited{t: t, dir: t.TempDir(), conn: ours, rings: make(chan *fakeRing, 8), done: make(chan error, 1)}
+	a := &audited{t: t, dir: dir, conn: ours, rings: make(chan *fakeRing, 8), done: make(chan error, 1)}
 	go func() {
 		if err := conn.PeekAll(); err != nil {
 			t.Error(err)
 		}
-		a.done <- Run(Config{Image: system(), RunDir: a.dir, Events: conn, OpenRing: func(f *os.File) (Source, error) {
+		a.done <- Run(Config{Image: system(), RunDir: a.dir, Events: conn, Again: again, OpenRing: func(f *os.File) (Source, error) {
 			f.Close()
 			return <-a.rings, nil
 		}})

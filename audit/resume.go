@@ -143,6 +143,14 @@ func (w *writer) take(it *item) {
 	e := it.event
 	w.taken++
 	h := &w.head
+	if told := e.Recorded(); told != 0 {
+		if told <= w.told { // by a monitor that died since
+			link.CloseAll(it.files)
+			h.event = max(h.event, e.Number)
+			return
+		}
+		w.told = told
+	}
 	known := e.Number != 0 && e.Number <= w.before.event || e.Number == 0 && e.Time <= w.before.notice
 	h.event = max(h.event, e.Number)
 	if e.Number == 0 {
@@ -225,6 +233,9 @@ func (w *writer) commit() {
 	}
 	for _, endpoint := range w.ended {
 		w.book.forget(endpoint)
+	}
+	if n, _ := w.book.of(event.Once); n.at != w.told {
+		w.book.note(note{endpoint: event.Once, at: w.told}) // an error: as of a ring
 	}
 	h := w.head
 	h.start, h.end, h.seq = w.length, w.length+uint64(w.lines.pending()), w.lines.seq

@@ -66,6 +66,7 @@ type writer struct {
 	touched map[*ring]bool // of this batch
 	ended   []uint32       // rings that are over with this batch
 	taken   int            // events of this batch
+	told    uint64         // the last event that is recorded once (event.Once)
 	head    header
 	before  header // of the writer before this one
 	gone    []item
@@ -123,6 +124,8 @@ func Run(cfg Config) error {
 	w := &writer{cfg: cfg, t: newTranslator(cfg.Image), lines: lineWriter{out: file, now: time.Now, seq: book.head.seq},
 		book: book, length: book.head.end, head: book.head, before: book.head, file: file, logs: logs{dir: filepath.Join(cfg.RunDir, LogDir), again: cfg.Again},
 		in: make(chan item, 256), rings: map[uint32]*ring{}, short: map[*ring]struct{}{}, budgets: map[string]*budget{}}
+	told, _ := book.of(event.Once)
+	w.told = told.at
 	go w.readEvents()
 	w.loop()
 	return nil

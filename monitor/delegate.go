@@ -27,6 +27,8 @@ type delegation struct {
 	timer    *time.Timer
 	asked    uint32 // Seq of the request for it
 	why      string // it is ending; "": it is not
+	over     bool   // it is recorded that it has ended
+	told     telling
 }
 
 // Bounds of delegations.
@@ -109,7 +111,8 @@ func (m *Monitor) answerLend(d *domain, c *abi.Control) {
 	if l.uses > 0 {
 		ev.Text += fmt.Sprintf(", %d times", l.uses)
 	}
-	m.Audit.Event(ev)
+	l.told.add(ev)
+	m.keepTold(&l.told, func() { m.keepLent(l, "") })
 	m.keepLent(l, "")
 	to.send(&abi.Control{Op: abi.OpLent, Block: l.id, Name: d.def.Name, Text: ask.Entry}) // who does not read its channel does not learn it
 	m.answer(d, &abi.Control{Op: abi.OpLent, Seq: c.Seq, Block: l.id})

@@ -109,11 +109,11 @@ func (m *Monitor) handle(d *domain, c *abi.Control, err error) bool {
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) hostile(d *domain, what string) {
-	m.notice(d.id, "killed: it %s", what)
 	d.control.Close()
 	d.hostile = true
 	m.failed = m.failed || d.def.Once
-	m.keepNow(d)
+	d.told.add(noticeOf(d.id, "killed: it %s", what))
+	m.keepTold(&d.told, func() { m.keepNow(d) })
 	go m.kill(d)
 }
 

@@ -55,6 +55,7 @@ type domain struct {
 	early    early           // hasten.go
 	box      *mailbox        // it is one (mailbox.go); nil: it is not
 	requests requests        // heard
+	told     telling         // with what is kept next (tell.go)
 }
 
 func newDomain(img *image.Image, id abi.DomainID) *domain {
@@ -172,11 +173,11 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 	e := event.New(event.Started)
 	e.Domain, e.Policy, e.Ring, e.Allow = d.id, d.def.Start.Policy, d.def.Ring.Level, d.def.Start.Allow
 	if !d.def.Start.Allow {
-		m.Audit.Event(e)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		d.state = stateRefused
-		m.keepLife(d)
+		d.told.add(e)
+		m.keepTold(&d.told, func() { m.keepLife(d) })
 		m.failed = m.failed || d.def.Once
 		return nil
 	}
@@ -222,11 +223,10 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 			return err
 		}
 	}
-	if err := m.equip(d); err != nil {
+	e.UID, e.PID = p.UID, uint32(p.PID)
+	if err := m.equip(d, e); err != nil {
 		return err
 	}
-	e.UID, e.PID = p.UID, uint32(p.PID)
-	m.Audit.Event(e)
 	m.arrived(d, p)
 	if d.exit != nil {
 		m.ended(d)
@@ -239,8 +239,8 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 	return nil
 }
 
-// equip makes the domain's endpoint and greets it.
-func (m *Monitor) equip(d *domain) error {
+// equip makes the domain's endpoint, records that it is started, and greets it.
+func (m *Monitor) equip(d *domain, started event.Event) error {
 	if err := m.initialDomain(d.id); err != nil {
 		return err
 	}
@@ -252,7 +252,8 @@ func (m *Monitor) equip(d *domain) error {
 		return err
 	}
 	d.state = stateRunning
-	m.keepLife(d)
+	d.told.add(started)
+	m.keepTold(&d.told, func() { m.keepLife(d) })
 	hello := abi.Control{Op: abi.OpHello, Name: d.def.Name, System: m.Image.Name}
 	if err := d.send(&hello, append([]*os.File{d.endpoint.Page()}, reportsOf(d.endpoint)...)...); err != nil {
 		m.notice(d.id, "cannot be greeted: %v", err)
@@ -332,13 +333,14 @@ func (m *Monitor) ended(d *domain) {
 	if d.kin != nil {
 		e.Text = d.def.Name
 	}
-	m.Audit.Event(e)
-	m.sendOutput(d) // a writer that was to read it may have died: its last words are in there
+	d.told.add(e)
 	if again := m.left(d); d.def.Once && d.status != 0 && !again {
 		m.failed = true
 		m.keepSystem()
 	}
+	m.keepTold(&d.told, func() { m.keepNow(d) }) // before its control channel is given up
 	m.keepLife(d)
+	m.sendOutput(d) // a writer that was to read it may have died: its last words are in there
 	m.endObjects(d)
 	m.endChildren(d)
 	if d.kin != nil {

@@ -21,6 +21,7 @@ type gate struct {
 	inodes         [2]uint64 // of the client's and the server's end
 	live           [2]bool
 	chained        bool // by policies of a chain: of a child, or of a delegation
+	told           bool // it is recorded that it was closed
 	letters             // of a gate to a mailbox
 }
 
@@ -84,6 +85,9 @@ func (m *Monitor) forget(g *gate) {
 	g.discard()
 	m.endHandles(g)
 	m.drop(key(keptGate, g.Index()))
+	if g.told {
+		m.drop(key(keptClosed, g.Index()))
+	}
 	m.closeStale()
 	if g.user != nil {
 		m.retireUser(g.user)

@@ -84,6 +84,7 @@ type nowRecord struct {
 	Last            Counters
 	Hits            admin.Hits
 	Standing        standing `json:",omitempty"`
+	Told            [][]byte `json:",omitempty"` // events (tell.go)
 }
 
 type routeRecord struct {
@@ -117,6 +118,7 @@ type systemRecord struct {
 	Begun, Started, Failed bool
 	Stopping               bool
 	Rings, Users, Routes   uint32
+	Told                   [][]byte `json:",omitempty"` // events (tell.go)
 
 	LastChild abi.DomainID // numbers that were given last, and how many children of each template
 	LastLent  uint32
@@ -180,8 +182,12 @@ func (m *Monitor) put(name string, v any, files ...*os.File) {
 		err = m.keeper.Put(name, value, files...)
 	}
 	if err != nil {
-		m.notice(event.None, "%s cannot be kept for a monitor after this one: %v", name, err)
+		m.notKept(name, err)
 	}
+}
+
+func (m *Monitor) notKept(name string, err error) {
+	m.notice(event.None, "%s cannot be kept for a monitor after this one: %v", name, err)
 }
 
 func (m *Monitor) drop(name string) {
@@ -232,7 +238,7 @@ func (m *Monitor) keepNow(d *domain) {
 		return
 	}
 	r := nowRecord{State: d.state, Row: d.row, Reason: d.reason, Says: d.says, Ready: d.isReady, Again: d.again, Hostile: d.hostile,
-		Status: d.status, Last: d.last, Hits: d.hits, Standing: d.standing}
+		Status: d.status, Last: d.last, Hits: d.hits, Standing: d.standing, Told: d.told.kept()}
 	if !d.began.IsZero() {
 		r.Began = d.began.UnixNano()
 	}
@@ -335,7 +341,7 @@ func (m *Monitor) keepUser(u *user, e place) {
 
 func (m *Monitor) keepSystem() {
 	m.put(keptSystem, systemRecord{Begun: m.begun, Started: m.started, Failed: m.failed, Stopping: m.stopping, Rings: m.rings, Users: m.outside.next, Routes: m.numbers.Routes,
-		LastChild: m.lastChild, LastLent: m.lastLent, Named: m.named})
+		LastChild: m.lastChild, LastLent: m.lastLent, Named: m.named, Told: m.atStart.kept()})
 }
 
 func (m *Monitor) keepSocket(name string, l *listener) { m.put(name, l.path, l.file) }

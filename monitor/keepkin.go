@@ -33,7 +33,10 @@ type lentRecord struct {
 	Until    uint64
 	Uses     uint32
 	Asked    uint32
-	Why      string // it is ending
+	Why      string         // it is ending
+	Between  []abi.DomainID // From and To, of which nothing may be kept any more
+	Over     bool
+	Told     [][]byte `json:",omitempty"` // events (tell.go)
 }
 
 // kinOf is what is kept of a child; nil: d is of the image.
@@ -66,7 +69,8 @@ func decodeLevels(list []uint32) (levels []level, rights []image.Entry, ok bool)
 // Preconditions: m.mu is held.
 func (m *Monitor) keepLent(l *delegation, why string) {
 	l.why = why
-	m.put(key(keptLent, l.id), lentRecord{From: l.from.ringID, To: l.to.ringID, Entry: l.entry, Until: l.until, Uses: l.uses, Asked: l.asked, Why: why})
+	m.put(key(keptLent, l.id), lentRecord{From: l.from.ringID, To: l.to.ringID, Entry: l.entry, Until: l.until, Uses: l.uses, Asked: l.asked, Why: why,
+		Between: []abi.DomainID{l.from.id, l.to.id}, Over: l.over, Told: l.told.kept()})
 }
 
 // forgetLent is the end of that.

@@ -45,19 +45,41 @@ func referenceKey(r *objects.Reference) string {
 	return fmt.Sprintf("%s%d %d", keptReference, r.Owner, r.Number)
 }
 
-func (m *Monitor) keepReference(r *objects.Reference) {
+// A referenceRecord is a reference, and what is not recorded of it yet.
+type referenceRecord struct {
+	objects.Reference
+	Told [][]byte `json:",omitempty"` // events (tell.go)
+}
+
+// An offerRecord is likewise.
+type offerRecord struct {
+	objects.Offer
+	Told [][]byte `json:",omitempty"`
+}
+
+// toldOf is what is kept of an event; nil: it is recorded.
+func toldOf(e *event.Event) [][]byte {
+	if e == nil {
+		return nil
+	}
+	return telling{*e}.kept()
+}
+
+func (m *Monitor) keepReference(r *objects.Reference, told *event.Event) {
 	if !m.book.counted {
 		m.book.counted = true
 		m.put(keptObjects, m.book.epoch)
 	}
-	m.put(referenceKey(r), r)
+	m.put(referenceKey(r), referenceRecord{*r, toldOf(told)})
 }
 
 func (m *Monitor) forgetReference(r *objects.Reference) { m.drop(referenceKey(r)) }
 
 func offerKey(id uint64) string { return keptOffer + strconv.FormatUint(id, 10) }
 
-func (m *Monitor) keepOffer(o *objects.Offer) { m.put(offerKey(o.ID), o) }
+func (m *Monitor) keepOffer(o *objects.Offer, told *event.Event) {
+	m.put(offerKey(o.ID), offerRecord{*o, toldOf(told)})
+}
 
 func (m *Monitor) forgetOffer(o *objects.Offer) { m.drop(offerKey(o.ID)) }
 
@@ -100,10 +122,12 @@ func (r *restoring) instance(name string, k *Kept) error {
 }
 
 func (r *restoring) reference(_ string, k *Kept) error {
-	var ref objects.Reference
-	if err := json.Unmarshal(k.Value, &ref); err != nil {
+	var rec referenceRecord
+	if err := json.Unmarshal(k.Value, &rec); err != nil {
 		return err
 	}
+	ref := rec.Reference
+	r.m.tellLater(rec.Told)
 	d := r.lives[uint32(ref.Owner)]
 	if d == nil || d.state != stateRunning || r.m.book.Instance(ref.Instance) == nil {
 		r.m.drop(k.Name) // it was ending
@@ -113,10 +137,12 @@ func (r *restoring) reference(_ string, k *Kept) error {
 }
 
 func (r *restoring) offer(_ string, k *Kept) error {
-	var o objects.Offer
-	if err := json.Unmarshal(k.Value, &o); err != nil {
+	var rec offerRecord
+	if err := json.Unmarshal(k.Value, &rec); err != nil {
 		return err
 	}
+	o := rec.Offer
+	r.m.tellLater(rec.Told)
 	if r.byIndex == nil {
 		r.byIndex = map[uint32]*gate{}
 		for g := range r.m.gates {

@@ -104,6 +104,10 @@ type Monitor struct {
 	overdue      map[*domain]bool // ended, and nobody has told (reaped.go)
 	rings        uint32           // numbers of rings that were given, beside those of first starts
 	failed       bool             // a `once` domain failed
+	atStart      telling          // what is recorded of that
+	untold       telling          // kept by the monitor before (tell.go)
+	whenTold     []func()         // done when it is recorded
+	lastTold     uint64           // time of the last event that is recorded once
 	orphaned     bool             // the creator has ended
 
 	redone   chan struct{} // closed when a change that the monitor before had begun is made (redo)
@@ -205,7 +209,10 @@ func (m *Monitor) Run(ctx context.Context) (status int, err error) {
 	} else {
 		e := event.New(event.Compiled)
 		e.Text, e.Count, e.List = m.Hash, uint64(len(m.Image.Policies)), []uint32{uint32(m.Level)}
-		m.Audit.Event(e)
+		m.mu.Lock()
+		m.atStart.add(e)
+		m.keepTold(&m.atStart, m.keepSystem)
+		m.mu.Unlock()
 	}
 	m.mu.Lock()
 	m.serving = true
@@ -290,7 +297,11 @@ func (m *Monitor) checkDone() {
 }
 
 func (m *Monitor) notice(d abi.DomainID, format string, args ...any) {
+	m.Audit.Event(noticeOf(d, format, args...))
+}
+
+func noticeOf(d abi.DomainID, format string, args ...any) event.Event {
 	e := event.New(event.Notice)
 	e.Domain, e.Text = d, fmt.Sprintf(format, args...)
-	m.Audit.Event(e)
+	return e
 }

@@ -130,6 +130,8 @@ type wish struct {
 	d *domain
 	c *abi.Control
 	e event.Event
+
+	done event.Event // granted
 }
 
 func (m *Monitor) wish(d *domain, c *abi.Control) *wish {
@@ -190,11 +192,19 @@ func (w *wish) denied(v image.Verdict, text string) {
 	w.deny(abi.ReasonDefault, abi.NoPolicy, text)
 }
 
-// granted records that it is done. The answer comes after it.
-func (w *wish) granted(policy uint32) {
-	w.e.Allow, w.e.Policy, w.e.Text = true, policy, ""
-	w.m.Audit.Event(w.e)
+// granting makes the record that it is done: it is kept with what is done, and sent
+// by granted (tell.go).
+//
+// Preconditions: m.mu is held until it is sent.
+func (w *wish) granting(policy uint32) *event.Event {
+	w.done = w.e
+	w.done.Allow, w.done.Policy, w.done.Text = true, policy, ""
+	w.m.stamp(&w.done)
+	return &w.done
 }
+
+// granted records that it is done. The answer comes after it.
+func (w *wish) granted() { w.m.Audit.Event(w.done) }
 
 // objectRoom: answers with memory may take half of a control channel, some hundred
 // of them, until their domain reads: descriptors on their way count for all domains
@@ -297,7 +307,7 @@ func (m *Monitor) answerMake(d *domain, c *abi.Control) {
 		return
 	}
 	w.e.Count = size
-	w.give(m.refer(d, i, bothAccess, c.Seq, 0), v.Policy)
+	w.give(w.refer(i, bothAccess, 0, v.Policy))
 }
 
 // answerOpenObject opens shared memory. Its instance is made for the first who
@@ -342,7 +352,7 @@ func (m *Monitor) answerOpenObject(d *domain, c *abi.Control) {
 		}
 	}
 	w.e.Count = i.Size
-	w.give(m.refer(d, i, c.Access, c.Seq, 0), v.Policy)
+	w.give(w.refer(i, c.Access, 0, v.Policy))
 }
 
 func forWriting(access uint32) string {
@@ -364,15 +374,15 @@ func (m *Monitor) newInstance(object uint32, name string, size uint64, shared bo
 	return i, nil
 }
 
-// refer gives a domain a reference, and keeps it.
-func (m *Monitor) refer(d *domain, i *objects.Instance, access uint8, asked uint32, via uint64) *objects.Reference {
-	r := m.book.Refer(d.owner(), i.ID, access, asked, via)
-	m.keepReference(r)
+// refer gives a domain a reference, and keeps it, with the record of that.
+func (w *wish) refer(i *objects.Instance, access uint8, via uint64, policy uint32) *objects.Reference {
+	r := w.m.book.Refer(w.d.owner(), i.ID, access, w.c.Seq, via)
+	w.m.keepReference(r, w.granting(policy))
 	return r
 }
 
 // give hands an instance over to who has just got a reference to it.
-func (w *wish) give(r *objects.Reference, policy uint32) {
+func (w *wish) give(r *objects.Reference) {
 	m := w.m
 	f, err := m.Memories.Open(m.book.memory[r.Instance], objects.Writes(r.Access))
 	if err != nil {
@@ -381,7 +391,7 @@ func (w *wish) give(r *objects.Reference, policy uint32) {
 		return
 	}
 	defer f.Close()
-	w.hand(r, f, policy)
+	w.hand(r, f)
 }
 
 func objectAnswer(r *objects.Reference, i *objects.Instance) *abi.Control {

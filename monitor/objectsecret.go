@@ -49,7 +49,7 @@ func (w *wish) makeSecret(size uint64, policy uint32) {
 	m.book.memory[i.ID] = f
 	m.keepInstance(i) // with the descriptor: the next monitor tells who was not told
 	w.e.Count = size
-	w.hand(m.refer(w.d, i, bothAccess, w.c.Seq, 0), f, policy)
+	w.hand(w.refer(i, bothAccess, 0, policy), f)
 	if m.book.Instance(i.ID) != nil {
 		m.letGo(i)
 	}

@@ -146,9 +146,10 @@ func (m *Monitor) answerOffer(d *domain, c *abi.Control) {
 	}
 	made := objects.Offer{ID: id, End: o.at.place(), Owner: d.owner(), Payer: d.payer(), To: o.to.payer(), Instance: o.instance.ID, Access: c.Access, Asked: c.Seq}
 	m.book.Offer(made)
-	m.keepOffer(&made)
 	w.e.Count = o.instance.Size
-	w.granted(o.policy)
+	m.keepOffer(&made, w.granting(o.policy))
+	w.granted()
+	m.keepOffer(&made, nil)
 	m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq, Handle: id})
 }
 
@@ -236,7 +237,7 @@ func (w *wish) redeem(o *objects.Offer, v image.Verdict) {
 		return
 	}
 	defer f.Close()
-	r := m.refer(w.d, m.book.Instance(o.Instance), o.Access, w.c.Seq, o.ID)
+	r := w.refer(m.book.Instance(o.Instance), o.Access, o.ID, v.Policy)
 	taken, err := m.handles.TakeHandle(o.ID)
 	if !taken || err != nil {
 		m.endReference(r)
@@ -249,14 +250,15 @@ func (w *wish) redeem(o *objects.Offer, v image.Verdict) {
 		return
 	}
 	m.endOffer(o, false) // the reference has the instance
-	w.hand(r, f, v.Policy)
+	w.hand(r, f)
 }
 
 // hand answers with a reference that was just made, and its memory. A domain that
 // does not get the answer does not know the reference.
-func (w *wish) hand(r *objects.Reference, f *os.File, policy uint32) {
+func (w *wish) hand(r *objects.Reference, f *os.File) {
 	m := w.m
-	w.granted(policy)
+	w.granted()
+	m.keepReference(r, nil)
 	if !m.answer(w.d, objectAnswer(r, m.book.Instance(r.Instance)), f) {
 		m.endReference(r)
 	}

@@ -64,11 +64,6 @@ func (m *Monitor) watchHits(ctx context.Context) {
 // Preconditions: m.mu is held.
 func (m *Monitor) hit(d *domain, h Hit) {
 	q := m.inForce(d)
-	defer func() {
-		if m.find(d.id) == d { // else a child that has ended
-			m.keepNow(d)
-		}
-	}()
 	e := event.New(event.Quota)
 	e.Domain, e.Count = d.id, h.Count
 	switch h.Limit {
@@ -82,11 +77,16 @@ func (m *Monitor) hit(d *domain, h Hit) {
 		d.hits.Disk += h.Count
 		e.Text = fmt.Sprintf("disk: writes were refused to it; at most %d bytes in what it may write on the host", q.Disk)
 	default:
-		if e.Text, e.Count = d.standsAt(h, &q); e.Count == 0 {
-			return
-		}
+		e.Text, e.Count = d.standsAt(h, &q)
 	}
-	m.Audit.Event(e)
+	if e.Count > 0 {
+		d.told.add(e)
+	}
+	m.keepTold(&d.told, func() {
+		if m.find(d.id) == d { // else a child that has ended
+			m.keepNow(d)
+		}
+	})
 }
 
 // limitsOf are the bounds of a domain as they are in force: without what its

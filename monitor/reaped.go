@@ -111,7 +111,7 @@ func (m *Monitor) takeReaped() (ended bool) {
 		}
 		status, known := exitOf(d.kept.pidfd)
 		if !known {
-			m.notice(d.id, "it has ended, and whoever saw how has died: status %d stands for that", status.ExitStatus())
+			d.told.add(noticeOf(d.id, "it has ended, and whoever saw how has died: status %d stands for that", status.ExitStatus()))
 		}
 		d.exit = &Exit{Domain: d.id, PID: d.process.PID, Status: status}
 		m.ended(d)

@@ -42,7 +42,7 @@ func (m *Monitor) restore(kept []Kept) error {
 		take func(*restoring, string, *Kept) error
 	}{
 		{keptSystem, (*restoring).system}, {keptLife, (*restoring).life}, {keptNow, (*restoring).now},
-		{keptLent, (*restoring).lent}, {keptUser, (*restoring).user}, {keptRoute, (*restoring).route}, {keptGate, (*restoring).gate}, {keptSocket, (*restoring).socket}, {keptAdmin, (*restoring).admin},
+		{keptLent, (*restoring).lent}, {keptUser, (*restoring).user}, {keptRoute, (*restoring).route}, {keptGate, (*restoring).gate}, {keptClosed, (*restoring).closed}, {keptChanged, (*restoring).changed}, {keptSocket, (*restoring).socket}, {keptAdmin, (*restoring).admin},
 		{keptObjects, (*restoring).epoch}, {keptInstance, (*restoring).instance}, {keptReference, (*restoring).reference}, {keptOffer, (*restoring).offer},
 		{keptRenewing, (*restoring).renewed},
 	}
@@ -87,6 +87,7 @@ func (r *restoring) system(_ string, k *Kept) error {
 	m := r.m
 	m.begun, m.started, m.failed, m.rings, m.numbers.Routes = s.Begun, s.Started, s.Failed, s.Rings, s.Routes
 	m.stopping = s.Stopping
+	m.tellLater(s.Told)
 	m.outside.next = max(m.outside.next, s.Users)
 	m.lastChild, m.lastLent = s.LastChild, s.LastLent
 	if s.Named != nil {
@@ -169,6 +170,11 @@ func (r *restoring) now(name string, k *Kept) error {
 	d.state, d.row, d.reason, d.says, d.hostile, d.status, d.last = n.State, n.Row, n.Reason, n.Says, n.Hostile, n.Status, n.Last
 	d.hits, d.standing = n.Hits, n.Standing
 	d.again = n.Again
+	if d.state == stateEnded && d.control != nil { // the monitor before had not come to give it up
+		d.control.Close()
+		d.control = nil
+	}
+	r.m.tellLater(n.Told)
 	if n.Began != 0 {
 		d.began = time.Unix(0, n.Began)
 	}
@@ -345,6 +351,7 @@ func (m *Monitor) resume(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.introduce()
+	m.tellAgain()
 	m.resumeKin(ctx)
 	m.resumeObjects()
 	if len(m.back) > 0 { // of users, gates whose ends went with the monitor before are made again; of all others sweepUntil finds them

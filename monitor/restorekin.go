@@ -87,18 +87,37 @@ func (r *restoring) lent(name string, k *Kept) error {
 		return err
 	}
 	m := r.m
-	l := &delegation{id: uint32(id), from: r.lives[rec.From], to: r.lives[rec.To], entry: rec.Entry, until: rec.Until, uses: rec.Uses, asked: rec.Asked, why: rec.Why, routes: map[uint32]Route{}}
+	l := &delegation{id: uint32(id), from: r.lives[rec.From], to: r.lives[rec.To], entry: rec.Entry, until: rec.Until, uses: rec.Uses, asked: rec.Asked, why: rec.Why, over: rec.Over, routes: map[uint32]Route{}}
 	m.lastLent = max(m.lastLent, l.id)
+	m.tellLater(rec.Told)
 	if l.from == nil || l.to == nil || int(l.entry.Interface) >= len(m.Image.Interfaces) || int(l.entry.Method) >= len(m.Image.Interfaces[l.entry.Interface].Methods) {
-		m.drop(keptLent + name) // one of the two has ended; its gates are not taken over
+		m.whenTold = append(m.whenTold, func() { m.lentIsOver(keptLent+name, l.id, &rec) })
 		return nil
 	}
 	if l.why == "" && (l.from.state != stateRunning || l.to.state != stateRunning) {
-		l.why = "one of the two has ended"
+		l.why = endedOfTwo
 	}
 	m.lent[l.id] = l
 	return nil
 }
+
+// lentIsOver is for a delegation of which one of the two has ended; its gates are not taken over.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) lentIsOver(name string, number uint32, rec *lentRecord) {
+	if !rec.Over && len(rec.Between) == 2 && int(rec.Entry.Interface) < len(m.Image.Interfaces) && int(rec.Entry.Method) < len(m.Image.Interfaces[rec.Entry.Interface].Methods) {
+		rec.Over = true
+		t := telling{lentEnded(rec.Between[0], rec.Between[1], number, entryName(m.Image, rec.Entry), cmp.Or(rec.Why, endedOfTwo))}
+		m.keepTold(&t, func() {
+			rec.Told = t.kept()
+			m.put(name, rec)
+		})
+	}
+	m.drop(name)
+}
+
+// endedOfTwo is why a delegation ends with one of its domains, if it is not known which.
+const endedOfTwo = "one of the two has ended"
 
 // resumeKin goes on with children and delegations. Who asked for one and was
 // not told before the monitor before this one died is told now, and is not

@@ -367,7 +367,10 @@ func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota 
 		d.process = p
 		d.process.Pidfd, d.process.Ring, d.process.Notify, d.process.Arrived = nil, nil, nil, nil
 		m.tellChild(d)
-		err = m.equip(d)
+		e := event.New(event.Spawned)
+		e.Domain, e.From, e.To, e.Allow, e.Policy = d.id, d.kin.parent.id, d.kin.Template, true, v.Policy
+		e.UID, e.PID, e.Ring, e.Text = p.UID, uint32(p.PID), d.def.Ring.Level, m.describeRights(d)
+		err = m.equip(d, e)
 	}
 	if err != nil {
 		if p.Pidfd != nil {
@@ -384,10 +387,6 @@ func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota 
 		m.refuseSpawn(d.kin.parent, d.kin.asked, d.kin.Template, abi.ReasonNotRunning, abi.NoPolicy, "the child could not be started: "+err.Error())
 		return
 	}
-	e := event.New(event.Spawned)
-	e.Domain, e.From, e.To, e.Allow, e.Policy = d.id, d.kin.parent.id, d.kin.Template, true, v.Policy
-	e.UID, e.PID, e.Ring, e.Text = p.UID, uint32(p.PID), d.def.Ring.Level, m.describeRights(d)
-	m.Audit.Event(e)
 	m.arrived(d, p)
 	if parent := d.kin.parent; parent.state == stateRunning {
 		m.answer(parent, &abi.Control{Op: abi.OpChild, Seq: d.kin.asked, Block: uint32(d.id), Name: d.def.Name})

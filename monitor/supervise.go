@@ -146,7 +146,8 @@ func (m *Monitor) nextRing() uint32 {
 	return laterRings + m.rings
 }
 
-// left clears up after a process, and plans the next one.
+// left clears up after a process, and plans the next one. What is to be recorded of
+// that is kept with the domain next.
 //
 // Preconditions: m.mu is held; d has just ended.
 func (m *Monitor) left(d *domain) (again bool) {
@@ -171,7 +172,7 @@ func (m *Monitor) left(d *domain) (again bool) {
 		d.row = 0
 	}
 	if d.row >= restartLimit {
-		m.notice(d.id, "%s; it ended %d times in a row, so it is not started again", d.reason, d.row+1)
+		d.told.add(noticeOf(d.id, "%s; it ended %d times in a row, so it is not started again", d.reason, d.row+1))
 		d.setReady()
 		return false
 	}
@@ -181,7 +182,7 @@ func (m *Monitor) left(d *domain) (again bool) {
 	if delay > 0 {
 		when = "in " + delay.String()
 	}
-	m.notice(d.id, "%s; it is started again %s", d.reason, when)
+	d.told.add(noticeOf(d.id, "%s; it is started again %s", d.reason, when))
 	d.again = true
 	time.AfterFunc(delay, func() { m.restart(d) })
 	return true
@@ -254,11 +255,17 @@ func (m *Monitor) restart(old *domain) {
 	if err := m.startDomain(context.Background(), d); err != nil {
 		m.mu.Lock()
 		d.reason = err.Error()
-		if d.state == stateStarting { // there is a process that has no endpoint
+		half := d.state == stateStarting // there is a process that has no endpoint
+		if half {
 			go m.kill(d)
 		}
 		d.state = stateEnded
 		m.left(d)
+		m.keepTold(&d.told, func() {
+			if !half { // else the next monitor takes the start back, and begins it again
+				m.keepLife(d)
+			}
+		})
 		m.mu.Unlock()
 	}
 	m.mu.Lock()

@@ -271,6 +271,10 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 	}
 	m.loseChanged(c.before)
 	m.closeStale()
+	done := c.event(c.outcome())
+	if err == nil {
+		m.changing(done)
+	}
 	m.keepChange()
 	// Not before: a monitor that comes now knows the old image until it has made the change again.
 	if err := m.openMailboxes(); err != nil {
@@ -285,8 +289,10 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 	}
 	c.stopDomains(ctx)
 	c.startDomains(ctx)
+	m.mu.Lock()
+	m.tellChanged(done)
+	m.mu.Unlock()
 	out := c.outcome()
-	c.record(out)
 	m.checkDone()
 	return out, nil
 }
@@ -445,7 +451,7 @@ func (m *Monitor) tellEnds(g *gate, f *fate, img *image.Image) {
 		(&opening{user: g.user}).identify(&e)
 	}
 	e.Kind, e.Gate, e.Reason, e.Policy = event.Closed, g.Index(), f.reason, f.policy
-	m.Audit.Event(e)
+	m.tellClosed(g, e)
 }
 
 // stopDomains ends the domains that are no longer there, as the end of the
@@ -524,15 +530,15 @@ func (c *switching) outcome() *admin.Changed {
 	return o
 }
 
-// record notes the change in the audit log.
-func (c *switching) record(o *admin.Changed) {
+// event is what is recorded of the change.
+func (c *switching) event(o *admin.Changed) event.Event {
 	e := event.New(c.request.kind)
 	e.UID, e.Count, e.Status = c.request.uid, uint64(len(o.Closed)), int32(o.Gates)
 	e.Text = c.request.text
 	if e.Kind == event.Reloaded {
 		e.Text = o.Hash
 	}
-	c.m.Audit.Event(e)
+	return e
 }
 
 // label is the name of a user for people: its name, or its number.

@@ -113,7 +113,16 @@ func (m *Monitor) tellLentEnded(l *delegation, entry, why string) {
 			d.send(&abi.Control{Op: abi.OpLentEnded, Block: l.id, Text: why})
 		}
 	}
+	if l.over {
+		return // the monitor before had come to that
+	}
+	l.over = true
+	l.told.add(lentEnded(l.from.id, l.to.id, l.id, entry, why))
+	m.keepTold(&l.told, func() { m.keepLent(l, why) })
+}
+
+func lentEnded(from, to abi.DomainID, number uint32, entry, why string) event.Event {
 	e := event.New(event.LentEnded)
-	e.From, e.To, e.Count, e.Text = l.from.id, l.to.id, uint64(l.id), entry+": "+why
-	m.Audit.Event(e)
+	e.From, e.To, e.Count, e.Text = from, to, uint64(number), entry+": "+why
+	return e
 }

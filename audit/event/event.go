@@ -61,6 +61,11 @@ const last = Serve
 // None stands for "no domain", "no policy", "no interface", "no gate" in an Event.
 const None = 0xffffffff
 
+// Once as the Endpoint of an event, of a kind that does not name one, says that
+// it may be sent again, by another monitor, and is to be recorded once: what tells it
+// from all others that are so marked is its Time.
+const Once = 0xfffffffe
+
 // MaxText is the longest text of an event, in bytes; a longer one is cut.
 const MaxText = 2048
 
@@ -105,6 +110,18 @@ func Now() uint64 {
 		return 0
 	}
 	return uint64(ts.Nano())
+}
+
+// Recorded is what tells an event from all others that are recorded once; 0: it is none.
+func (e *Event) Recorded() uint64 {
+	switch e.Kind {
+	case Ring, RingGone, Output:
+		return 0
+	}
+	if e.Endpoint != Once {
+		return 0
+	}
+	return e.Time
 }
 
 // Encode returns the message: kind, reason, then the 32-bit words, the 64-bit

@@ -56,7 +56,9 @@ func (r *running) endsButOrders() {
 	r.t.Helper()
 	r.stops()
 	r.leftovers()
-	for i, rec := range r.records() {
+	all := r.records()
+	r.once(all)
+	for i, rec := range all {
 		if rec.Seq != uint64(i+1) {
 			r.t.Fatalf("record %d has number %d", i+1, rec.Seq)
 		}

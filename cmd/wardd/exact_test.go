@@ -94,6 +94,37 @@ func (h heard) check(from string, said int, lost uint64) error {
 	return nil
 }
 
+// once checks that the start and the end of each process is recorded once, and the
+// start of each that has ended, whoever was killed meanwhile.
+func (r *running) once(all []audit.Record) {
+	r.t.Helper()
+	type life struct {
+		domain string
+		pid    uint32
+	}
+	started, ended := map[life]int{}, map[life]int{}
+	for _, rec := range all {
+		l := life{rec.Domain, rec.PID}
+		switch {
+		case rec.Verdict == audit.Deny:
+		case rec.Event == audit.EventStarted, rec.Event == audit.EventSpawned:
+			started[l]++
+		case rec.Event == audit.EventEnded:
+			ended[l]++
+		}
+	}
+	for l, n := range started {
+		if n != 1 || ended[l] > 1 {
+			r.t.Errorf("%s, process %d: the start is recorded %d times, the end %d times", l.domain, l.pid, n, ended[l])
+		}
+	}
+	for l := range ended {
+		if started[l] == 0 {
+			r.t.Errorf("%s, process %d: the end is recorded, and no start", l.domain, l.pid)
+		}
+	}
+}
+
 // last is the number of the last call of a peer that must have been answered.
 func (h heard) last(from string) int {
 	n := 0
@@ -111,7 +142,9 @@ func (h heard) last(from string) int {
 func (r *running) exact() {
 	r.t.Helper()
 	h, lost := heard{}, map[string]uint64{}
-	for _, rec := range r.records() {
+	all := r.records()
+	r.once(all)
+	for _, rec := range all {
 		if err := h.take(&rec); err != nil {
 			r.t.Error(err)
 		}
