@@ -26,8 +26,8 @@ type telling []event.Event
 // add adds an event. Its time is that at which it is kept.
 func (t *telling) add(e event.Event) { *t = append(*t, e) }
 
-// keepTold keeps a deed with what is to be recorded of it, which keep must put into
-// one message, and records it.
+// keepTold keeps a deed with what is to be recorded of it, which keep puts into the
+// message that makes it so, and records it.
 //
 // Preconditions: m.mu is held; keep calls nothing that does this.
 func (m *Monitor) keepTold(t *telling, keep func()) {

@@ -183,6 +183,7 @@ type doing struct {
 func (d *doing) atEveryMessage(t *testing.T) {
 	for n, died := 0, true; died; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			died = false
 			span, keeper := &span{left: -1}, &aKeeper{}
 			keeper.dies = func(string) bool { return !span.lasts() }
 			if d.begins {
@@ -204,6 +205,7 @@ func (d *doing) atEveryMessage(t *testing.T) {
 			})
 			cfg.Sealed = nil
 			if !d.begins {
+				s.until("all is started", func() bool { return s.m.started })
 				had := d.before(s)
 				span.set(n)
 				d.do(s, had)
