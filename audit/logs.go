@@ -86,6 +86,10 @@ func (l *log) rotate() {
 	}
 }
 
+// maxFollowed is how many processes are remembered whose output was told of. It is told
+// of again only as long as something of a process is left: those before have gone.
+const maxFollowed = 1 << 14
+
 // logs copies the output of domains to files, one goroutine each, which costs
 // no thread while it waits.
 type logs struct {
@@ -93,6 +97,7 @@ type logs struct {
 	wait     sync.WaitGroup
 	again    bool            // after a writer that died
 	followed map[uint32]bool // by the number of the domain's ring
+	lives    []uint32        // the same, in their order
 
 	mu    sync.Mutex
 	open  map[string]*log     // of domains that write
@@ -111,6 +116,10 @@ func (l *logs) follow(domain string, life uint32, pipe *os.File) {
 		l.followed = map[uint32]bool{}
 	}
 	l.followed[life] = true
+	if l.lives = append(l.lives, life); len(l.lives) > maxFollowed {
+		delete(l.followed, l.lives[0])
+		l.lives = l.lives[1:]
+	}
 	out := l.join(domain)
 	l.wait.Go(func() {
 		defer l.leave(domain, out)

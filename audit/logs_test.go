@@ -132,3 +132,31 @@ func TestAttackLogs(t *testing.T) {
 	write.Close()
 	l.wait.Wait()
 }
+
+// TestFollowedIsBounded: a domain that makes children for ever makes the writer remember no
+// more of them; the last ones it knows.
+func TestFollowedIsBounded(t *testing.T) {
+	null := func() *os.File {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	l := &logs{dir: t.TempDir()}
+	for life := range uint32(maxFollowed + 100) {
+		l.follow("worker", life, null())
+		if life%64 == 0 {
+			l.wait.Wait()
+		}
+	}
+	l.wait.Wait()
+	if len(l.followed) != maxFollowed || len(l.lives) != maxFollowed {
+		t.Errorf("%d and %d are remembered, want %d", len(l.followed), len(l.lives), maxFollowed)
+	}
+	again := null()
+	l.follow("worker", maxFollowed+99, again)
+	if _, err := again.Stat(); err == nil {
+		t.Error("what it is told of again is followed again")
+	}
+}
