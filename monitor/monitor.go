@@ -81,7 +81,8 @@ type Monitor struct {
 	stale        []Route              // loaded, of a policy that is no longer in force, until their last gates are closed
 	sockets      map[string]*listener // of exports, by path
 	pending      []*opening
-	makings      // making.go
+	makings              // making.go
+	listing      listing // sweep.go
 	outside      outside
 	kindred              // spawn.go
 	book         book    // objects.go

@@ -51,11 +51,7 @@ func (m *Monitor) sweepCalmly() {
 func (m *Monitor) closedEnds(some func(*gate) bool) (ends []gateEnd) {
 	var alive map[uint64]bool
 	if m.Sockets != nil && len(m.gates) > 0 {
-		var err error
-		if alive, err = m.listSockets(); err != nil {
-			alive, m.Sockets = nil, nil
-			m.notice(event.None, "ended gates are found only when their domains end: %v", err)
-		}
+		alive = m.aliveNow()
 	}
 	for g := range m.gates {
 		if some != nil && !some(g) {
@@ -73,7 +69,7 @@ func (m *Monitor) closedEnds(some func(*gate) bool) (ends []gateEnd) {
 			}
 		case g.server.box != nil && !g.copied():
 			ended[1] = true
-		case g.server.box != nil && alive == nil: // who still has it cannot be known
+		case g.server.box != nil && m.Sockets == nil: // who still has it cannot be known
 			ended[1] = left
 		}
 		for i := range ended {
@@ -83,6 +79,29 @@ func (m *Monitor) closedEnds(some func(*gate) bool) (ends []gateEnd) {
 		}
 	}
 	return ends
+}
+
+// A listing is whether the kernel lists sockets.
+type listing struct{ worked, fails bool }
+
+// aliveNow lists the sockets that there are; nil: they are not known. A kernel that never
+// lists them is not asked again; one that did, and is short of memory or descriptors now, is.
+//
+// Preconditions: m.mu is held; m.Sockets is not nil.
+func (m *Monitor) aliveNow() map[uint64]bool {
+	alive, err := m.listSockets()
+	switch {
+	case err == nil:
+		m.listing = listing{worked: true}
+		return alive
+	case !m.listing.worked:
+		m.Sockets = nil
+		m.notice(event.None, "ended gates are found only when their domains end: %v", err)
+	case !m.listing.fails:
+		m.listing.fails = true
+		m.notice(event.None, "ended gates are not found now, which is tried again: %v", err)
+	}
+	return nil
 }
 
 func (m *Monitor) closeEnds(ends []gateEnd) {
