@@ -75,8 +75,8 @@ var bookMutations = []mutation{
 	{what: "a reply carries what was offered for a request", file: bookGive, old: "	if o.at.end == 1 {\n", new: "	if o.at.end == 0 {\n", tests: "book"},
 
 	// What is kept.
-	{what: "references are not kept", file: bookKeep, old: "	m.put(referenceKey(r), r)\n", new: "", tests: "book"},
-	{what: "offers are not kept", file: bookKeep, old: "{ m.put(offerKey(o.ID), o) }", new: "{}", tests: "book"},
+	{what: "references are not kept", file: bookKeep, old: "	m.put(referenceKey(r), referenceRecord{*r, toldOf(told)})\n", new: "", tests: "book"},
+	{what: "offers are not kept", file: bookKeep, old: "	m.put(offerKey(o.ID), offerRecord{*o, toldOf(told)})\n", new: "", tests: "book"},
 	{what: "the next monitor does not know that it is sealed", file: bookKeep, old: "Sealed: sealed})", new: "Sealed: sealed && false})", tests: "book"},
 	{what: "a handle is redeemed twice over a death", file: bookKeep, old: "				m.finishRedeeming(d, r)\n", new: "", tests: "book"},
 	{what: "what was being made stays for ever", file: bookKeep, old: "range m.book.Unused()", new: "range []uint32(nil)", tests: "book"},
