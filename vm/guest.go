@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"ward/vm/internal/plan"
@@ -74,7 +77,9 @@ func moduleFiles(dir string) ([]file, error) {
 // passed to line; progress is called every now and then. The processor is emulated: KVM inside a virtual machine is
 // not reliable enough for a test (seen: "KVM internal error" on cmpxchg16b).
 func boot(kernel, disk string, limit time.Duration, line func(string), progress func()) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	whole, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(whole, limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
 		"-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2048",
@@ -90,6 +95,9 @@ func boot(kernel, disk string, limit time.Duration, line func(string), progress 
 	}
 	eachLine(console, line, progress)
 	err = cmd.Wait()
+	if whole.Err() != nil {
+		return errors.New("interrupted, and the guest ended with it")
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("the guest did not end within %v", limit)
 	}
