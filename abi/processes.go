@@ -36,7 +36,7 @@ type SpawnRequest struct {
 	CPUWeight uint32
 	Files     uint32
 	Gates     uint32
-	Ring      string   // name of a less trusted ring than the template's; "": the template's
+	Ring      string // name of a less trusted ring than the template's; "": the template's
 }
 
 // A Child is a child of a domain.

@@ -262,7 +262,9 @@ func (r *running) oneMore(table counts) {
 	for seen := 0; seen < 5; { // looking makes a connection, too, which may not be closed yet
 		got, sizes := r.opens()
 		lines := table.differences(sizes, got)
-		if seen++; !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "the monitor has ") && strings.Contains(l, " of socket,") }) {
+		if seen++; !slices.ContainsFunc(lines, func(l string) bool {
+			return strings.HasPrefix(l, "the monitor has ") && strings.Contains(l, " of socket,")
+		}) {
 			seen = 0
 		}
 		select {
@@ -301,7 +303,9 @@ func solve(t *testing.T, seen []opened, sizes []map[string]size) string {
 		base := sizes[0][process]
 		for _, k := range slices.Sorted(maps.Keys(kinds)) {
 			var c count
-			more := func(i int) int { return seen[i][process][k] - seen[0][process][k] - c.of(sizes[i][process]) + c.of(base) }
+			more := func(i int) int {
+				return seen[i][process][k] - seen[0][process][k] - c.of(sizes[i][process]) + c.of(base)
+			}
 			c.domain = share(more(3), sizes[3][process].domains-base.domains, process+", "+k+", domains")
 			c.names = share(more(2), sizes[2][process].names-base.names, process+", "+k+", names")
 			c.gate = share(more(1), sizes[1][process].gates-base.gates, process+", "+k+", gates")
