@@ -131,7 +131,7 @@ func TestMemoryWhileKilled(t *testing.T) {
 // the end as many may be lent as at the beginning.
 func TestDelegationsWhileKilled(t *testing.T) {
 	if os.Getenv(killsEnv) == "" {
-		t.Skip("finds two faults in records that are known and not mended yet (docs/status.md), once in six runs; runs with " + killsEnv + " set")
+		t.Skip("needs " + killsEnv + ": it finds two faults in records that are known and not mended yet (docs/status.md), once in six runs")
 	}
 	r, chief := upOutlive(t, "children: { number: 2 }")
 	borrower := chief.done("spawn borrower")
