@@ -33,6 +33,7 @@ type Exit struct {
 	PID     int
 	Status  syscall.WaitStatus
 	Refused uint64 // records of its Ring, the lost ones included
+	Number  uint64 // for Heard
 }
 
 // A Client is the asking side. Its methods may be called from several goroutines.
@@ -48,6 +49,11 @@ type Client struct {
 	queue   []Exit
 	more    *sync.Cond // queue has grown, or the reader has ended
 	ended   bool
+
+	again uint32     // number of the request of Takeover; 0: it is answered, or there was none
+	early []message  // told unasked before that answer
+	acted []byte     // numbers that the creator is to hear (notice.go)
+	toSay *sync.Cond // there are some, or the reader has ended
 }
 
 type answer struct {
@@ -57,12 +63,22 @@ type answer struct {
 
 // NewClient takes over the asking end of the channel.
 func NewClient(conn *os.File) *Client {
+	c := newClient(conn)
+	c.run()
+	return c
+}
+
+func newClient(conn *os.File) *Client {
 	// Of what was asked by another client on this channel before, answers may come.
 	c := &Client{conn: conn, fd: int(conn.Fd()), seq: uint32(time.Now().UnixNano()), exits: make(chan Exit), hits: make(chan Hit, maxHits), waiting: map[uint32]chan answer{}}
-	c.more = sync.NewCond(&c.mu)
+	c.more, c.toSay = sync.NewCond(&c.mu), sync.NewCond(&c.mu)
+	return c
+}
+
+func (c *Client) run() {
 	go c.read()
 	go c.deliver()
-	return c
+	go c.say()
 }
 
 // Start starts a domain. control becomes its descriptor 3, output its standard
@@ -177,18 +193,14 @@ func (c *Client) read() {
 			break
 		}
 		c.mu.Lock()
-		if m.op == opExited {
-			c.queue = append(c.queue, Exit{Domain: abi.DomainID(m.domain), PID: int(m.pid), Status: syscall.WaitStatus(m.arg), Refused: m.cgroup})
-			c.more.Signal()
+		if m.op == opExited || m.op == opHit {
+			c.notice(m)
 			c.mu.Unlock()
 			closeFiles(files)
 			continue
 		}
-		if m.op == opHit {
-			c.hit(m)
-			c.mu.Unlock()
-			closeFiles(files)
-			continue
+		if c.again != 0 && m.seq == c.again {
+			c.toldAgain(m.op != opDone)
 		}
 		ch, ok := c.waiting[m.seq]
 		delete(c.waiting, m.seq)
@@ -201,15 +213,25 @@ func (c *Client) read() {
 		}
 	}
 	c.mu.Lock()
+	c.toldAgain(true)
 	for _, ch := range c.waiting {
 		close(ch)
 	}
 	c.waiting = nil
 	c.ended = true
 	c.more.Signal()
+	c.toSay.Signal()
 	close(c.hits)
 	c.conn.Close()
 	c.mu.Unlock()
+}
+
+// exited notes the end of a domain.
+//
+// Preconditions: c.mu is held.
+func (c *Client) exited(m message) {
+	c.queue = append(c.queue, Exit{Domain: abi.DomainID(m.domain), PID: int(m.pid), Status: syscall.WaitStatus(m.arg), Refused: m.cgroup, Number: numberOf(&m)})
+	c.more.Signal()
 }
 
 // deliver hands exits on at the reader's pace.

@@ -22,7 +22,7 @@ const (
 	opStarted op = 16 // domain, pid, uid, cgroup, arg: what else comes; descriptors: pidfd, then ring and notify socket if arg says so
 	opDone    op = 17
 	opFailed  op = 18 // text
-	// Unasked, seq 0.
+	// Unasked, seq 0, text: its number (notice.go).
 	opExited op = 19 // domain, pid, arg: wait status, cgroup: addresses that it was refused
 	opHit    op = 20 // domain, arg: a Limit, cgroup: how often since the last time
 )

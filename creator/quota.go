@@ -28,13 +28,15 @@ type Hit struct {
 	Domain abi.DomainID
 	Limit  Limit
 	Count  uint64 // how often since the last Hit: refused processes, killed ones; of disk how often the kernel said so
+	Number uint64 // for Heard
 }
 
 // maxHits bounds those that nobody has read yet.
 const maxHits = 4096
 
 // Hits tells when domains run into limits, and is closed when the creator has
-// ended. If nobody reads, what comes after the first few thousand is lost.
+// ended. If nobody reads, what comes after the first few thousand is lost. All that
+// came before an Exit is there when that is.
 func (c *Client) Hits() <-chan Hit { return c.hits }
 
 // hit passes one on.
@@ -42,7 +44,7 @@ func (c *Client) Hits() <-chan Hit { return c.hits }
 // Preconditions: c.mu is held.
 func (c *Client) hit(m message) {
 	select {
-	case c.hits <- Hit{Domain: abi.DomainID(m.domain), Limit: Limit(m.arg), Count: m.cgroup}:
+	case c.hits <- Hit{Domain: abi.DomainID(m.domain), Limit: Limit(m.arg), Count: m.cgroup, Number: numberOf(&m)}:
 	default:
 	}
 }
@@ -104,7 +106,7 @@ func (c *creator) report(hits []kernel.LimitHit) error {
 }
 
 func (c *creator) tellHit(id abi.DomainID, l Limit, count uint64) error {
-	err := send(c.fd, message{op: opHit, domain: uint32(id), arg: uint32(l), cgroup: count})
+	err := c.tell(message{op: opHit, domain: uint32(id), arg: uint32(l), cgroup: count})
 	if errors.Is(err, unix.EPIPE) {
 		return nil // nobody is there to be told; the channel's end of file follows
 	}

@@ -40,6 +40,7 @@ type creator struct {
 	copies  kernel.Copies // of pinned programs
 	family  *image.Family // children that run
 	looks   looks
+	notices notices // told, and perhaps not acted on
 }
 
 // running is a domain that has not been reaped.
@@ -199,7 +200,7 @@ func (c *creator) start(m message, files []*os.File) (bool, error) {
 func (c *creator) tellStarted(m message, r *running) (bool, error) {
 	id := r.domain
 	c.running[id] = r
-	c.narrow(id) // by what those have that outlived a process of it before; an error: it has more already
+	c.narrowAgain(id) // by what those have that outlived a process of it before
 	if err := c.events.add(int(r.process.Pidfd.Fd()), int32(id)); err != nil {
 		return false, err
 	}
@@ -288,7 +289,7 @@ func (c *creator) reap(r *running) error {
 	if r.adopted || r.untold {
 		return err
 	}
-	told := send(c.fd, message{op: opExited, domain: uint32(r.domain), pid: uint32(r.process.PID), arg: uint32(status), cgroup: refused})
+	told := c.tell(message{op: opExited, domain: uint32(r.domain), pid: uint32(r.process.PID), arg: uint32(status), cgroup: refused})
 	if errors.Is(told, unix.EPIPE) {
 		told = nil // nobody is there to be told; the channel's end of file follows
 	}

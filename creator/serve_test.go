@@ -122,6 +122,7 @@ func TestProtocol(t *testing.T) {
 		"start without files":  (&message{op: opStart, seq: 1}).encode(),
 		"signal out of range":  (&message{op: opSignal, seq: 1, domain: 0, arg: 65}).encode(),
 		"without a sequence":   (&message{op: opStop}).encode(),
+		"part of a number":     (&message{op: opHeard, seq: 1, text: "x"}).encode(),
 		"text in a request":    (&message{op: opStop, seq: 1, text: "x"}).encode(),
 		"short":                {1, 2, 3},
 		"longer than the most": make([]byte, headSize+maxText+1),
