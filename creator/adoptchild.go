@@ -121,7 +121,7 @@ func (c *creator) settle(m message, _ []*os.File) (bool, error) {
 		}
 	}
 	for id := range c.running { // of what ended meanwhile, too
-		c.narrow(id) // an error: it uses more, as the creator before let it
+		c.narrowAgain(id)
 	}
 	return false, send(c.fd, message{op: opDone, seq: m.seq})
 }

@@ -5,14 +5,14 @@ import (
 	"fmt"
 
 	"ward/abi"
+	"ward/image"
 	"ward/kernel"
 )
 
 // What a child has of a quota its parent has not: as long as the child lives,
 // the limits of the parent's own processes are lower by that. So a domain and
-// all that come from it have what the system states of the domain, however many
-// generations there are. That holds for what it states; of what it does not,
-// the domain and each of its children have the default.
+// all that come from it have what the domain alone would have, however many
+// generations there are, be that stated or the default.
 
 // ErrQuota is what errors.Is finds in a refusal of a child for which its parent
 // uses too much itself.
@@ -27,7 +27,7 @@ func (c *creator) narrow(id abi.DomainID) error {
 	if r == nil || r.cgroup == nil {
 		return nil
 	}
-	q, given := c.family.Def(id).Quota, c.family.Given(id)
+	q, given := c.img.LimitsOf(c.family.Def(id)), c.family.Given(id)
 	left := q.Without(&given)
 	switch { // 0 would be no limit
 	case left.Processes == 0 && q.Processes > 0:
@@ -38,6 +38,14 @@ func (c *creator) narrow(id abi.DomainID) error {
 		return fmt.Errorf("none of its CPU time, which is %w", kernel.ErrInUse)
 	}
 	return r.cgroup.Change(kernel.CgroupLimits{Processes: left.Processes, Memory: left.Memory, CPU: left.CPU})
+}
+
+// narrowAgain does it for one that has just started, or was taken over, if there
+// may be anything to give away: the limits of others are what they should be.
+func (c *creator) narrowAgain(id abi.DomainID) {
+	if c.family.Given(id) != (image.Quota{}) || c.family.Def(id).Children.Number > 0 {
+		c.narrow(id) // an error: it has more already
+	}
 }
 
 // takeRoom takes the quota of a new child from its parent, or answers why that

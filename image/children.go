@@ -89,20 +89,13 @@ func (img *Image) Granting(from, to abi.DomainID, e Entry) Verdict {
 // ErrTrust is what errors.Is finds in the refusal of a child that would be more trusted than its parent.
 var ErrTrust = errors.New("trust only shrinks")
 
-// A ChildQuota is what a parent asks for its child. 0: as the template has it.
-type ChildQuota struct {
-	Processes, Files, Gates uint32
-	Memory                  uint64
-	CPUWeight               uint32
-}
-
 // Child is what a child of parent is, made of a template, or why it cannot be:
 // no right and no quota of it is more than the template's or the parent's, and
 // it is no more trusted. parent is as it was made: a child's is what this
-// returned. taken is what of parent's quota its other children have.
+// returned. room is what it has for the child; nil: the child is there already.
 //
 // The rights to call are not among it: those are decided by message.
-func (img *Image) Child(parent *Domain, template abi.DomainID, name string, ask ChildQuota, taken *Quota) (*Domain, error) {
+func (img *Image) Child(parent *Domain, template abi.DomainID, name string, ask ChildQuota, room *Room) (*Domain, error) {
 	t := &img.Domains[template]
 	switch {
 	case t.Ring.Level < parent.Ring.Level:
@@ -130,81 +123,16 @@ func (img *Image) Child(parent *Domain, template abi.DomainID, name string, ask 
 	}
 	d.Children.Depth = min(d.Children.Depth, max(parent.Children.Depth, 1)-1)
 	d.Children.Tree = min(d.Children.Tree, parent.Children.Tree)
-	q := &d.Quota
-	for _, x := range []struct {
-		what                string
-		to                  *uint32
-		ask, parent, others uint32
-	}{
-		{"processes", &q.Processes, ask.Processes, parent.Quota.Processes, taken.Processes},
-		{"descriptors", &q.Files, ask.Files, parent.Quota.Files, taken.Files},
-		{"gates", &q.Gates, ask.Gates, parent.Quota.Gates, taken.Gates},
-		{"messages a second", &q.Messages, 0, parent.Quota.Messages, taken.Messages},
-		{"percent of a processor", &q.CPU, 0, parent.Quota.CPU, taken.CPU},
-	} {
-		v, err := share(x.what, uint64(x.ask), uint64(*x.to), uint64(x.parent), uint64(x.others))
-		if err != nil {
-			return nil, err
-		}
-		*x.to = uint32(v)
-	}
-	v, err := share("bytes of memory", ask.Memory, q.Memory, parent.Quota.Memory, taken.Memory)
-	if err != nil {
+	var err error
+	if d.Quota, err = img.quotaOf(parent, &d, ask, room); err != nil {
 		return nil, err
 	}
-	q.Memory = v
-	if p := parent.Quota.FileSize; p != 0 && (q.FileSize == 0 || q.FileSize > p) {
-		q.FileSize = p
+	tmp := parent.Tmp
+	if tmp == 0 {
+		tmp = DefaultTmp
 	}
-	q.Disk = 0 // what it writes lies where its parent may write, and counts as the parent's
-	if ask.CPUWeight != 0 {
-		q.CPUWeight = min(ask.CPUWeight, defaulted(q.CPUWeight))
-	}
-	if p := defaulted(parent.Quota.CPUWeight); defaulted(q.CPUWeight) > p {
-		q.CPUWeight = p
-	}
+	d.Tmp = atMost(d.Tmp, tmp, DefaultTmp)
 	return &d, nil
-}
-
-// defaulted is a CPU weight; without one it is the kernel's.
-func defaulted(weight uint32) uint32 {
-	if weight == 0 {
-		return 100
-	}
-	return weight
-}
-
-// share is how much of something a child gets: what was asked for, at most the
-// template's, out of what the parent has left. 0 is no bound.
-func share(what string, ask, template, parent, others uint64) (uint64, error) {
-	v := template
-	if ask != 0 {
-		if template != 0 && ask > template {
-			return 0, fmt.Errorf("%d %s are asked for, and the template has %d", ask, what, template)
-		}
-		v = ask
-	}
-	if parent == 0 {
-		return v, nil
-	}
-	left := parent - min(others, parent)
-	if v == 0 {
-		return 0, fmt.Errorf("the parent has a quota of %d %s, and its child none: state one in the request or the template", parent, what)
-	}
-	if v > left {
-		return 0, fmt.Errorf("%d %s are asked for, and the parent has %d left of %d", v, what, left, parent)
-	}
-	return v, nil
-}
-
-// Take adds what a child has of its parent's quota.
-func (q *Quota) Take(child *Quota) {
-	q.Processes += child.Processes
-	q.Files += child.Files
-	q.Gates += child.Gates
-	q.Messages += child.Messages
-	q.CPU += child.CPU
-	q.Memory += child.Memory
 }
 
 // covers reports whether who may use p may use all of f.

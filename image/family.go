@@ -145,11 +145,11 @@ func (f *Family) Add(id, parent, template abi.DomainID, name string, ask ChildQu
 	if err := f.room(p, parent, lineage); err != nil {
 		return nil, s.Spawn, err
 	}
-	taken := f.Given(parent)
-	def, err := f.img.Child(p, template, name, ask, &taken)
+	def, err := f.img.Child(p, template, name, ask, &Room{Taken: f.Given(parent), Children: p.Children.Number - uint32(len(f.charged(parent)))})
 	if err != nil {
 		return nil, s.Spawn, err
 	}
+	line[0].Ask = def.Quota.asked(ask, &t.Quota)
 	k := &Kin{ID: id, Template: template, Parent: parent, Lineage: lineage, Adopted: adopted, Def: def, Line: line}
 	f.kin[id] = k
 	return k, s.Spawn, nil

@@ -69,7 +69,6 @@ func TestFamily(t *testing.T) {
 		{"more than the template", 0, 1, ChildQuota{Processes: 41, Memory: 1 << 20}, false, "the template has 40"},
 		{"more than is left", 0, 3, ChildQuota{Processes: 91, Memory: 1 << 20}, false, "90 left of 100"},
 		{"more memory than is left", 0, 3, ChildQuota{Processes: 1, Memory: 61 << 20}, false, "left of"},
-		{"no bound where the parent has one", 0, 3, ChildQuota{Processes: 1}, false, "state one"},
 	} {
 		if _, err := add(c.parent, c.template, c.ask, c.adopted); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.what, err, c.want)

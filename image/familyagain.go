@@ -49,8 +49,9 @@ func (f *Family) Again(line []Birth, root abi.DomainID, adopted bool) (*Kin, err
 	def := &f.img.Domains[root]
 	for i := len(line) - 1; i >= 0; i-- {
 		var err error
-		// What of a quota others have was looked at when it was made.
-		if def, err = f.img.Child(def, line[i].Template, line[i].Name, line[i].Ask, &Quota{}); err != nil {
+		// What of a quota others have was looked at when it was made, and its part
+		// of what nobody stated was asked for since.
+		if def, err = f.img.Child(def, line[i].Template, line[i].Name, line[i].Ask, nil); err != nil {
 			return k, err
 		}
 	}

@@ -11,10 +11,19 @@ func (f *Family) Given(id abi.DomainID) (q Quota) {
 	return q
 }
 
+// Take adds what a child has of its parent's quota.
+func (q *Quota) Take(child *Quota) {
+	q.Processes += child.Processes
+	q.Gates += child.Gates
+	q.Messages += child.Messages
+	q.CPU += child.CPU
+	q.Memory += child.Memory
+}
+
 // Without is what of a quota is left when some of it has been given away. Without
 // a limit there is none.
 func (q Quota) Without(given *Quota) Quota {
-	for _, x := range []struct{ of, part *uint32 }{{&q.Processes, &given.Processes}, {&q.Files, &given.Files}, {&q.Gates, &given.Gates},
+	for _, x := range []struct{ of, part *uint32 }{{&q.Processes, &given.Processes}, {&q.Gates, &given.Gates},
 		{&q.Messages, &given.Messages}, {&q.CPU, &given.CPU}} {
 		*x.of -= min(*x.of, *x.part)
 	}

@@ -68,7 +68,7 @@ func (m *Monitor) offspring(d *domain) *admin.Offspring {
 	q := m.given(d)
 	return &admin.Offspring{Children: children, MaxChildren: may.Number, Descendants: descendants, MaxDescendants: may.Tree, Depth: may.Depth,
 		Inherit: inheritNames[may.Inherit],
-		Given:   admin.Quota{Processes: q.Processes, Memory: q.Memory, CPU: q.CPU, Files: q.Files, Gates: q.Gates, Messages: q.Messages}}
+		Given:   admin.Quota{Processes: q.Processes, Memory: q.Memory, CPU: q.CPU, Gates: q.Gates, Messages: q.Messages}}
 }
 
 // loansOf are the delegations of and to a domain, by their numbers.

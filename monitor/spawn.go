@@ -287,7 +287,7 @@ func (m *Monitor) answerSpawn(d *domain, c *abi.Control) {
 	m.children[id] = child
 	child.kin.asked = c.Seq
 	child.state = stateStarting
-	go m.startChild(spawner, child, verdict, quota)
+	go m.startChild(spawner, child, verdict, k.Line[0].Ask)
 }
 
 func (m *Monitor) newChild(k *image.Kin, parent *domain, rights []image.Entry, lifetime uint64) *domain {

@@ -5,20 +5,17 @@ import "ward/image"
 // What of a quota a domain's children have, it has not itself: of gates that is
 // the monitor's to see to, of the others the creator's (creator/childrenquota.go).
 
-// given is what of a domain's quota its children have; of what the system states
-// no limit for they take nothing.
+// given is what of a domain's quota its children have; of what nothing limits
+// they take nothing.
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) given(d *domain) image.Quota {
 	q, own := m.family.Given(d.id), &d.def.Quota
-	for _, x := range []struct{ given, of *uint32 }{{&q.Processes, &own.Processes}, {&q.CPU, &own.CPU}, {&q.Files, &own.Files},
-		{&q.Gates, &own.Gates}, {&q.Messages, &own.Messages}} {
-		if *x.of == 0 {
-			*x.given = 0
-		}
+	if own.CPU == 0 {
+		q.CPU = 0
 	}
-	if own.Memory == 0 {
-		q.Memory = 0
+	if own.Messages == 0 {
+		q.Messages = 0
 	}
 	return q
 }
@@ -27,7 +24,7 @@ func (m *Monitor) given(d *domain) image.Quota {
 //
 // Preconditions: m.mu is held.
 func (m *Monitor) gatesOf(d *domain) int {
-	if d.def.Quota.Gates == 0 {
+	if d.kin != nil && d.def.Children.Number == 0 { // it never had any
 		return d.limit
 	}
 	q := m.given(d)
@@ -41,7 +38,7 @@ func (m *Monitor) gatesOf(d *domain) int {
 // Preconditions: m.mu is held.
 func (m *Monitor) inForce(d *domain) image.Quota {
 	q := m.given(d)
-	q.Files, q.Messages = 0, 0
+	q.Messages = 0
 	all := m.Image.LimitsOf(d.def)
 	return all.Without(&q)
 }

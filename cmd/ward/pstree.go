@@ -171,7 +171,6 @@ func offspringRows(o *admin.Offspring, q *admin.Quota) []string {
 	if o.Descendants > 0 {
 		rows = append(rows, fmt.Sprintf("CPU: it and they together weigh %d", q.CPUWeight))
 	}
-	given("open files", uint64(o.Given.Files), uint64(q.Files), decimal)
 	given("messages a second", uint64(o.Given.Messages), uint64(q.Messages), decimal)
 	return rows
 }
