@@ -37,11 +37,11 @@ func sums(f *Family, root abi.DomainID) (sum Quota) {
 	return sum
 }
 
-// TestAttackDefaultsByChildren: a domain of which no quota is stated makes children
+// TestAttackDefaultsInFamilies: a domain of which no quota is stated makes children
 // of which none is stated either, and they make more, as many as they can. What
 // all have together is what the first would have alone. The control: as many
 // domains that are nobody's children have as much each.
-func TestAttackDefaultsByChildren(t *testing.T) {
+func TestAttackDefaultsInFamilies(t *testing.T) {
 	for _, number := range []uint32{1, 2, 4, 9, 40, 300} {
 		f := NewFamily(plainFamily(number))
 		alone := f.img.Limits(0)
