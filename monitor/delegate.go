@@ -194,8 +194,8 @@ func (m *Monitor) takeBackAll(d *domain) {
 // endLent ends a delegation: first in the kernel, for every gate at once, then
 // for those who are told.
 func (m *Monitor) endLent(id uint32, why string) {
-	m.loader.Lock() // nothing of it is being loaded
-	defer m.loader.Unlock()
+	m.loader.lock(m.lendersTurn(id)) // nothing of it is being loaded
+	defer m.loader.unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.lent[id]

@@ -85,7 +85,7 @@ func (m *Monitor) prepare(names *domain, endpoint Endpoint) {
 }
 
 // load loads a route for o and all who wait for the same by then. One at a
-// time is loaded, so that the starts of domains come in between. What was
+// time is loaded, so that the starts of domains come in between, and in turns (loader.go). What was
 // loaded of an image that is no longer in force by the end is loaded again, and so is what
 // a change has not seen that has looked by now at what is loaded (switching.plan). What
 // is loaded before the server's process is there (hasten.go) counts when it is.
@@ -107,7 +107,7 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 			atoms.Chain, _ = m.chainFor(img, o, key.route)
 		}
 		m.mu.Unlock()
-		r, err = m.loadOne(img, key.route, atoms, client, server)
+		r, err = m.loadOne(familyOf(o), img, key.route, atoms, client, server)
 		if begun != nil {
 			<-begun
 		}
@@ -154,10 +154,11 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 	}
 }
 
-// loadOne loads a route while no other is loaded, and the image does not change.
-func (m *Monitor) loadOne(img *image.Image, route uint32, atoms Atoms, client, server Endpoint) (Route, error) {
-	m.loader.Lock()
-	defer m.loader.Unlock()
+// loadOne loads a route, when it is the turn of a, while no other is loaded, and the
+// image does not change.
+func (m *Monitor) loadOne(a asker, img *image.Image, route uint32, atoms Atoms, client, server Endpoint) (Route, error) {
+	m.loader.lock(a)
+	defer m.loader.unlock()
 	r, err := m.Fabric.Load(img, route, atoms, client, server)
 	if err != nil {
 		return nil, err

@@ -31,7 +31,8 @@ import (
 
 // makings are the requests for gates that are on their way.
 type makings struct {
-	turns  turns
+	turns  turns[*opening]
+	makers int // goroutines that serve them
 	making map[*making]struct{}
 	plans  uint64 // of changes of the image: each begins a new count of what is loaded
 }
@@ -56,8 +57,8 @@ func (m *Monitor) queue(o *opening) {
 		o.client.turn = o.turn
 	}
 	m.turns.push(m.askerOf(o), o)
-	if m.turns.atWork < makersMost {
-		m.turns.atWork++
+	if m.makers < makersMost {
+		m.makers++
 		go m.serveTurns()
 	}
 }
@@ -66,7 +67,7 @@ func (m *Monitor) queue(o *opening) {
 func (m *Monitor) serveTurns() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for a, o := m.turns.next(); o != nil; a, o = m.turns.next() {
+	for a, o, ok := m.turns.next(); ok; a, o, ok = m.turns.next() {
 		turn := o.turn
 		m.take(o)
 		m.turns.done(a)
@@ -74,7 +75,7 @@ func (m *Monitor) serveTurns() {
 		m.mu.Unlock() // others come in between
 		m.mu.Lock()
 	}
-	m.turns.atWork--
+	m.makers--
 }
 
 // take answers a request whose turn it is, or lets it wait for something else: for its route,

@@ -114,7 +114,7 @@ func makingSystem(t *testing.T, change func(*Config)) (s *system, f *heldFabric,
 func (s *system) settles() {
 	s.t.Helper()
 	s.until("what is made", func() bool {
-		return len(s.m.making) == 0 && s.m.turns.atWork == 0 && len(s.m.loads) == 0 && len(s.m.turns.asked) == 0
+		return len(s.m.making) == 0 && s.m.makers == 0 && len(s.m.loads) == 0 && len(s.m.turns.asked) == 0
 	})
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
@@ -314,7 +314,7 @@ func TestMakingKeeps(t *testing.T) {
 			s.m.sweep()
 			s.m.mu.Unlock()
 			h.let <- nil
-			s.until("what is made", func() bool { return len(s.m.making) == 0 && s.m.turns.atWork == 0 })
+			s.until("what is made", func() bool { return len(s.m.making) == 0 && s.m.makers == 0 })
 			f.mu.Lock()
 			if len(f.gone) > 0 {
 				t.Errorf("gone while the gate was made: %q", f.gone)

@@ -69,7 +69,7 @@ type Monitor struct {
 	Config
 	users *users
 
-	loader       sync.Mutex // held while a route is loaded; taken without mu
+	loader       loader // held while a route is loaded; taken without mu
 	mu           sync.Mutex
 	domains      []*domain           // by abi.DomainID
 	byName       map[string]*domain  // the same

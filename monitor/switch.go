@@ -55,8 +55,8 @@ func (m *Monitor) change(ctx context.Context, r *request) (*admin.Changed, error
 	if err != nil {
 		return nil, err
 	}
-	m.loader.Lock()
-	defer m.loader.Unlock()
+	m.loader.lock(asker{task: taskChange})
+	defer m.loader.unlock()
 	c := &switching{m: m, request: r, img: img, encoded: encoded, users: users}
 	if err := c.plan(); err != nil {
 		return nil, err

@@ -9,36 +9,42 @@ package monitor
 // wait for what is done there, and an order of magnitude more ask for other gates.
 // Who asks for these without end has no more of the turns than that, and shares
 // them with all who ask for the same.
+//
+// The same holds for what the loader does (loader.go), one at a time and in one line.
 
 // makersMost is how many gates are made at a time: the kernel verifies each on a
 // processor of its own, if there is one.
 const makersMost = 4
 
-// An asker is who has turns: a domain with all its children, or a user outside Ward
-// with all its connections.
+// An asker is who has turns: a domain with all its children, its family, or a user
+// outside Ward with all its connections.
 type asker struct {
 	id    uint32 // of the domain of the image, or of the user
 	user  bool
 	names bool // its requests for gates to the name server have turns of their own
+	task  task // of the loader
 }
 
 func (m *Monitor) askerOf(o *opening) asker {
-	a := asker{names: m.Image.Interfaces[o.iface].Name == namesInterface}
-	if o.user != nil {
-		a.id, a.user = o.user.credentials.UID, true
-	} else {
-		a.id = o.client.payer()
-	}
+	a := familyOf(o)
+	a.names = m.Image.Interfaces[o.iface].Name == namesInterface
 	return a
 }
 
-// turns are the requests that wait for one, guarded by Monitor.mu.
-type turns struct {
-	lines  [2][]asker // those who wait and have none: 0 for the name server, 1 for all others
-	last   int        // the line of the last turn
-	asked  map[asker][]*opening
-	has    map[asker]bool // a turn
-	atWork int            // goroutines that serve them
+// familyOf is who asks, whatever it asks for.
+func familyOf(o *opening) asker {
+	if o.user != nil {
+		return asker{id: o.user.credentials.UID, user: true}
+	}
+	return asker{id: o.client.payer()}
+}
+
+// turns are the requests that wait for one. Whoever has them guards them.
+type turns[T any] struct {
+	lines [2][]asker // those who wait and have none: 0 for the name server, 1 for all others
+	last  int        // the line of the last turn
+	asked map[asker][]T
+	has   map[asker]bool // a turn
 }
 
 func (a asker) line() int {
@@ -48,9 +54,9 @@ func (a asker) line() int {
 	return 1
 }
 
-func (t *turns) push(a asker, o *opening) {
+func (t *turns[T]) push(a asker, o T) {
 	if t.asked == nil {
-		t.asked, t.has = map[asker][]*opening{}, map[asker]bool{}
+		t.asked = map[asker][]T{}
 	}
 	t.asked[a] = append(t.asked[a], o)
 	if len(t.asked[a]) == 1 && !t.has[a] {
@@ -58,26 +64,34 @@ func (t *turns) push(a asker, o *opening) {
 	}
 }
 
-// next begins a turn; nil: nobody waits but those who have one.
-func (t *turns) next() (asker, *opening) {
+// begin begins a turn of who need not wait for it.
+func (t *turns[T]) begin(a asker) {
+	if t.has == nil {
+		t.has = map[asker]bool{}
+	}
+	t.has[a] = true
+}
+
+// next begins a turn; false: nobody waits but those who have one.
+func (t *turns[T]) next() (a asker, o T, ok bool) {
 	for _, line := range []int{1 - t.last, t.last} {
 		if len(t.lines[line]) == 0 {
 			continue
 		}
-		a := t.lines[line][0]
+		a = t.lines[line][0]
 		t.lines[line], t.last = t.lines[line][1:], line
-		o := t.asked[a][0]
+		o = t.asked[a][0]
 		if t.asked[a] = t.asked[a][1:]; len(t.asked[a]) == 0 {
 			delete(t.asked, a)
 		}
-		t.has[a] = true
-		return a, o
+		t.begin(a)
+		return a, o, true
 	}
-	return asker{}, nil
+	return a, o, false
 }
 
 // done ends a turn.
-func (t *turns) done(a asker) {
+func (t *turns[T]) done(a asker) {
 	delete(t.has, a)
 	if len(t.asked[a]) > 0 {
 		t.lines[a.line()] = append(t.lines[a.line()], a)

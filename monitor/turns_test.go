@@ -21,12 +21,12 @@ func TestTurns(t *testing.T) {
 		"one that asks both": {[]asker{names(1), ask(1), ask(1)}, []asker{names(1), ask(1), ask(1)}},
 		"user and domain":    {[]asker{ask(1), ask(1), {id: 1, user: true}}, []asker{ask(1), {id: 1, user: true}, ask(1)}},
 	} {
-		tt := turns{last: 1}
+		tt := turns[*opening]{last: 1}
 		for _, a := range c.asked {
 			tt.push(a, &opening{})
 		}
 		var got []asker
-		for a, o := tt.next(); o != nil; a, o = tt.next() {
+		for a, _, ok := tt.next(); ok; a, _, ok = tt.next() {
 			got = append(got, a)
 			tt.done(a)
 		}
@@ -41,7 +41,7 @@ func TestTurns(t *testing.T) {
 
 // Of one who asks, the requests have their turns in their order, one after the other.
 func TestTurnsOfOne(t *testing.T) {
-	var tt turns
+	var tt turns[*opening]
 	a := asker{id: 1}
 	var list []*opening
 	for i := range uint32(3) {
@@ -49,10 +49,10 @@ func TestTurnsOfOne(t *testing.T) {
 		tt.push(a, list[i])
 	}
 	for i := range list {
-		if _, o := tt.next(); o != list[i] {
+		if _, o, _ := tt.next(); o != list[i] {
 			t.Fatalf("turn %d is that of %+v", i, o)
 		}
-		if _, o := tt.next(); o != nil {
+		if _, _, ok := tt.next(); ok {
 			t.Fatal("it has two turns")
 		}
 		if i == 1 {
@@ -61,7 +61,7 @@ func TestTurnsOfOne(t *testing.T) {
 		}
 		tt.done(a)
 	}
-	if _, o := tt.next(); o != list[3] {
+	if _, o, _ := tt.next(); o != list[3] {
 		t.Error("what it asked in its turn has none")
 	}
 }
