@@ -32,8 +32,14 @@ type children map[abi.DomainID]kin
 
 func (c children) name(id abi.DomainID) string { return c[id].label }
 
-// tell notes who a child is.
-func (t *translator) tell(e *event.Event) { t.children[e.Domain] = kin{e.Text, e.List} }
+// tell notes who a child is, and reports whether that is new.
+func (c children) tell(e *event.Event) bool {
+	if k, known := c[e.Domain]; known && k.label == e.Text && slices.Equal(k.chain, e.List) {
+		return false
+	}
+	c[e.Domain] = kin{e.Text, e.List}
+	return true
+}
 
 // chain makes of what the monitor said of a child, or of a gate by a
 // delegation, what the filter of a route was made of.

@@ -9,7 +9,6 @@ import (
 	"ward/abi"
 	"ward/audit/event"
 	"ward/filter"
-	"ward/holder/link"
 	"ward/image"
 )
 
@@ -26,16 +25,22 @@ const swapTime = 5_000_000_000
 // maxImages is how many images are remembered, for records that come late.
 const maxImages = 4
 
-// renewed returns a translator by the image of an event, with t for what is older.
-func (t *translator) renewed(e *event.Event, files []*os.File) (*translator, error) {
-	defer link.CloseAll(files)
+// encodedOf reads the image that came with an event.
+func encodedOf(files []*os.File) ([]byte, error) {
 	if len(files) != 1 {
 		return nil, fmt.Errorf("a new image without a descriptor")
 	}
-	encoded, err := io.ReadAll(io.NewSectionReader(files[0], 0, image.MaxImage+1))
-	if err != nil {
-		return nil, err
-	}
+	return io.ReadAll(io.NewSectionReader(files[0], 0, image.MaxImage+1))
+}
+
+// has reports whether t is by the image of an event already, or by a later one: the
+// monitor tells of it again when it, or the writer, is a new one.
+func (t *translator) has(e *event.Event) bool {
+	return t.before != nil && (e.Time <= t.since || e.Text != "" && e.Text == t.hash)
+}
+
+// renewed returns a translator by another image, with t for what is older than since.
+func (t *translator) renewed(encoded []byte, since uint64) (*translator, error) {
 	img, err := image.Decode(encoded)
 	if err != nil {
 		return nil, err
@@ -45,7 +50,7 @@ func (t *translator) renewed(e *event.Event, files []*os.File) (*translator, err
 	}
 	n := newTranslator(img)
 	n.gates, n.children = t.gates, t.children // one history: gates go on
-	n.before, n.since, n.until = t, e.Time, e.Time+swapTime
+	n.before, n.since, n.until, n.hash = t, since, since+swapTime, image.Hash(encoded)
 	for i, old := 1, t; old != nil; i, old = i+1, old.before {
 		if i >= maxImages {
 			old.before = nil

@@ -160,7 +160,7 @@ func (w *writer) take(it *item) {
 	case event.RingGone:
 		w.gone = append(w.gone, *it) // after the records of this batch
 		return
-	case event.Ring, event.Output, event.Image, event.Known, event.Stopped:
+	case event.Ring, event.Output, event.Image, event.Child, event.Known, event.Stopped:
 	case 0:
 		return
 	case event.Gate:

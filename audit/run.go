@@ -61,6 +61,7 @@ type writer struct {
 	wait   sync.WaitGroup
 
 	book    *book
+	roll    *roll
 	file    *os.File
 	length  uint64         // of the file
 	touched map[*ring]bool // of this batch
@@ -121,7 +122,12 @@ func Run(cfg Config) error {
 	}
 	defer file.Close()
 	defer book.file.Close()
-	w := &writer{cfg: cfg, t: newTranslator(cfg.Image), lines: lineWriter{out: file, now: time.Now, seq: book.head.seq},
+	t, roll, err := openKnown(cfg)
+	if err != nil {
+		return err
+	}
+	defer roll.close()
+	w := &writer{cfg: cfg, t: t, roll: roll, lines: lineWriter{out: file, now: time.Now, seq: book.head.seq},
 		book: book, length: book.head.end, head: book.head, before: book.head, file: file, logs: logs{dir: filepath.Join(cfg.RunDir, LogDir), again: cfg.Again},
 		in: make(chan item, 256), rings: map[uint32]*ring{}, short: map[*ring]struct{}{}, budgets: map[string]*budget{}}
 	told, _ := book.of(event.Once)
@@ -261,10 +267,11 @@ func (w *writer) event(e *event.Event, files []*os.File) {
 		}
 		link.CloseAll(files)
 	case event.Image:
-		if t, err := w.t.renewed(e, files); err == nil {
-			w.t = t
-		} else {
-			w.lines.add(Record{Event: EventNotice, Time: w.t.time(e.Time), Detail: fmt.Sprintf("the new image cannot be read, and records may lack names: %v", err)})
+		w.renew(e, files)
+	case event.Child:
+		link.CloseAll(files)
+		if w.t.children.tell(e) {
+			w.roll.note(e) // an error, like a full disk, costs what a writer after this one knows
 		}
 	case event.Stopped:
 		w.end = e
@@ -274,6 +281,25 @@ func (w *writer) event(e *event.Event, files []*os.File) {
 			w.lines.add(r)
 		}
 	}
+}
+
+// renew reads what comes by the image of an event.
+func (w *writer) renew(e *event.Event, files []*os.File) {
+	defer link.CloseAll(files)
+	if w.t.has(e) {
+		return
+	}
+	var t *translator
+	encoded, err := encodedOf(files)
+	if err == nil {
+		t, err = w.t.renewed(encoded, e.Time)
+	}
+	if err != nil {
+		w.lines.add(Record{Event: EventNotice, Time: w.t.time(e.Time), Detail: fmt.Sprintf("the new image cannot be read, and records may lack names: %v", err)})
+		return
+	}
+	w.t = t
+	keepImage(w.cfg.RunDir, encoded, e.Time) // an error: as of a child
 }
 
 func (w *writer) addRing(e *event.Event, files []*os.File) {

@@ -31,6 +31,7 @@ type translator struct {
 	params map[string]*looks
 
 	children children // children.go
+	hash     string   // of the image; "": it is that of the start
 
 	before *translator // by the image before this one
 	since  uint64      // when this one came into force
@@ -150,9 +151,6 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 		return Record{}, false
 	case event.Serve:
 		t.refusedServe(&r, e)
-	case event.Child:
-		t.tell(e)
-		return Record{}, false
 	case event.Spawned:
 		t.spawned(&r, e)
 	case event.Lent, event.LentEnded:
