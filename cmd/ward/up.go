@@ -52,6 +52,9 @@ docs/unprivileged.md says what that protects, and what not.`,
 				return err
 			}
 			encoded, img, err := imageOf(cmd, args[0], func(img *image.Image) error {
+				if err := notTaken(img.Name); err != nil {
+					return err
+				}
 				if list := img.Unprivileged(); level == libraryLevel && len(list) > 0 {
 					return refuseLevel(cmd, args[0], list)
 				}
@@ -80,6 +83,9 @@ docs/unprivileged.md says what that protects, and what not.`,
 				return badInput("%w", err)
 			}
 			if err := required(img, nil); err != nil {
+				return err
+			}
+			if err := notTaken(img.Name); err != nil { // it may have been started while this one was built
 				return err
 			}
 			noteSource(img.Name, args[0])
