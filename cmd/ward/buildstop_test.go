@@ -28,3 +28,13 @@ func TestInterruptedBuild(t *testing.T) {
 		t.Errorf("control: %v", err)
 	}
 }
+
+// TestInterruptedCompiler: so it is during the compilation of policies.
+func TestInterruptedCompiler(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := runChild(ctx, strings.NewReader(""), new(compiled), confinedCommand)
+	if err == nil || err.Error() != "interrupted while compiling; nothing was changed" {
+		t.Errorf("%v", err)
+	}
+}

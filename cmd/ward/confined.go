@@ -102,9 +102,9 @@ func runConfinedWith(ctx context.Context, dir string, more *extra, answer any, c
 
 // runChild runs a hidden command in a confined child, and decodes its answer.
 func runChild(ctx context.Context, input io.Reader, answer any, command ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, compileLimit)
+	limited, cancel := context.WithTimeout(ctx, compileLimit)
 	defer cancel()
-	child := exec.CommandContext(ctx, "/proc/self/exe", command...)
+	child := exec.CommandContext(limited, "/proc/self/exe", command...)
 	child.Args[0] = os.Args[0]
 	child.Stdin = input
 	child.Env = []string{"GOTRACEBACK=none"}
@@ -112,7 +112,12 @@ func runChild(ctx context.Context, input io.Reader, answer any, command ...strin
 	out := &bounded{limit: maxAnswer}
 	var complaint bytes.Buffer
 	child.Stdout, child.Stderr = out, &bounded{buffer: &complaint, limit: 64 << 10}
-	if err := child.Run(); err != nil {
+	switch err := child.Run(); {
+	case interrupted(ctx, err):
+		return failed("interrupted while compiling; nothing was changed")
+	case err != nil && limited.Err() != nil:
+		return failed("the compiler did not finish within %v", compileLimit)
+	case err != nil:
 		return failed("the compiler did not finish: %w\n%s", err, bytes.TrimSpace(complaint.Bytes()))
 	}
 	if err := json.Unmarshal(out.bytes(), answer); err != nil {
