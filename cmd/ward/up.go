@@ -89,7 +89,7 @@ docs/unprivileged.md says what that protects, and what not.`,
 				return err
 			}
 			noteSource(img.Name, args[0])
-			return supervise(cmd, encoded, img, archive, untilDone, asked)
+			return supervise(cmd, args[0], encoded, img, archive, untilDone, asked)
 		},
 	}
 	cmd.Flags().BoolVar(&untilDone, "until-done", false, "stop when every domain with 'once: true' has ended; exit 1 if one failed")
@@ -127,8 +127,9 @@ func sourcesOf(path string) ([]byte, error) {
 	return packed(path)
 }
 
-// supervise runs wardd until it has stopped, and tells its story.
-func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []byte, untilDone bool, asked manager) error {
+// supervise runs wardd until it has stopped, and tells its story. path is what the
+// system was started from.
+func supervise(cmd *cobra.Command, path string, encoded []byte, img *image.Image, archive []byte, untilDone bool, asked manager) error {
 	slot, err := takeSlot()
 	if err != nil {
 		return err
@@ -190,6 +191,9 @@ func supervise(cmd *cobra.Command, encoded []byte, img *image.Image, archive []b
 	timer.Stop()
 	if stopped {
 		status = 0 // what ended then, ended because it was told to
+	}
+	if fatal != "" {
+		fatal += startAdvice(path, img, fatal)
 	}
 	return verdict(cmd, teller, img, fatal, status, errors.Join(err, endOf(waited, fatal), orphans))
 }
