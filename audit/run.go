@@ -81,6 +81,7 @@ type item struct {
 	record *abi.Record // nil and ring: the ring has ended
 	event  *event.Event
 	files  []*os.File
+	size   int    // of the event's message, in bytes
 	eof    bool   // of the events
 	tries  int    // how often it was late
 	at     uint64 // position in the ring after the record
@@ -155,7 +156,7 @@ func (w *writer) readEvents() {
 			e = event.Event{Time: event.Now()}
 			files = nil
 		}
-		w.in <- item{time: e.Time, event: &e, files: files}
+		w.in <- item{time: e.Time, event: &e, files: files, size: n}
 	}
 }
 
@@ -195,6 +196,9 @@ func (w *writer) loop() {
 			case <-flush:
 				flush = nil
 			}
+		}
+		if !closed {
+			batch = w.upToDate(batch)
 		}
 		if w.write(batch) {
 			closed = true

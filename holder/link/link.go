@@ -233,6 +233,15 @@ func (c *Conn) Peek(buf []byte, maxFiles int) (int, []*os.File, error) {
 	return c.recv(buf, maxFiles, unix.MSG_PEEK)
 }
 
+// Unread is how many bytes of messages were sent and not received: also of those
+// that a Peek returned.
+func (c *Conn) Unread() (n int, err error) {
+	if ctlErr := c.raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ) }); ctlErr != nil {
+		return 0, ctlErr
+	}
+	return n, os.NewSyscallError("ioctl SIOCINQ", err)
+}
+
 // Skip takes the first message away, if there is one, and closes descriptors
 // that come along. It waits neither for one nor for a Peek that does.
 func (c *Conn) Skip() error {
