@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,13 +18,11 @@ import (
 	"time"
 )
 
-var (
-	ask = []byte("GET /file HTTP/1.1\r\nHost: bench\r\n\r\n")
-	ok  = []byte("HTTP/1.1 200 ")
-)
+var ok = []byte("HTTP/1.1 200 ")
 
-// turn loads s for a while, and leaves what came of it in last.
-func (s *server) turn(whole context.Context, o Options) error {
+// turn loads s for a while, and leaves what came of it in last. Servers that
+// are given the same number are asked for the same files in the same order.
+func (s *server) turn(whole context.Context, o Options, number int) error {
 	s.last.rate, s.last.cpu = 0, 0
 	conns := make([]net.Conn, o.Connections)
 	defer func() {
@@ -39,8 +38,8 @@ func (s *server) turn(whole context.Context, o Options) error {
 			return err
 		}
 		conns[i] = c
-		if s.answer == 0 {
-			if s.answer, err = learn(c, o.Size); err != nil {
+		if s.answers == nil {
+			if s.answers, err = learn(c, s.site.pages); err != nil {
 				return err
 			}
 		}
@@ -53,7 +52,7 @@ func (s *server) turn(whole context.Context, o Options) error {
 	used, told := s.processor()
 	begin := time.Now()
 	for i, c := range conns {
-		wg.Go(func() { errs[i] = s.load(ctx, c, &count) })
+		wg.Go(func() { errs[i] = s.load(ctx, c, s.site.draw(number, i), &count) })
 	}
 	wg.Wait()
 	took := time.Since(begin)
@@ -70,42 +69,64 @@ func (s *server) turn(whole context.Context, o Options) error {
 	return nil
 }
 
-// learn asks once, and returns how long all the answers are: that spares the
-// load from reading them, so that nginx has more to do than its client.
-func learn(c net.Conn, size int) (int, error) {
-	if _, err := c.Write(ask); err != nil {
-		return 0, err
-	}
+// learn asks for each page once, and returns how long the answers are: that
+// spares the load from reading them, so that nginx has more to do than its client.
+func learn(c net.Conn, pages []page) (answers []int, err error) {
 	var all bytes.Buffer
-	r, err := http.ReadResponse(bufio.NewReader(io.TeeReader(c, &all)), nil)
-	if err != nil {
-		return 0, err
+	in := bufio.NewReader(io.TeeReader(c, &all))
+	for _, p := range pages {
+		all.Reset()
+		if _, err := c.Write(p.ask()); err != nil {
+			return nil, err
+		}
+		r, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return nil, err
+		}
+		n, err := io.Copy(io.Discard, r.Body)
+		r.Body.Close()
+		if err != nil {
+			return nil, fmt.Errorf("answer %s to %s, after %d bytes: %w", r.Status, p.path, n, err)
+		}
+		if r.StatusCode != http.StatusOK || n != int64(p.size) {
+			return nil, fmt.Errorf("answer %s to %s with %d bytes, the file has %d", r.Status, p.path, n, p.size)
+		}
+		answers = append(answers, all.Len())
 	}
-	defer r.Body.Close()
-	n, err := io.Copy(io.Discard, r.Body)
-	if err != nil {
-		return 0, fmt.Errorf("answer %s, after %d bytes: %w", r.Status, n, err)
-	}
-	if r.StatusCode != http.StatusOK || n != int64(size) {
-		return 0, fmt.Errorf("answer %s with %d bytes, the file has %d", r.Status, n, size)
-	}
-	return all.Len(), nil
+	return answers, nil
 }
 
-// load asks for the file on one connection until the turn is over.
-func (s *server) load(ctx context.Context, c net.Conn, count *atomic.Int64) error {
-	answer := make([]byte, s.answer)
+// readSize is how much of an answer is read at a time, bytes.
+const readSize = 64 << 10
+
+// load asks for what draw says on one connection until the turn is over.
+func (s *server) load(ctx context.Context, c net.Conn, draw func() int, count *atomic.Int64) error {
+	asks := make([][]byte, len(s.site.pages))
+	for i, p := range s.site.pages {
+		asks[i] = p.ask()
+	}
+	buffer := make([]byte, min(slices.Max(s.answers), readSize))
 	n := int64(0)
 	defer func() { count.Add(n) }()
 	for ; ctx.Err() == nil; n++ {
-		if _, err := c.Write(ask); err != nil {
+		which := draw()
+		if _, err := c.Write(asks[which]); err != nil {
 			return err
 		}
+		left := s.answers[which]
+		answer := buffer[:min(left, len(buffer))]
 		if _, err := io.ReadFull(c, answer); err != nil {
 			return err
 		}
 		if !bytes.HasPrefix(answer, ok) {
-			return fmt.Errorf("answer %.40q", answer)
+			return fmt.Errorf("answer %.40q to %s", answer, s.site.pages[which].path)
+		}
+		for left -= len(answer); left > 0; {
+			m, err := c.Read(buffer[:min(left, len(buffer))])
+			if err != nil {
+				return err
+			}
+			left -= m
 		}
 	}
 	return nil

@@ -21,7 +21,7 @@ const Program = "/usr/sbin/nginx"
 // Options of Run; 0: the default.
 type Options struct {
 	UID         uint32 // of the first domain, and one more for each other; the plain nginx runs as nobody
-	Size        int    // bytes of the file; default 4096
+	Size        int    // bytes of the one file; default 4096
 	Connections int    // kept open; default 8
 	Rounds      int    // turns of each, in all sittings; default 120
 	Sittings    int    // how often all are started anew; default 6
@@ -33,7 +33,7 @@ type Options struct {
 // A Result compares nginx as a domain with nginx without Ward.
 type Result struct {
 	Bench   string  `json:"bench"`
-	Files   string  `json:"files"`             // "opened": for each request, as nginx does by default; "kept": open_file_cache
+	Files   string  `json:"files"`             // "opened": for each request, as nginx does by default; "kept": open_file_cache; "mix": many, opened for each request
 	Without string  `json:"without,omitempty"` // defences that the domain was started without
 	Pinned  bool    `json:"pinned"`            // nginx had a processor of its own, and the load the others
 	Ward    float64 `json:"ward"`              // requests a second, the median of the turns
@@ -52,7 +52,8 @@ var layers = []struct {
 	without kernel.Defence
 }{{"", 0}, {"seccomp", kernel.WithSeccomp}, {"Landlock", kernel.WithLandlock}, {"seccomp, Landlock", kernel.WithSeccomp | kernel.WithLandlock}}
 
-// Run measures with files opened for each request, and with files kept open.
+// Run measures with a file opened for each request, with a file kept open, and
+// with a mix of files, opened for each request.
 func Run(ctx context.Context, o Options) ([]Result, error) {
 	o.defaults()
 	if o.Rounds < 1 || o.Sittings < 1 {
@@ -62,7 +63,7 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 		return nil, fmt.Errorf("nginx is not there: install it (apt-get install nginx-light): %w", err)
 	}
 	var out []Result
-	for _, files := range []string{opened, kept} {
+	for _, files := range []string{opened, kept, mix} {
 		r, err := compare(ctx, o, files)
 		if err != nil {
 			return out, err
@@ -105,7 +106,10 @@ func compare(ctx context.Context, o Options, files string) ([]Result, error) {
 // sit starts all servers, measures them for its share of the rounds and ends
 // them. It reports whether they had processors of their own.
 func sit(ctx context.Context, o Options, files string, sitting int) (_ []*server, pinned bool, err error) {
-	b := &bench{o: o, files: files}
+	b := &bench{o: o, files: files, site: oneFile(o.Size)}
+	if files == mix {
+		b.site = mixedSite()
+	}
 	defer func() { err = errors.Join(err, b.stop()) }()
 	if err := b.start(); err != nil {
 		return nil, false, err
@@ -121,7 +125,7 @@ func sit(ctx context.Context, o Options, files string, sitting int) (_ []*server
 		for k := range b.servers {
 			// Who is first takes turns as well. The first round warms up.
 			s := b.servers[(k+i+1)%len(b.servers)]
-			if err := s.turn(ctx, o); err != nil {
+			if err := s.turn(ctx, o, i); err != nil {
 				return nil, false, fmt.Errorf("nginx %s: %w", s.name, err)
 			}
 		}

@@ -174,34 +174,51 @@ func answerer(t *testing.T, answer func(n int) string) net.Conn {
 	return c
 }
 
-func page(status string, size int) string {
+func answerOf(status string, size int) string {
 	return fmt.Sprintf("HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s", status, size, strings.Repeat("x", size))
 }
 
 // Only the whole file is an answer; its length is that of head and body.
 func TestLearn(t *testing.T) {
-	good := page("200 OK", 512)
+	good := answerOf("200 OK", 512)
 	for _, c := range []struct {
 		what, answer string
 		want         int
 	}{
 		{"the file", good, len(good)},
-		{"a part of it", page("200 OK", 511), 0},
-		{"more than that", page("200 OK", 513), 0},
-		{"none", page("404 Not Found", 512), 0},
+		{"a part of it", answerOf("200 OK", 511), 0},
+		{"more than that", answerOf("200 OK", 513), 0},
+		{"none", answerOf("404 Not Found", 512), 0},
 		{"no HTTP", "220 mail ready\r\n\r\n", 0},
 	} {
-		n, err := learn(answerer(t, func(int) string { return c.answer }), 512)
-		if n != c.want || err == nil != (c.want > 0) || strings.Contains(fmt.Sprint(err), "%!") {
+		n, err := learn(answerer(t, func(int) string { return c.answer }), oneFile(512).pages)
+		if err == nil != (c.want > 0) || err == nil && !slices.Equal(n, []int{c.want}) || strings.Contains(fmt.Sprint(err), "%!") {
 			t.Errorf("%s: %d, %v", c.what, n, err)
 		}
 	}
 }
 
+// Each page of a site is asked for once.
+func TestLearnAll(t *testing.T) {
+	var pages []page
+	var answers []string
+	var want []int
+	for i := range 5 {
+		size := 1 << (3 * i)
+		pages, answers = append(pages, page{fmt.Sprint(i), size}), append(answers, answerOf("200 OK", size))
+		want = append(want, len(answers[i]))
+	}
+	got, err := learn(answerer(t, func(n int) string { return answers[n-1] }), pages)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("answers of %d bytes, want %d; %v", got, want, err)
+	}
+}
+
 // Each answer counts once, and one that is none ends the turn.
 func TestLoad(t *testing.T) {
-	good := page("200 OK", 16)
-	s := &server{answer: len(good)}
+	good := answerOf("200 OK", 16)
+	s := &server{site: oneFile(16), answers: []int{len(good)}}
+	draw := s.site.draw(0, 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	const last = 5
@@ -212,18 +229,18 @@ func TestLoad(t *testing.T) {
 		return good
 	})
 	var count atomic.Int64
-	if err := s.load(ctx, c, &count); err != nil || count.Load() != last {
+	if err := s.load(ctx, c, draw, &count); err != nil || count.Load() != last {
 		t.Errorf("%d answers, want %d; %v", count.Load(), last, err)
 	}
 
 	count.Store(0)
 	c = answerer(t, func(n int) string {
 		if n == last {
-			return page("503 Overloaded", 16)
+			return answerOf("503 Overloaded", 16)
 		}
 		return good
 	})
-	if err := s.load(t.Context(), c, &count); err == nil || !strings.Contains(err.Error(), "503") || count.Load() != last-1 {
+	if err := s.load(t.Context(), c, draw, &count); err == nil || !strings.Contains(err.Error(), "503") || count.Load() != last-1 {
 		t.Errorf("%d answers, want %d; %v", count.Load(), last-1, err)
 	}
 }

@@ -21,10 +21,11 @@ import (
 	"ward/kernel"
 )
 
-// How nginx treats the file that is asked for.
+// What is asked for, and how nginx treats it.
 const (
-	opened = "opened"
-	kept   = "kept"
+	opened = "opened" // one file, opened for each request
+	kept   = "kept"   // one file that it keeps open
+	mix    = "mix"    // files of many sizes, opened for each request
 )
 
 const nobody = 65534
@@ -32,7 +33,8 @@ const nobody = 65534
 // bench is what one comparison starts; the first server is the plain one.
 type bench struct {
 	o       Options
-	files   string // opened or kept
+	files   string // opened, kept or mix
+	site    *site
 	dir     string
 	servers []*server
 }
@@ -41,7 +43,8 @@ type bench struct {
 type server struct {
 	name, port      string
 	pid             int                         // of its master
-	answer          int                         // bytes of each answer; 0: not known yet
+	site            *site                       // what it serves
+	answers         []int                       // bytes of the answer for each page; nil: not known yet
 	last            struct{ rate, cpu float64 } // of the last turn
 	rates, cpu      []float64                   // requests a second, ns a request
 	plain           *exec.Cmd
@@ -92,14 +95,14 @@ func (b *bench) start() (err error) {
 	}
 	web, tmp := filepath.Join(b.dir, "web"), filepath.Join(b.dir, "tmp")
 	if err := errors.Join(os.Chmod(b.dir, 0o755), os.Mkdir(web, 0o755), os.Mkdir(tmp, 0o755), os.Chown(tmp, nobody, nobody),
-		os.WriteFile(filepath.Join(web, "file"), make([]byte, b.o.Size), 0o644)); err != nil {
+		b.site.write(web)); err != nil {
 		return err
 	}
 	for i := range len(layers) + 1 {
 		if i > 1 && !b.o.Layers {
 			break
 		}
-		s := &server{name: "without Ward"}
+		s := &server{name: "without Ward", site: b.site}
 		b.servers = append(b.servers, s)
 		if s.port, err = freePort(); err != nil {
 			return err

@@ -46,7 +46,7 @@ func newBenchNginx() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().IntVar(&o.Size, "size", 4096, "bytes of the file")
+	cmd.Flags().IntVar(&o.Size, "size", 4096, "bytes of the one file; the mix is as it is")
 	cmd.Flags().IntVar(&o.Connections, "connections", 8, "connections at a time")
 	cmd.Flags().IntVar(&o.Rounds, "rounds", 120, "turns of each")
 	cmd.Flags().IntVar(&o.Sittings, "sittings", 0, "how often all are started anew (default 6)")
