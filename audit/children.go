@@ -118,25 +118,3 @@ func (t *translator) lentBy(r *Record, e *event.Event) {
 	t.decided(r, e.Allow, reason, e.Policy)
 	t.limited(r, e, "limit of delegations")
 }
-
-// borrowed notes a gate by a delegation; or that a gate with the number of one is not.
-func (t *translator) borrowed(r *Record, e *event.Event) {
-	if !e.Allow {
-		return
-	}
-	if e.Text == "" {
-		if len(t.gates[e.Gate]) == 0 && len(e.List) == 0 {
-			return
-		}
-		t.remember(e.Gate, guest{since: e.Time})
-		return
-	}
-	r.Detail = e.Text
-	t.remember(e.Gate, guest{since: e.Time, lent: e.List, borrower: e.From, name: e.Text})
-}
-
-// remember adds to the history of a gate's number.
-func (t *translator) remember(gate uint32, g guest) {
-	history := append(t.gates[gate], g)
-	t.gates[gate] = history[max(0, len(history)-gateHistory):]
-}

@@ -8,125 +8,107 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"ward/audit/event"
 	"ward/image"
 )
 
-// ChildrenFile is where the audit writer notes, in the run directory, who the
-// children are, and ImageFile the image that is in force, if it is not that of the
-// start. Events name both by number.
-//
-// A writer that takes over reads what is in the channel before the monitor has told
-// it anew who is who, and of a child that has ended since it is not told any more.
-// So a writer notes who is who before it gives back the event that says so: whatever
-// comes behind that in the channel can be read by the next one, too. Who is who does
-// not depend on whether the batch is written, so the book has no part in it.
+// Files in the run directory in which the audit writer notes who is who.
 const (
-	ChildrenFile = "audit.children"
-	ImageFile    = "audit.image"
+	ChildrenFile = "audit.children" // by number
+	GatesFile    = "audit.gates"    // who was given the last gates: users, children, and by which delegation
+	ImageFile    = "audit.image"    // the image that is in force, if it is not that of the start
 )
 
-// openKnown returns a translator that knows who is who as far as a writer before this
-// one did, and the roll.
-func openKnown(cfg Config) (*translator, *roll, error) {
+// Events and records name children, gates and what an image has by number. A writer
+// that takes over reads them before the monitor has told it anew who is who, and of a
+// child or gate that has gone since it is not told any more. So a writer notes who is
+// who before it gives back the event that says so: whatever comes behind that can be
+// read by the next one, too. Who is who does not depend on whether a batch is written,
+// so the book has no part in it. What cannot be noted, as when the disk is full, costs
+// what the next one knows until it is told.
+type known struct {
+	dir      string
+	children places
+	gates    places
+	gate     uint64 // number of the last one of gates
+}
+
+// maxGuests is of how many gates it is noted who is at them: those of which records may
+// not be written yet. Of older ones that are open the monitor tells.
+const maxGuests = 1024
+
+// openKnown returns a translator that knows who is who, as far as a writer before this
+// one did.
+func openKnown(cfg Config) (*translator, *known, error) {
 	t := newTranslator(cfg.Image)
-	r := &roll{path: filepath.Join(cfg.RunDir, ChildrenFile)}
+	k := &known{dir: cfg.RunDir, children: places{path: filepath.Join(cfg.RunDir, ChildrenFile)}, gates: places{path: filepath.Join(cfg.RunDir, GatesFile)}}
 	if cfg.Again {
-		r.read(t.children)
-		return t.keptImage(cfg.RunDir), r, nil
+		k.read(t)
+		return t.keptImage(cfg.RunDir), k, nil
 	}
-	for _, path := range []string{r.path, filepath.Join(cfg.RunDir, ImageFile)} { // of an earlier system
+	for _, path := range []string{k.children.path, k.gates.path, filepath.Join(cfg.RunDir, ImageFile)} { // of an earlier system
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, nil, fmt.Errorf("audit: %w", err)
 		}
 	}
-	return t, r, nil
+	return t, k, nil
 }
 
-// A roll is the file of children: a place for each number that a child can have, in
-// which is its last one. It is made for the first.
-type roll struct {
-	path string
-	file *os.File
-}
-
-// placeSize is the size of a place, in bytes. It lies in one page, of which whoever
-// is killed writes all or nothing. The file has at most 2 MiB.
-const placeSize = 2 << 10
-
-// read takes who is in the roll of a writer that died. What cannot be read the
-// monitor says again.
-func (r *roll) read(all children) {
-	b, _ := os.ReadFile(r.path) // an error: there was no child
-	for at := 0; at < len(b); at += placeSize {
-		if e, ok := inPlace(b[at:min(at+placeSize, len(b))]); ok && placeOf(&e) == int64(at) {
-			all.tell(&e)
+// read takes what is noted of children and gates.
+func (k *known) read(t *translator) {
+	for at, b := range k.children.all() {
+		if e, err := event.Decode(b); err == nil && e.Kind == event.Child && placeOf(&e) == at {
+			t.children.tell(&e)
+		}
+	}
+	last := map[uint64]event.Event{} // by number
+	for at, b := range k.gates.all() {
+		if e, err := event.Decode(b); err == nil && e.Kind == event.Gate && e.Number%maxGuests == uint64(at) {
+			last[e.Number] = e
+			k.gate = max(k.gate, e.Number)
+		}
+	}
+	for n := k.gate - min(k.gate, maxGuests-1); n <= k.gate; n++ {
+		if e, is := last[n]; is {
+			t.enter(&e)
 		}
 	}
 }
 
-// placeOf is where a child has its place; below 0: that is not the number of one.
-func placeOf(e *event.Event) int64 {
+// placeOf is the place of a child; below 0: that is not the number of one.
+func placeOf(e *event.Event) int {
 	if e.Domain < image.FirstChild || int(e.Domain-image.FirstChild) >= image.MaxChildren {
 		return -1
 	}
-	return int64(e.Domain-image.FirstChild) * placeSize
+	return int(e.Domain - image.FirstChild)
 }
 
-// inPlace reads a place: the length of the event, the event, a checksum of both.
-func inPlace(b []byte) (event.Event, bool) {
-	if len(b) < 4 {
-		return event.Event{}, false
-	}
-	n := uint64(binary.LittleEndian.Uint32(b))
-	if n > placeSize {
-		return event.Event{}, false
-	}
-	raw := opened(b, 4+int(n))
-	if raw == nil {
-		return event.Event{}, false
-	}
-	e, err := event.Decode(raw[4:])
-	return e, err == nil && e.Kind == event.Child
+// noteChild notes who a child is.
+func (k *known) noteChild(e *event.Event) error {
+	said := event.Event{Kind: event.Child, Domain: e.Domain, List: e.List, Text: e.Text}
+	return k.children.put(placeOf(e), said.Encode())
 }
 
-// note notes who a child is.
-func (r *roll) note(e *event.Event) error {
-	at := placeOf(e)
-	if at < 0 {
-		return fmt.Errorf("%d is not the number of a child", e.Domain)
-	}
-	said := (&event.Event{Kind: event.Child, Domain: e.Domain, List: e.List, Text: e.Text}).Encode()
-	place := sealed(append(binary.LittleEndian.AppendUint32(nil, uint32(len(said))), said...))
-	if len(place) > placeSize {
-		return fmt.Errorf("what is said of %s takes %d bytes: there is room for %d", e.Text, len(place), placeSize)
-	}
-	if r.file == nil {
-		f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-		if err != nil {
-			return err
-		}
-		r.file = f
-	}
-	_, err := r.file.WriteAt(place, at)
-	return err
+// noteGate notes who is at a gate since a time.
+func (k *known) noteGate(e *event.Event, since uint64) error {
+	said := *e
+	k.gate++
+	said.Kind, said.Number, said.Time = event.Gate, k.gate, since
+	return k.gates.put(int(k.gate%maxGuests), said.Encode())
 }
 
-func (r *roll) close() {
-	if r.file != nil {
-		r.file.Close()
-	}
+func (k *known) close() {
+	k.children.close()
+	k.gates.close()
 }
 
 // The file of the image: when it came into force (CLOCK_BOOTTIME, ns, 8 bytes, little
 // endian), then the image. It is put in the place of the one before whole.
 
-// keepImage notes the image that is in force.
-func keepImage(dir string, encoded []byte, since uint64) error {
-	path := filepath.Join(dir, ImageFile)
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+// noteImage notes the image that is in force.
+func (k *known) noteImage(encoded []byte, since uint64) error {
+	path := filepath.Join(k.dir, ImageFile)
+	f, err := openOwn(path+".new", os.O_TRUNC)
 	if err != nil {
 		return err
 	}
@@ -138,7 +120,7 @@ func keepImage(dir string, encoded []byte, since uint64) error {
 }
 
 // keptImage returns a translator by the image that a writer before this one noted; t,
-// that of the start, if there is none, or it cannot be read: then the monitor says it.
+// that of the start, if there is none, or it cannot be read.
 func (t *translator) keptImage(dir string) *translator {
 	b, err := os.ReadFile(filepath.Join(dir, ImageFile))
 	if err != nil || len(b) < 8 {

@@ -239,3 +239,98 @@ func TestImageIsKnownToTheNext(t *testing.T) {
 		})
 	}
 }
+
+// TestGuestIsKnownToTheNext: who was at a gate when something passed there is in the
+// record of that, though the writer that was told of it has died: by which delegation,
+// which user; of two gates with one number the one of that time. So it is if only the
+// monitor tells of it, later, and the gate is open still. The controls: of another system
+// nobody knows it, and of a gate that has gone only who was told of it.
+func TestGuestIsKnownToTheNext(t *testing.T) {
+	gate := func(k event.Kind, index uint32, at, number uint64, text string) event.Event {
+		e := event.New(k)
+		e.Gate, e.Allow, e.Interface, e.Time, e.Number, e.Text = index, true, 0, at, number, text
+		e.From, e.To, e.List = 0, 1, []uint32{1, 0, 0, 0, 0}
+		return e
+	}
+	user := func(k event.Kind, index uint32, at, number uint64) event.Event {
+		e := gate(k, index, at, number, "ann")
+		e.From, e.UID, e.List = abi.NoDomain, 1000, []uint32{0}
+		return e
+	}
+	for name, c := range map[string]struct{ lost, fresh, known bool }{
+		"given back":                 {},
+		"control: of another system": {fresh: true},
+		"open still":                 {lost: true, known: true},
+		"control: gone":              {lost: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := run(t)
+			in := event.Now()
+			a.send(gate(event.Gate, 5, in, 1, "by the first"))
+			a.send(gate(event.Gate, 5, in+10, 2, "by the second"))
+			a.send(user(event.Gate, 6, in, 3))
+			a.dies()
+			if c.lost {
+				if err := os.Remove(filepath.Join(a.dir, GatesFile)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b := runIn(t, a.dir, !c.fresh)
+			domain, outside := b.ring(0, 0), b.ring(1, abi.NoDomain)
+			if c.known {
+				b.send(gate(event.Known, 5, event.Now(), 1<<40, "by the second"))
+				b.send(user(event.Known, 6, event.Now(), 1<<40+1))
+			}
+			for n := range 2 {
+				sent := call(uint64(n+1), "one", abi.ReasonPermit)
+				sent.Gate, sent.Time = 5, in+1+uint64(10*n)
+				domain.put(sent)
+			}
+			sent := call(1, "three", abi.ReasonPermit)
+			sent.Gate, sent.From, sent.Route, sent.Time = 6, abi.NoDomain, 1, in+20
+			outside.put(sent)
+			b.gone(0, 2)
+			b.gone(1, 1)
+			calls := find(b.finish(), EventCall)
+			if len(calls) != 3 {
+				t.Fatalf("%+v", calls)
+			}
+			got := []string{calls[0].Detail, calls[1].Detail, calls[2].From}
+			want := []string{"by the first", "by the second", "user:ann"}
+			switch {
+			case c.known: // nobody knows of the first any more
+				want[0] = "by the second"
+			case c.fresh || c.lost:
+				want = []string{"", "", "user:0"} // whose ring it is
+			}
+			if !slices.Equal(got, want) || (want[2] == "user:ann") != (calls[2].UID != nil && *calls[2].UID == 1000) {
+				t.Errorf("%q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestGuestsAreBounded: however many gates there were, a writer that takes over knows who
+// is at the last ones, and the file does not grow.
+func TestGuestsAreBounded(t *testing.T) {
+	k := &known{dir: t.TempDir()}
+	k.gates.path = filepath.Join(k.dir, GatesFile)
+	defer k.close()
+	const all = 3*maxGuests + 7
+	for n := range all {
+		e := event.New(event.Gate)
+		e.Gate, e.Allow, e.From, e.Text = uint32(n), true, 0, "by a delegation"
+		if err := k.noteGate(&e, uint64(n+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := &known{gates: places{path: k.gates.path}}
+	w := newTranslator(system())
+	next.read(w)
+	if len(w.gates) != maxGuests || w.guest(all-1, all) == nil || w.guest(all-maxGuests, all) == nil || w.guest(all-maxGuests-1, all) != nil || next.gate != all {
+		t.Errorf("%d gates are known, the last is number %d", len(w.gates), next.gate)
+	}
+	if st, err := os.Stat(k.gates.path); err != nil || st.Size() > maxGuests*placeSize {
+		t.Errorf("%v, %v", st, err)
+	}
+}

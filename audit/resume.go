@@ -165,7 +165,7 @@ func (w *writer) take(it *item) {
 		return
 	case event.Gate:
 		if known {
-			w.t.event(e) // who stands at the gate
+			w.enter(e)
 		}
 		fallthrough
 	default:

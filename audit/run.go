@@ -61,7 +61,7 @@ type writer struct {
 	wait   sync.WaitGroup
 
 	book    *book
-	roll    *roll
+	known   *known
 	file    *os.File
 	length  uint64         // of the file
 	touched map[*ring]bool // of this batch
@@ -123,12 +123,12 @@ func Run(cfg Config) error {
 	}
 	defer file.Close()
 	defer book.file.Close()
-	t, roll, err := openKnown(cfg)
+	t, known, err := openKnown(cfg)
 	if err != nil {
 		return err
 	}
-	defer roll.close()
-	w := &writer{cfg: cfg, t: t, roll: roll, lines: lineWriter{out: file, now: time.Now, seq: book.head.seq},
+	defer known.close()
+	w := &writer{cfg: cfg, t: t, known: known, lines: lineWriter{out: file, now: time.Now, seq: book.head.seq},
 		book: book, length: book.head.end, head: book.head, before: book.head, file: file, logs: logs{dir: filepath.Join(cfg.RunDir, LogDir), again: cfg.Again},
 		in: make(chan item, 256), rings: map[uint32]*ring{}, short: map[*ring]struct{}{}, budgets: map[string]*budget{}}
 	told, _ := book.of(event.Once)
@@ -275,12 +275,18 @@ func (w *writer) event(e *event.Event, files []*os.File) {
 	case event.Child:
 		link.CloseAll(files)
 		if w.t.children.tell(e) {
-			w.roll.note(e) // an error, like a full disk, costs what a writer after this one knows
+			w.known.noteChild(e)
 		}
+	case event.Known:
+		link.CloseAll(files)
+		w.enter(e)
 	case event.Stopped:
 		w.end = e
 	default:
 		link.CloseAll(files)
+		if e.Kind == event.Gate {
+			w.enter(e)
+		}
 		if r, ok := w.t.event(e); ok {
 			w.lines.add(r)
 		}
@@ -303,7 +309,14 @@ func (w *writer) renew(e *event.Event, files []*os.File) {
 		return
 	}
 	w.t = t
-	keepImage(w.cfg.RunDir, encoded, e.Time) // an error: as of a child
+	w.known.noteImage(encoded, e.Time)
+}
+
+// enter notes who is at a gate.
+func (w *writer) enter(e *event.Event) {
+	if w.t.enter(e) {
+		w.known.noteGate(e, w.t.entered(e.Gate))
+	}
 }
 
 func (w *writer) addRing(e *event.Event, files []*os.File) {

@@ -18,10 +18,6 @@ const namesInterface = "ward.v1.Names"
 
 var namesEvents = map[string]string{"Publish": EventPublished, "Withdraw": EventWithdrawn, "Lookup": EventLookup}
 
-// gateHistory is how many successive gates with one number are remembered:
-// the records of an ended gate may come after the next one was opened.
-const gateHistory = 4
-
 // A translator turns numbers into names, by the image and by what the monitor
 // has said of gates to users.
 type translator struct {
@@ -36,18 +32,6 @@ type translator struct {
 	before *translator // by the image before this one
 	since  uint64      // when this one came into force
 	until  uint64      // when no filter of the one before was running any more
-}
-
-// A guest is the user at a gate.
-type guest struct {
-	since uint64
-	label string
-	uid   uint32
-	atoms filter.Atoms
-
-	lent     []uint32 // of a gate by a delegation: the chain of its policies (children.go)
-	borrower abi.DomainID
-	name     string // in whose name
 }
 
 func newTranslator(img *image.Image) *translator {
@@ -146,9 +130,6 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 		}
 	case event.Gate:
 		t.gate(&r, e)
-	case event.Known:
-		t.gate(&r, e)
-		return Record{}, false
 	case event.Serve:
 		t.refusedServe(&r, e)
 	case event.Spawned:
@@ -215,23 +196,12 @@ func (t *translator) gate(r *Record, e *event.Event) {
 	} else {
 		r.Interface = e.Text
 	}
-	if e.From != abi.NoDomain {
-		t.borrowed(r, e)
-		return
+	switch {
+	case e.From == abi.NoDomain:
+		r.From, r.UID = userLabel(e.UID, e.Text), &e.UID
+	case e.Allow: // in whose name
+		r.Detail = e.Text
 	}
-	r.From, r.UID = userLabel(e.UID, e.Text), &e.UID
-	if !e.Allow {
-		return
-	}
-	g := guest{since: e.Time, label: r.From, uid: e.UID, atoms: filter.Atoms{User: -1}}
-	if len(e.List) > 0 {
-		g.atoms.User = int(e.List[0]) - 1
-		for _, v := range e.List[1:] {
-			g.atoms.Groups = append(g.atoms.Groups, int(v))
-		}
-	}
-	history := append(t.gates[e.Gate], g)
-	t.gates[e.Gate] = history[max(0, len(history)-gateHistory):]
 }
 
 // closed is a gate that the policy no longer allows.
@@ -247,17 +217,6 @@ func (t *translator) closed(r *Record, e *event.Event) {
 	if e.From == abi.NoDomain {
 		r.From, r.UID = userLabel(e.UID, e.Text), &e.UID
 	}
-}
-
-// guest finds who was the user of a gate at a time.
-func (t *translator) guest(gate uint32, at uint64) *guest {
-	history := t.gates[gate]
-	for i := len(history) - 1; i >= 0; i-- {
-		if history[i].since <= at {
-			return &history[i]
-		}
-	}
-	return nil
 }
 
 // stranger reports whether a record is of a gate to a user, or of a child, that is not known.
