@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"iter"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,13 +18,14 @@ import (
 
 func newAudit() *cobra.Command {
 	var from, domain, verdict, event string
-	var follow bool
+	var follow, previous bool
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "Show what was decided",
 		Long: `Show the audit records of a system: each start, publication, lookup and gate,
 each denied message, and the allowed ones that the policy asks for. Records that
-were lost are counted and shown whatever the filter says.`,
+were lost are counted and shown whatever the filter says. Those of the run before
+are kept until the next one begins: --previous.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if verdict != "" && verdict != audit.Allow && verdict != audit.Deny {
@@ -37,6 +39,14 @@ were lost are counted and shown whatever the filter says.`,
 				return err
 			}
 			path := auditIn(dir)
+			if previous {
+				if path += ".1"; follow {
+					return badInput("--follow waits for what is recorded now, --previous shows what was recorded before")
+				}
+				if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+					return failed("no records are left of a run of %s before the last one", nameOf(dir))
+				}
+			}
 			filter := audit.Filter{Domain: domain, Verdict: verdict, Event: event}
 			records := audit.Read(path, filter)
 			if follow {
@@ -54,11 +64,12 @@ were lost are counted and shown whatever the filter says.`,
 			if err := tellAll(newTeller(cmd.OutOrStdout(), wantJSON(cmd)), counted, path); err != nil || told > 0 || domain == "" || follow {
 				return err
 			}
-			return inRecords(dir, domain)
+			return inRecords(path, nameOf(dir), domain)
 		},
 	}
 	systemFlag(cmd, &from)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more, until the system stops")
+	cmd.Flags().BoolVarP(&previous, "previous", "p", false, "the records of the run before")
 	cmd.Flags().StringVar(&domain, "domain", "", "only records about this domain")
 	cmd.Flags().StringVar(&verdict, "verdict", "", "only records with this verdict: allow or deny")
 	cmd.Flags().StringVar(&event, "event", "", "only this event: started, gate, call, …")
@@ -73,11 +84,11 @@ were lost are counted and shown whatever the filter says.`,
 // auditIn is the audit file in a run directory.
 func auditIn(dir string) string { return filepath.Join(dir, audit.File) }
 
-// inRecords refuses a name that no record of a system has: a mistyped one would
-// look like one of which nothing was decided.
-func inRecords(dir, name string) error {
+// inRecords refuses a name that no record of a system, in path, has: a mistyped one
+// would look like one of which nothing was decided.
+func inRecords(path, system, name string) error {
 	names := map[string]bool{}
-	for r, err := range audit.Read(auditIn(dir), audit.Filter{}) {
+	for r, err := range audit.Read(path, audit.Filter{}) {
 		if err != nil {
 			return failed("%w", err)
 		}
@@ -88,7 +99,7 @@ func inRecords(dir, name string) error {
 	}
 	delete(names, "")
 	known := slices.Sorted(maps.Keys(names))
-	return failed("no record of %s names %q%s", nameOf(dir), name, orElse(name, known, "they name "+strings.Join(known[:min(len(known), 20)], ", ")))
+	return failed("no record of %s names %q%s", system, name, orElse(name, known, "they name "+strings.Join(known[:min(len(known), 20)], ", ")))
 }
 
 func tellAll(t *teller, records iter.Seq2[audit.Record, error], path string) error {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,13 +18,19 @@ import (
 
 func newLogs() *cobra.Command {
 	var from string
-	var follow bool
+	var follow, previous bool
 	cmd := &cobra.Command{
-		Use:               "logs DOMAIN",
-		Short:             "Show what a domain wrote to its standard output and standard error",
+		Use:   "logs DOMAIN",
+		Short: "Show what a domain wrote to its standard output and standard error",
+		Long: `Show what a domain wrote to its standard output and standard error since the system
+was started: its last output, 256 to 512 KiB, of all its processes one after the other.
+--previous shows what is left of runs before this one.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: oneDomain,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if follow && previous {
+				return badInput("--follow waits for what is written now, --previous shows what was written before")
+			}
 			dir, err := systemDir(from)
 			if err != nil {
 				return err
@@ -38,32 +45,46 @@ func newLogs() *cobra.Command {
 			case isTerminal(out):
 				out = plainWriter{out}
 			}
-			path := filepath.Join(dir, audit.LogDir, name)
-			older, err := os.Open(path + ".1")
-			if err == nil {
-				_, err = io.Copy(out, older)
-				older.Close()
+			if _, err := os.ReadDir(filepath.Join(dir, audit.LogDir)); errors.Is(err, fs.ErrPermission) {
+				return unreadable(logOf(dir, name), err)
 			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return unreadable(path, err)
+			paths := logFiles(dir, name, previous)
+			if len(paths) == 0 && follow && slices.Contains(domainsIn(cmd.Context(), dir), name) {
+				if paths = awaitLog(cmd.Context(), dir, name); len(paths) == 0 {
+					return nil // it has ended, and wrote nothing
+				}
 			}
-			log, err := os.Open(path)
-			if errors.Is(err, fs.ErrNotExist) {
-				return noLog(cmd.Context(), dir, name)
+			if len(paths) == 0 {
+				return noLog(cmd.Context(), dir, name, previous)
 			}
-			if err != nil {
-				return unreadable(path, err)
-			}
-			defer log.Close()
-			if err := copyLog(cmd.Context(), out, log, follow, filepath.Join(dir, admin.Socket)); err != nil {
-				return failed("%w", err)
+			for i, path := range paths {
+				if err := copyFile(cmd.Context(), out, path, follow && i == len(paths)-1, filepath.Join(dir, admin.Socket)); err != nil {
+					return unreadable(path, err)
+				}
 			}
 			return nil
 		},
 	}
 	systemFlag(cmd, &from)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more, until the system stops")
+	cmd.Flags().BoolVarP(&previous, "previous", "p", false, "what was written before the system was started the last time")
 	return cmd
+}
+
+// logOf is the file of a domain's log in a run directory.
+func logOf(dir, domain string) string { return filepath.Join(dir, audit.LogDir, domain) }
+
+// copyFile is copyLog of a file that may have been put aside in this moment.
+func copyFile(ctx context.Context, out io.Writer, path string, follow bool, socket string) error {
+	log, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	return copyLog(ctx, out, log, follow, socket)
 }
 
 // unreadable is the error of a log of domains, which only root may read.

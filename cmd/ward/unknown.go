@@ -46,7 +46,13 @@ func domainsIn(ctx context.Context, dir string) (names []string) {
 
 // noLog is the error for a domain without a log. Of a system that has ended it
 // is known only who wrote one.
-func noLog(ctx context.Context, dir, name string) error {
+func noLog(ctx context.Context, dir, name string, previous bool) error {
+	if previous && len(logFiles(dir, name, false)) > 0 {
+		return failed("nothing is left of what %s of %s wrote before it was started the last time", name, nameOf(dir))
+	}
+	if len(logFiles(dir, name, !previous)) > 0 {
+		return failed("%s of %s has written nothing since it was started the last time; 'ward logs --previous' shows what it wrote before", name, nameOf(dir))
+	}
 	if slices.Contains(domainsIn(ctx, dir), name) {
 		return failed("%s of %s has written nothing yet", name, nameOf(dir))
 	}
