@@ -15,9 +15,9 @@ type Room struct {
 	Children uint32 // how many it may have beside those, the new one included; not 0
 }
 
-// What a child gets at least if neither its template nor the request says how
-// much: with less a Go program does not start. Of what is left its parent may
-// not have as much: then there is no child.
+// What a child gets at least, and leaves its parent, if neither its template nor
+// the request says how much: with less a Go program does not start. If there is
+// not as much there is no child.
 const (
 	leastProcesses = 16
 	leastMemory    = 32 << 20 // bytes
@@ -50,8 +50,8 @@ func (p *part) of(room *Room) (uint64, error) {
 	case room == nil:
 		limit, left = p.stated, p.stated
 	case v == 0 && limit != 0 && p.least != 0:
-		if v = max(left/(uint64(room.Children)+1), p.least); v > left {
-			return 0, fmt.Errorf("a child whose quota is not stated gets %d %s at least, and the parent has %d left of %d%s", p.least, p.what, left, limit, p.hint())
+		if v = max(left/(uint64(room.Children)+1), p.least); left < v+p.least {
+			return 0, fmt.Errorf("a child whose quota is not stated gets %d %s at least, and leaves its parent as many, which has %d left of %d%s", p.least, p.what, left, limit, p.hint())
 		}
 	}
 	switch {

@@ -154,7 +154,7 @@ func TestDefaultLeast(t *testing.T) {
 			}
 			continue
 		}
-		if i != DefaultProcesses/leastProcesses || err.Error() != fmt.Sprintf("a child whose quota is not stated gets %d processes at least, and the parent has 0 left of %d, which is the default: state more in its `quota` (processes)", leastProcesses, DefaultProcesses) {
+		if i != DefaultProcesses/leastProcesses-1 || err.Error() != fmt.Sprintf("a child whose quota is not stated gets %d processes at least, and leaves its parent as many, which has %d left of %d, which is the default: state more in its `quota` (processes)", leastProcesses, leastProcesses, DefaultProcesses) {
 			t.Errorf("after %d: %v", i, err)
 		}
 		return

@@ -25,6 +25,7 @@ func inRings(i *image.Image) {
 	may := image.Children{Number: 9, Depth: 3, Tree: 9, Inherit: image.InheritAll}
 	rings := []image.Ring{{Level: 1, Name: "service"}, {Level: 2, Name: "system"}, {Level: 3, Name: "user"}}
 	i.Domains[client].Children, i.Domains[client].Ring = may, rings[0]
+	i.Domains[client].Quota = image.Quota{Processes: 1000, Memory: 8 << 30, Gates: 512}
 	for _, d := range []struct {
 		name string
 		ring image.Ring

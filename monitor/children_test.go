@@ -17,6 +17,7 @@ func TestListOfManyChildren(t *testing.T) {
 		c.Image = changed(t, func(i *image.Image) {
 			yes, no := image.Verdict{Allow: true, Policy: 0}, image.Verdict{Policy: abi.NoPolicy}
 			i.Domains[client].Children = image.Children{Number: many, Depth: 1, Tree: many}
+			i.Domains[client].Quota = image.Quota{Processes: 32 * many, Memory: many << 30, Gates: 4096}
 			i.Domains = append(i.Domains, image.Domain{Name: name, Program: "/bin/leaf", Ring: i.Domains[0].Ring, Start: yes, Template: true})
 			i.Spawns = []image.Spawn{{Parent: client, Template: 3, Spawn: yes, Adopt: no}}
 		})

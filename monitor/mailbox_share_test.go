@@ -21,7 +21,7 @@ func (c spawning) Spawn(ctx context.Context, o Order, control, output *os.File) 
 }
 
 // withWriters adds other writers to an image with the mailbox: second, which has
-// nothing to do with client, and children of client. Each writer's share is 3.
+// nothing to do with client, and children of client, which share with it. Each writer's share is 3.
 func withWriters(img *image.Image) {
 	none := image.Verdict{Policy: abi.NoPolicy}
 	yes := image.Verdict{Allow: true, Policy: 0}
@@ -36,7 +36,7 @@ func withWriters(img *image.Image) {
 		to.Client = writer
 		img.Routes = append(img.Routes, to)
 	}
-	img.Domains[box].Quota.Gates = 9
+	img.Domains[box].Quota.Gates = 6
 	img.Domains[client].Children = image.Children{Number: 8, Depth: 1, Tree: 8}
 	img.Spawns = []image.Spawn{{Parent: client, Template: leaf, Spawn: yes, Adopt: none}}
 }

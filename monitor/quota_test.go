@@ -48,7 +48,7 @@ func TestHitAfterTheEnd(t *testing.T) {
 	f.until("the end of the grandchild", func() bool { return f.m.children[id] == nil })
 	f.creator.hits <- Hit{Domain: id, Limit: LimitProcesses, Count: 7}
 	f.until("the record", func() bool { return f.audit.last(event.Quota).Count == 7 })
-	if e := f.audit.last(event.Quota); e.Domain != id || !strings.Contains(e.Text, "at most 256 ") {
+	if e := f.audit.last(event.Quota); e.Domain != id || !strings.Contains(e.Text, "at most 16 ") {
 		t.Errorf("%+v", e)
 	}
 }

@@ -3,10 +3,10 @@ package monitor
 import "ward/abi"
 
 // A server's gates are shared out among those that may have some: each client
-// domain has its part, and all users outside together have one. So a client
-// that opens gates without end keeps nobody else from the server, nor from the
-// name server. A mailbox's gates outlive the processes that posted: there a share
-// is of a domain of the image, with all its processes and children.
+// domain has its part, with all that come from it, and all users outside together
+// have one. So a client that opens gates without end, or whose children do, keeps
+// nobody else from the server, nor from the name server. A mailbox's gates outlive
+// the processes that posted: there they count after the end of these, too.
 
 // mailboxFull says so to a writer.
 const mailboxFull = "this domain has its whole share of the mailbox's gates; those that it, its earlier processes and its children have closed count until what was posted there is read"
@@ -22,7 +22,7 @@ func (m *Monitor) shareOut() {
 	for i := range m.Image.Routes {
 		r := &m.Image.Routes[i]
 		key := pair{r.Client, r.Server}
-		if seen[key] || !r.Connect.Allow && len(r.ConnectUser.Permit) == 0 {
+		if seen[key] || !r.Connect.Allow && len(r.ConnectUser.Permit) == 0 || m.isTemplate(r.Client) {
 			continue
 		}
 		seen[key] = true
@@ -31,6 +31,12 @@ func (m *Monitor) shareOut() {
 	for _, d := range m.domains {
 		d.share = max(minShare, d.limit/max(1, clients[d.id]))
 	}
+}
+
+// isTemplate reports whether what is called a client is none itself: its children
+// have their part in that of who is above them, who may call what they may.
+func (m *Monitor) isTemplate(id abi.DomainID) bool {
+	return int(id) < len(m.domains) && m.domains[id].def.Template
 }
 
 // MaxLeft bounds the processes of one domain and its children that have ended while
@@ -51,6 +57,16 @@ func (m *Monitor) leftBehind(d *domain) int {
 	return len(ended)
 }
 
+// sharesWith reports whether what a client holds is of the same share: it is the
+// same, or of the same family. What processes held that have ended counts at
+// mailboxes only: others' servers may be slow to see it.
+func (o *opening) sharesWith(client *domain, mailbox bool) bool {
+	if client == o.client || client == nil || o.client == nil {
+		return client == o.client
+	}
+	return client.payer() == o.client.payer() && (mailbox || client.state != stateEnded)
+}
+
 // exceeds reports which quota leaves no room for one more gate of o at s, or "".
 //
 // Preconditions: m.mu is held.
@@ -63,12 +79,12 @@ func (m *Monitor) exceeds(o *opening, s *domain) string {
 	}
 	held := 0
 	for g := range m.gates {
-		if g.server == s && g.live[1] && (g.client == o.client || s.box != nil && g.client.payer() == o.client.payer()) {
+		if g.server == s && g.live[1] && o.sharesWith(g.client, s.box != nil) {
 			held++
 		}
 	}
 	for k := range m.making {
-		if k.server == s && (k.o.client == o.client || s.box != nil && k.o.client.payer() == o.client.payer()) {
+		if k.server == s && o.sharesWith(k.o.client, s.box != nil) {
 			held++
 		}
 	}
@@ -82,5 +98,5 @@ func (m *Monitor) exceeds(o *opening, s *domain) string {
 	case o.client == nil:
 		return "users outside hold their whole share of the server's"
 	}
-	return "this domain holds its whole share of the server's"
+	return "this domain, with what comes from it, holds its whole share of the server's"
 }
