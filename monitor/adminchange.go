@@ -101,7 +101,7 @@ func (m *Monitor) answerChange(conn *os.File, b []byte, uid uint32, file *os.Fil
 	if r.kind, known = changeKinds[admin.Kind(b[1])]; !known || b[2] > 1 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), changeTimeout)
+	ctx, cancel := context.WithTimeout(m.work.ctx, changeTimeout)
 	defer cancel()
 	m.awaitStart(ctx)
 	changed, err := m.change(ctx, r)

@@ -121,7 +121,12 @@ var stateNames = map[state]string{stateWaiting: admin.Waiting, stateStarting: ad
 
 // look finds out which gates have ended, for all that is described after it:
 // the kernel lists all sockets at once.
-func (m *Monitor) look() { m.sweepCalmly() }
+func (m *Monitor) look() {
+	if m.work.asked() {
+		defer m.work.done()
+		m.sweepCalmly()
+	}
+}
 
 // describe says what a domain or child is, unless it has gone.
 func (m *Monitor) describe(id abi.DomainID, whole bool) (a admin.Domain, ok bool) {

@@ -157,14 +157,14 @@ func (m *Monitor) answerTakeBack(d *domain, c *abi.Control) {
 		return
 	}
 	id, seq := l.id, c.Seq
-	go func() {
+	m.work.run(func() {
 		m.endLent(id, "it was taken back")
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if d.state == stateRunning {
 			m.answer(d, &abi.Control{Op: abi.OpOK, Seq: seq})
 		}
-	}()
+	})
 }
 
 // lasts reports whether a delegation has not ended, and does not.
@@ -186,7 +186,19 @@ func (m *Monitor) answerBorrow(d *domain, c *abi.Control) {
 func (m *Monitor) takeBackAll(d *domain) {
 	for id, l := range m.lent {
 		if l.from == d || l.to == d {
-			go m.endLent(id, d.def.Name+" has ended")
+			m.work.run(func() { m.endLent(id, d.def.Name+" has ended") })
+		}
+	}
+}
+
+// endAllLent ends the delegations that are left when the system stops, between
+// domains that could not be ended: the others end with these.
+func (m *Monitor) endAllLent() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, l := range m.lent {
+		if l.why == "" && l.from.state != stateEnded && l.to.state != stateEnded {
+			m.work.run(func() { m.endLent(id, "the system stops") })
 		}
 	}
 }
@@ -204,7 +216,7 @@ func (m *Monitor) endLent(id uint32, why string) {
 	}
 	m.keepLent(l, why) // what is told and dies here must not come again
 	delete(m.lent, id)
-	l.timer.Stop()
+	l.stopTimer()
 	var changes []Change
 	for i, r := range l.routes {
 		changes = append(changes, Change{Route: r, Number: i, Dies: true})

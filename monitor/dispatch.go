@@ -53,12 +53,16 @@ func (m *Monitor) listen(d *domain) {
 		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
 			return // it has ended, or wants nothing any more
 		}
+		if !m.work.asked() {
+			return
+		}
 		c, parseErr := abi.ParseControl(buf[:n])
 		m.mu.Lock()
 		alive := m.handle(d, &c, errors.Join(err, parseErr))
 		turn := d.turn
 		d.turn = nil
 		m.mu.Unlock()
+		m.work.done()
 		awaitTurn(turn)
 		if !alive {
 			return
@@ -114,7 +118,7 @@ func (m *Monitor) hostile(d *domain, what string) {
 	m.failed = m.failed || d.def.Once
 	d.told.add(noticeOf(d.id, "killed: it %s", what))
 	m.keepTold(&d.told, func() { m.keepNow(d) })
-	go m.kill(d)
+	m.work.run(func() { m.kill(d) })
 }
 
 // refuse answers a request.

@@ -195,6 +195,12 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 	}
 	defer write.Close()
 	m.mu.Lock()
+	if m.stopping { // nobody would end it
+		m.mu.Unlock()
+		control.Close()
+		read.Close()
+		return errStopping
+	}
 	d.state, d.control, d.kept.output = stateStarting, control, read
 	m.keepLife(d)
 	m.sendOutput(d)
@@ -233,7 +239,7 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 		return nil
 	}
 	if !d.def.Start.Allow { // a reload took that away while the creator made the process
-		go m.kill(d)
+		m.work.run(func() { m.kill(d) })
 	}
 	go m.listen(d)
 	return nil
@@ -297,25 +303,39 @@ func (m *Monitor) watchExits(ctx context.Context) {
 				m.Stop()
 				return
 			}
-			m.mu.Lock()
-			d := m.find(x.Domain)
-			if d == nil || d.state == stateRunning && d.process.PID != x.PID { // of a process that was taken to have ended (reaped.go)
-				m.mu.Unlock()
-				continue
+			if !m.work.begin() {
+				return
 			}
-			if d.exit == nil {
-				d.exit = &x
-			}
-			if d.state == stateRunning {
-				m.ended(d)
-			}
-			m.mu.Unlock()
-			m.checkDone()
-			select {
-			case m.changed <- struct{}{}:
-			default:
-			}
+			m.exited(&x)
+			m.work.done()
 		}
+	}
+}
+
+// exited takes the end of a process.
+func (m *Monitor) exited(x *Exit) {
+	m.mu.Lock()
+	d := m.find(x.Domain)
+	if d == nil || d.state == stateRunning && d.process.PID != x.PID { // of a process that was taken to have ended (reaped.go)
+		m.mu.Unlock()
+		return
+	}
+	if d.exit == nil {
+		d.exit = x
+	}
+	if d.state == stateRunning {
+		m.ended(d)
+	}
+	m.mu.Unlock()
+	m.checkDone()
+	m.tellChange()
+}
+
+// tellChange tells who waits for the end of domains (await) that one has ended.
+func (m *Monitor) tellChange() {
+	select {
+	case m.changed <- struct{}{}:
+	default:
 	}
 }
 

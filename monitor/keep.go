@@ -467,6 +467,10 @@ func (m *Monitor) keepChange() {
 
 // AuditRenewed is told that there is a new writer of audit records.
 func (m *Monitor) AuditRenewed() {
+	if !m.work.begin() {
+		return
+	}
+	defer m.work.done()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.introduce()

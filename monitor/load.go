@@ -46,7 +46,7 @@ func (m *Monitor) awaitRoute(o *opening, s *domain, route uint32) {
 	}
 	m.loads[key] = &loading{s, []*opening{o}}
 	s.loads++
-	var client Endpoint
+	client, server := Endpoint(nil), s.endpoint
 	if o.user != nil {
 		o.user.loads++
 		client = o.user.endpoint
@@ -54,7 +54,7 @@ func (m *Monitor) awaitRoute(o *opening, s *domain, route uint32) {
 		o.client.loads++
 		client = o.client.endpoint
 	}
-	go m.load(key, o, client, s.endpoint)
+	m.work.run(func() { m.load(key, o, client, server) })
 }
 
 // prepare loads the routes to a name server that is started again, on its endpoint,
@@ -80,7 +80,8 @@ func (m *Monitor) prepare(names *domain, endpoint Endpoint) {
 		m.loads[key] = &loading{server: names}
 		names.loads++
 		other.loads++
-		go m.load(key, o, other.endpoint, endpoint)
+		client := other.endpoint
+		m.work.run(func() { m.load(key, o, client, endpoint) })
 	}
 }
 
@@ -98,6 +99,10 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 	for img, plans := (*image.Image)(nil), uint64(0); img != m.Image || plans != m.plans; {
 		if r != nil {
 			r.Close()
+		}
+		if m.work.drains() {
+			err = errStopping
+			break
 		}
 		img, plans = m.Image, m.plans
 		atoms := NoAtoms
@@ -125,6 +130,7 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 		gone = gone || o.client.state == stateEnded || o.lent != nil && !m.lasts(o.lent)
 	}
 	switch {
+	case err == errStopping:
 	case err != nil:
 		m.notice(l.server.id, "cannot load the policy for its gates: %v", err)
 	case gone:
@@ -140,6 +146,10 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 		m.keepRoute(r, key.route, o.client, l.server, nil, false)
 	}
 	for _, w := range l.waiting {
+		if err == errStopping && w.waits() {
+			m.deny(w, l.server.id, abi.ReasonNotRunning, abi.NoPolicy, err.Error())
+			continue
+		}
 		if err != nil && w.waits() {
 			m.deny(w, l.server.id, abi.ReasonQuota, abi.NoPolicy, "the gate could not be made; the audit log says why")
 			continue

@@ -59,7 +59,7 @@ func (m *Monitor) queue(o *opening) {
 	m.turns.push(m.askerOf(o), o)
 	if m.makers < makersMost {
 		m.makers++
-		go m.serveTurns()
+		m.work.run(m.serveTurns)
 	}
 }
 

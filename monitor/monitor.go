@@ -117,6 +117,7 @@ type Monitor struct {
 	stopOnce sync.Once
 	changed  chan struct{} // has an element after a domain has ended
 	closers  []func()      // of listeners
+	work     *work         // beside Run
 }
 
 type routeKey struct {
@@ -127,7 +128,7 @@ type routeKey struct {
 // New makes a monitor; nothing is started.
 func New(cfg Config) (*Monitor, error) {
 	m := &Monitor{Config: cfg, byName: map[string]*domain{}, ifaces: map[string]uint32{}, routes: map[routeKey]uint32{},
-		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, sockets: map[string]*listener{}, routeKeys: map[Route]uint32{}, redone: make(chan struct{}), up: make(chan struct{}), stop: make(chan struct{}), changed: make(chan struct{}, 1), upgrades: upgrades{no: make(chan string, 1)}}
+		loaded: map[uint32]Route{}, loads: map[loadKey]*loading{}, gates: map[*gate]struct{}{}, sockets: map[string]*listener{}, routeKeys: map[Route]uint32{}, redone: make(chan struct{}), up: make(chan struct{}), stop: make(chan struct{}), changed: make(chan struct{}, 1), work: newWork(), upgrades: upgrades{no: make(chan string, 1)}}
 	if m.Grace == 0 {
 		m.Grace = defaultGrace
 	}
@@ -198,7 +199,8 @@ func (m *Monitor) index() {
 	m.shareOut()
 }
 
-// Run starts the system, serves it until Stop or until its end, and ends it.
+// Run starts the system, serves it until Stop or until its end, and ends it. When it
+// returns nothing is told to the audit writer any more (work.go).
 // The status is 1 if a domain that runs to its end failed. An error says that
 // the system could not be started; what was started is ended.
 func (m *Monitor) Run(ctx context.Context) (status int, err error) {

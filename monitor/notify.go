@@ -25,12 +25,16 @@ func (m *Monitor) hearNotify(d *domain, from *os.File) {
 		if err != nil {
 			return
 		}
+		if !m.work.begin() {
+			return
+		}
 		m.mu.Lock()
 		if d.state == stateRunning {
 			d.note(buf[:n])
 			m.keepNow(d)
 		}
 		m.mu.Unlock()
+		m.work.done()
 		limit.wait()
 	}
 }

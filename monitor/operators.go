@@ -185,6 +185,11 @@ type operator struct {
 // answers and records that.
 func (o *operator) may(request []byte, out *json.Encoder) bool {
 	m := o.m
+	if !m.work.asked() {
+		out.Encode(admin.Trailer{Error: errStopping.Error()})
+		return false
+	}
+	defer m.work.done()
 	m.mu.Lock()
 	img, hash, atoms := m.Image, m.Hash, m.users.atoms(&o.c)
 	label := (&user{peer: m.users.peer(&o.c)}).label()

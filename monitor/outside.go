@@ -185,6 +185,11 @@ func (m *Monitor) welcome(fd int, path string) {
 		conn.Close() // it has gone already
 		return
 	}
+	if !m.work.asked() {
+		conn.Close()
+		return
+	}
+	defer m.work.done()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	u := &user{credentials: c, conn: conn, peer: m.users.peer(&c), atoms: m.users.atoms(&c)}
@@ -255,6 +260,10 @@ func (m *Monitor) awaitLeave(u *user) {
 			break
 		}
 	}
+	if !m.work.begin() {
+		return
+	}
+	defer m.work.done()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.leave(u)

@@ -46,6 +46,9 @@ func (m *Monitor) watchHits(ctx context.Context) {
 			if !ok {
 				return
 			}
+			if !m.work.begin() {
+				return
+			}
 			m.mu.Lock()
 			d := m.find(h.Domain)
 			if d == nil { // what a child ran into last may be heard after its end
@@ -55,6 +58,7 @@ func (m *Monitor) watchHits(ctx context.Context) {
 				m.hit(d, h)
 			}
 			m.mu.Unlock()
+			m.work.done()
 		}
 	}
 }

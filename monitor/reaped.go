@@ -79,10 +79,7 @@ func (m *Monitor) Reaped() {
 		return
 	}
 	m.checkDone()
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
+	m.tellChange()
 }
 
 // takeReaped does it.

@@ -373,10 +373,10 @@ func (m *Monitor) resume(ctx context.Context) {
 			d.ringID = m.nextRing() // the audit writer may know the number already
 			m.keepLife(d)
 			if m.started {
-				go m.restart(d)
+				m.work.run(func() { m.restart(d) })
 			}
 		case d.state == stateWaiting && m.started:
-			go m.restart(d)
+			m.work.run(func() { m.restart(d) })
 		case d.state == stateRunning:
 			if d.notify != nil {
 				if f, err := pollableFile(d.notify); err == nil {
@@ -394,11 +394,11 @@ func (m *Monitor) resume(ctx context.Context) {
 				continue
 			}
 			if d.hostile { // the monitor before had not come to end it
-				go m.kill(d)
+				m.work.run(func() { m.kill(d) })
 			}
 			go m.listen(d)
 		case d.again:
-			go m.restart(d)
+			m.work.run(func() { m.restart(d) })
 		}
 	}
 	m.resumeChildren()
@@ -443,7 +443,7 @@ func (m *Monitor) awaitRedone(ctx context.Context, r *request) error {
 	case <-m.redone:
 		return nil
 	case <-m.stop:
-		return errors.New("the system is stopping")
+		return errStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -471,6 +471,10 @@ type Undoer interface {
 
 // Orphan takes the end of a domain that no creator could tell.
 func (m *Monitor) Orphan(pid int, status syscall.WaitStatus) {
+	if !m.work.begin() {
+		return
+	}
+	defer m.work.done()
 	m.mu.Lock()
 	for _, d := range m.everyone() {
 		if d.process.PID != pid || d.exit != nil || d.state != stateRunning || !hasEnded(d.kept.pidfd) {
@@ -483,10 +487,7 @@ func (m *Monitor) Orphan(pid int, status syscall.WaitStatus) {
 	}
 	m.mu.Unlock()
 	m.checkDone()
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
+	m.tellChange()
 }
 
 // hasEnded reports whether the process of a pidfd has ended.

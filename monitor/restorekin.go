@@ -160,7 +160,7 @@ func (m *Monitor) resumeKin(ctx context.Context) {
 		}
 		if l.why != "" {
 			id, why := l.id, l.why
-			l.timer = time.AfterFunc(0, func() { m.endLent(id, why) })
+			m.work.run(func() { m.endLent(id, why) })
 			continue
 		}
 		l.to.send(&abi.Control{Op: abi.OpLent, Block: l.id, Name: l.from.def.Name, Text: entryName(m.Image, l.entry)}) // one that knows it does not mind
@@ -186,7 +186,7 @@ func (m *Monitor) resumeChildren() {
 		default:
 			m.renew(d)
 			if d.kin.overtaken || d.kin.doomed || d.hostile || d.kin.parent.state != stateRunning && !d.kin.Adopted {
-				go m.kill(d)
+				m.work.run(func() { m.kill(d) })
 			}
 			go m.listen(d)
 		}
@@ -200,5 +200,12 @@ func (m *Monitor) setTimer(l *delegation) {
 	if now := event.Now(); l.until > now {
 		left = time.Duration(l.until - now)
 	}
-	l.timer = time.AfterFunc(left, func() { m.endLent(l.id, "its time is over") })
+	l.timer = m.work.after(left, func() { m.endLent(l.id, "its time is over") })
+}
+
+// stopTimer ends that.
+func (l *delegation) stopTimer() {
+	if l.timer != nil { // else it ends already
+		l.timer.Stop()
+	}
 }

@@ -287,7 +287,8 @@ func (m *Monitor) answerSpawn(d *domain, c *abi.Control) {
 	m.children[id] = child
 	child.kin.asked = c.Seq
 	child.state = stateStarting
-	go m.startChild(spawner, child, verdict, k.Line[0].Ask)
+	given := k.Line[0].Ask
+	m.work.run(func() { m.startChild(spawner, child, verdict, given) })
 }
 
 func (m *Monitor) newChild(k *image.Kin, parent *domain, rights []image.Entry, lifetime uint64) *domain {
@@ -374,7 +375,7 @@ func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota 
 	}
 	if err != nil {
 		if p.Pidfd != nil {
-			go m.kill(d)
+			m.work.run(func() { m.kill(d) })
 		}
 		d.state, d.status = stateEnded, 127
 		m.childGone(d)
@@ -396,7 +397,7 @@ func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota 
 		return
 	}
 	if d.kin.parent.state != stateRunning && !d.kin.Adopted || m.stopping || d.kin.overtaken {
-		go m.kill(d)
+		m.work.run(func() { m.kill(d) })
 	}
 	go m.listen(d)
 }
@@ -419,7 +420,7 @@ func (m *Monitor) makeChild(spawner Spawner, d *domain, quota image.ChildQuota) 
 	m.keepLife(d)
 	m.sendOutput(d)
 	m.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), spawnWait)
+	ctx, cancel := context.WithTimeout(m.work.ctx, spawnWait)
 	defer cancel()
 	return spawner.Spawn(ctx, Order{d.id, d.kin.Parent, d.kin.Template, d.def.Name, quota, d.kin.Adopted, d.kin.until}, theirs, write)
 }
@@ -511,7 +512,7 @@ func (m *Monitor) tellParent(d *domain) {
 func (m *Monitor) endChildren(d *domain) {
 	for _, k := range m.family.Doomed(d.id) {
 		if c := m.children[k.ID]; c != nil && c.state == stateRunning {
-			go m.kill(c)
+			m.work.run(func() { m.kill(c) })
 		}
 	}
 	m.takeBackAll(d)
@@ -534,7 +535,7 @@ func (m *Monitor) answerKill(d *domain, c *abi.Control) {
 	}
 	child.kin.doomed = true
 	m.keepLife(child) // who was told that it ends is not told so in vain
-	go m.kill(child)
+	m.work.run(func() { m.kill(child) })
 	m.answer(d, &abi.Control{Op: abi.OpOK, Seq: c.Seq})
 }
 

@@ -129,8 +129,9 @@ func (m *Monitor) endServed(d *domain) {
 	for id, l := range m.lent {
 		for _, r := range l.routes {
 			if m.servers[r] == d && l.why == "" {
-				m.keepLent(l, d.def.Name+", which served it, has ended")
-				go m.endLent(id, l.why)
+				why := d.def.Name + ", which served it, has ended"
+				m.keepLent(l, why)
+				m.work.run(func() { m.endLent(id, why) })
 			}
 		}
 	}

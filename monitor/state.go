@@ -141,16 +141,26 @@ func (m *Monitor) stateOf(cell uint32, word uint64, g *gate) admin.State {
 
 // sendStates answers OpStates.
 func (m *Monitor) sendStates(out *json.Encoder) {
-	all, err := m.states()
-	if err != nil {
-		m.notice(event.None, "reading state: %v", err)
-	}
+	all := m.readStates()
 	for i := range all {
 		if out.Encode(all[i].MarshalLine()) != nil {
 			return
 		}
 	}
 	out.Encode(admin.End)
+}
+
+// readStates lists what it can, and records why it cannot list more.
+func (m *Monitor) readStates() []admin.State {
+	if !m.work.asked() {
+		return nil
+	}
+	defer m.work.done()
+	all, err := m.states()
+	if err != nil {
+		m.notice(event.None, "reading state: %v", err)
+	}
+	return all
 }
 
 // answerSetState sets a state by hand. It must be by a declared move, unless
@@ -168,6 +178,10 @@ func (m *Monitor) answerSetState(out *json.Encoder, b []byte, uid uint32) {
 }
 
 func (m *Monitor) setState(cell, index, value uint32, force bool, running string, uid uint32) (*admin.State, error) {
+	if !m.work.asked() {
+		return nil, errStopping
+	}
+	defer m.work.done()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if running != m.Hash {

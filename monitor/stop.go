@@ -10,13 +10,13 @@ import (
 
 // kill ends a domain at once.
 func (m *Monitor) kill(d *domain) {
-	ctx, cancel := context.WithTimeout(context.Background(), killWait)
+	ctx, cancel := context.WithTimeout(m.work.ctx, killWait)
 	defer cancel()
 	if err := m.Creator.Signal(ctx, d.id, syscall.SIGKILL); err != nil {
 		m.mu.Lock()
 		ended := d.state == stateEnded || hasEnded(d.kept.pidfd)
 		m.mu.Unlock()
-		if ended {
+		if ended || m.work.drains() { // all are killed then (endDomains), and by the holder
 			return
 		}
 		m.notice(d.id, "cannot be killed: %v", err)
@@ -28,7 +28,8 @@ func (m *Monitor) kill(d *domain) {
 const killWait = 5 * time.Second
 
 // end is the ordered stop: no new gates and clients, SIGTERM for all domains,
-// SIGKILL for those that are left after the grace.
+// SIGKILL for those that are left after the grace; the end of delegations, and of all
+// that is under way.
 func (m *Monitor) end(ctx context.Context) {
 	m.mu.Lock()
 	m.stopping = true
@@ -45,8 +46,13 @@ func (m *Monitor) end(ctx context.Context) {
 	m.tellArrivals()
 	m.mu.Unlock()
 	m.endDomains(ctx)
+	m.endAllLent()
+	left := m.work.drain(drainWait)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if left > 0 {
+		m.notice(event.None, "the system stops though %d things that it was doing have not ended after %v: what they would record is missing", left, drainWait)
+	}
 	m.sweep()
 	for _, d := range m.domains { // of those that could not be ended, too: their last records count
 		if d.endpoint != nil && d.loads == 0 {

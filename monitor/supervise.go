@@ -184,7 +184,7 @@ func (m *Monitor) left(d *domain) (again bool) {
 	}
 	d.told.add(noticeOf(d.id, "%s; it is started again %s", d.reason, when))
 	d.again = true
-	time.AfterFunc(delay, func() { m.restart(d) })
+	m.work.after(delay, func() { m.restart(d) })
 	return true
 }
 
@@ -252,12 +252,12 @@ func (m *Monitor) restart(old *domain) {
 		m.hasten(d)
 	}
 	m.mu.Unlock()
-	if err := m.startDomain(context.Background(), d); err != nil {
+	if err := m.startDomain(m.work.ctx, d); err != nil {
 		m.mu.Lock()
 		d.reason = err.Error()
 		half := d.state == stateStarting // there is a process that has no endpoint
 		if half {
-			go m.kill(d)
+			m.work.run(func() { m.kill(d) })
 		}
 		d.state = stateEnded
 		m.left(d)

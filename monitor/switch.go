@@ -44,6 +44,10 @@ func (m *Monitor) change(ctx context.Context, r *request) (*admin.Changed, error
 	if err := m.awaitRedone(ctx, r); err != nil {
 		return nil, err
 	}
+	if !m.work.asked() {
+		return nil, errStopping
+	}
+	defer m.work.done()
 	img, encoded, err := readSealed(r.sealed)
 	if err != nil {
 		return nil, err
@@ -246,7 +250,7 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 	m.mu.Lock()
 	err := c.startedSince()
 	if m.stopping {
-		err = errors.New("the system is stopping")
+		err = errStopping
 	}
 	if err != nil {
 		m.mu.Unlock()
@@ -481,6 +485,8 @@ func (c *switching) stopDomains(ctx context.Context) {
 			select {
 			case <-tick.C:
 			case <-limit.C:
+				waiting = false
+			case <-ctx.Done():
 				waiting = false
 			}
 		}

@@ -91,7 +91,7 @@ func (o *overtaken) end(m *Monitor) {
 		m.keepLent(l, "the policy does not allow it any more")
 		m.ending = append(m.ending, l)
 		delete(m.lent, l.id)
-		l.timer.Stop()
+		l.stopTimer()
 		m.tellLentEnded(l, o.names[l], "the policy does not allow it any more")
 	}
 	for _, d := range o.children {
@@ -99,7 +99,7 @@ func (o *overtaken) end(m *Monitor) {
 		m.keepLife(d)
 		if d.state == stateRunning {
 			m.notice(d.id, "child %s is ended: the policy does not allow it any more, or makes it otherwise", d.def.Name)
-			go m.kill(d)
+			m.work.run(func() { m.kill(d) })
 		}
 	}
 }
