@@ -225,14 +225,14 @@ func (a *answerer) decidedBy(verdicts []image.Verdict) {
 	slices.SortFunc(a.e.Policies, func(x, y Policy) int { return strings.Compare(x.Source+x.ID, y.Source+y.ID) })
 }
 
-func (a *answerer) policy(i uint32) Policy {
-	p := &a.Image.Policies[i]
+func (s *System) policy(i uint32) Policy {
+	p := &s.Image.Policies[i]
 	res := Policy{ID: p.ID, Source: p.Source, Effect: "permit"}
 	if p.Forbid {
 		res.Effect = "forbid"
 	}
-	if at := slices.IndexFunc(a.Policies, func(o policy.Outline) bool { return o.ID == p.ID }); at >= 0 {
-		res.Text = a.Policies[at].Text
+	if at := slices.IndexFunc(s.Policies, func(o policy.Outline) bool { return o.ID == p.ID }); at >= 0 {
+		res.Text = s.Policies[at].Text
 	}
 	return res
 }

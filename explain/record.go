@@ -22,6 +22,7 @@ type Recorded struct {
 	Object    string            `json:"object,omitempty"`
 	Access    string            `json:"access,omitempty"` // of the event object: what was asked for
 	Interface string            `json:"interface,omitempty"`
+	Address   string            `json:"address,omitempty"` // of the event socket
 	Method    string            `json:"method,omitempty"`
 	Kind      string            `json:"kind,omitempty"`
 	Params    map[string]any    `json:"params,omitempty"`
@@ -50,8 +51,13 @@ func ParseRecord(line []byte) (*Recorded, error) {
 			return nil, fmt.Errorf("the record does not say who, or of whom: %s", r.Reason)
 		}
 		return r, nil
+	case (r.Event == "socket" || r.Event == "published") && r.Verdict == Deny:
+		if r.From == "" {
+			return nil, fmt.Errorf("the record does not say who: %s", r.Reason)
+		}
+		return r, nil
 	case r.Event != "call" && r.Event != "reply" && r.Event != "gate":
-		return nil, fmt.Errorf("a record of the event %q: only call, reply, gate, object, spawned and lent can be explained", r.Event)
+		return nil, fmt.Errorf("a record of the event %q: only call, reply, gate, object, spawned, lent, and denials of socket and published can be explained", r.Event)
 	case r.From == "" || r.To == "" && r.Event != "gate":
 		return nil, fmt.Errorf("the record does not say from whom, or to whom")
 	case r.Event == "gate" && r.Interface == "" || r.Event != "gate" && r.Method == "":
@@ -73,7 +79,7 @@ func (s *System) FromRecord(r *Recorded) (cases.Question, error) {
 				q.Method = i.Name + "/" + i.Methods[0].Name
 			}
 		}
-		if q.Method == "" {
+		if q.Method == "" { // Record has said so already
 			return q, fmt.Errorf("this system has no interface %q", r.Interface)
 		}
 		return q, nil
@@ -96,6 +102,8 @@ func (s *System) FromRecord(r *Recorded) (cases.Question, error) {
 // Preconditions: as for Question.
 func (s *System) Record(r *Recorded) ([]Explanation, error) {
 	switch {
+	case s.ungranted(r):
+		return []Explanation{s.ungrantedRecord(r)}, nil
 	case r.Event == "object":
 		return s.objectRecord(r)
 	case r.Event == "spawned" || r.Event == "lent":

@@ -187,7 +187,7 @@ func completeDenials(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.
 	var words []string
 	for i := len(found) - 1; i >= max(0, len(found)-newest); i-- {
 		r := visible(&found[i])
-		words = append(words, strconv.FormatUint(r.Seq, 10)+"\t"+r.From+" → "+r.To+" "+r.Method+r.Interface)
+		words = append(words, strconv.FormatUint(r.Seq, 10)+"\t"+r.From+" → "+r.To+" "+r.Method+r.Interface+r.Address)
 	}
 	return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }

@@ -260,14 +260,14 @@ func readRecord(cmd *cobra.Command, system, which string) (json.RawMessage, erro
 		return nil, failed("%s has no record %d", path, seq)
 	}
 	if found == nil {
-		return nil, failed("%s has no denial of a call, a reply, a gate or a right to an object", path)
+		return nil, failed("%s has no denial that could be explained: of a call, a reply, a gate, a publication, an address, a child, a loan or a right to an object", path)
 	}
 	return json.Marshal(found)
 }
 
 func explainable(event string) bool {
 	return event == audit.EventCall || event == audit.EventReply || event == audit.EventGate || event == audit.EventObject ||
-		event == audit.EventSpawned || event == audit.EventLent
+		event == audit.EventSpawned || event == audit.EventLent || event == audit.EventSocket || event == audit.EventPublished
 }
 
 // Where `ward up` notes the directory that a system was started from.
