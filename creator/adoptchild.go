@@ -123,6 +123,7 @@ func (c *creator) settle(m message, _ []*os.File) (bool, error) {
 	for id := range c.running { // of what ended meanwhile, too
 		c.narrowAgain(id)
 	}
+	c.weighAgain()
 	return false, send(c.fd, message{op: opDone, seq: m.seq})
 }
 

@@ -110,6 +110,7 @@ func (c *creator) spawnChild(m message, files []*os.File) (bool, error) {
 
 // childEnded forgets a child, and ends what ends with a domain.
 func (c *creator) childEnded(id abi.DomainID) {
+	c.weigh(id)
 	for _, k := range c.family.Doomed(id) {
 		c.kill(k.ID)
 	}

@@ -73,5 +73,6 @@ func (c *creator) forget(id abi.DomainID) {
 	}
 	for _, above := range k.Lineage {
 		c.narrow(above) // an error: it has less than it might; a limit that is raised gives none
+		c.weigh(above)
 	}
 }

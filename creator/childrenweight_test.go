@@ -257,6 +257,7 @@ func TestFamilyCgroups(t *testing.T) {
 	w.kills(3)
 	w.renew(func(*image.Image) {})
 	expect(w.mustStart(3), "one.family", "one")
+	expect(late, "one.family", "child.3074")
 	w.end()
 	families(0)
 }

@@ -34,6 +34,7 @@ type CgroupPlace struct {
 	Name   string // of the domain's directory
 	Parent string // of that of the domain whose child it is; "": of none
 	Family bool   // it may have children
+	Weight uint32 // of its parent, with all that come from it
 }
 
 const familySuffix = ".family"
@@ -70,7 +71,7 @@ func (t *CgroupTree) below(domain string) string {
 
 // familyOf is the directory of a domain's family, below the system's. If the
 // domain is not in one, because when it was started it could have no children,
-// or by a version of Ward that made none, it is beside it.
+// or by a version of Ward that made none, it is beside it (cgroup_halves.go).
 func (t *CgroupTree) familyOf(domain string) string {
 	dir := filepath.Dir(t.below(domain))
 	if filepath.Base(dir) == domain+familySuffix {
@@ -110,7 +111,10 @@ func (t *CgroupTree) place(p CgroupPlace, weight uint64) (err error) {
 		}
 	}()
 	if in != "." && !isDir(filepath.Join(top, in)) {
-		if err := t.makeFamily(top, v2, in, readWeight(t.at(top, p.Parent), v2)); err != nil {
+		if err := t.makeFamily(top, v2, in, 0); err != nil {
+			return err
+		}
+		if err := t.Weigh(p.Parent, p.Weight); err != nil {
 			return err
 		}
 	}

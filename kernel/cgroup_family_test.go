@@ -73,7 +73,7 @@ func TestCgroupFamilies(t *testing.T) {
 	plain := join(t, tree, 33, CgroupPlace{Name: "plain"})
 	parent := join(t, tree, 200, CgroupPlace{Name: "parent", Family: true})
 	weighs(233)
-	child := join(t, tree, 50, CgroupPlace{Name: "child", Parent: "parent", Family: true})
+	child := join(t, tree, 50, CgroupPlace{Name: "child", Parent: "parent", Family: true, Weight: 200})
 	grandchild := join(t, tree, 20, CgroupPlace{Name: "grandchild", Parent: "child"})
 	weighs(233)
 	weighs(33, "plain")
@@ -110,8 +110,9 @@ func TestCgroupFamilies(t *testing.T) {
 	mustRemove(t, parent)
 	mustRemove(t, child)
 	weighs(20, "parent.family", "child.family", "grandchild")
-	join(t, again, 10, CgroupPlace{Name: "last", Parent: "grandchild"})
-	weighs(20, "parent.family", "child.family", "grandchild.family")
+	join(t, again, 10, CgroupPlace{Name: "last", Parent: "grandchild", Weight: 20}) // it could have none: half each
+	weighs(10, "parent.family", "child.family", "grandchild")
+	weighs(10, "parent.family", "child.family", "grandchild.family")
 	parent = join(t, again, 300, CgroupPlace{Name: "parent"}) // it may have no more children, but comes back to those it had
 	weighs(300, "parent.family")
 	weighs(333)
@@ -156,7 +157,7 @@ func TestCgroupWeightTakenOver(t *testing.T) {
 func TestCgroupFamiliesLeft(t *testing.T) {
 	tree, top, _ := familyTree(t)
 	join(t, tree, 100, CgroupPlace{Name: "parent", Family: true})
-	join(t, tree, 100, CgroupPlace{Name: "child", Parent: "parent", Family: true})
+	join(t, tree, 100, CgroupPlace{Name: "child", Parent: "parent", Family: true, Weight: 200})
 	for _, left := range []string{"early.family", "parent.family/early.family", "parent.family/early.family/more.family"} {
 		if err := os.Mkdir(filepath.Join(top, left), 0o755); err != nil {
 			t.Fatal(err)
@@ -182,7 +183,7 @@ func TestCgroupFamiliesLeft(t *testing.T) {
 	} else {
 		mustRemove(t, c)
 	}
-	c, err := again.New(CgroupPlace{Name: "child", Parent: "parent", Family: true}, CgroupLimits{}, CgroupLimits{CPUWeight: 100})
+	c, err := again.New(CgroupPlace{Name: "child", Parent: "parent", Family: true, Weight: 200}, CgroupLimits{}, CgroupLimits{CPUWeight: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -278,7 +278,12 @@ func TestAttackAdoption(t *testing.T) {
 func TestAttackChildQuota(t *testing.T) {
 	r, bosses := upKin(t, bossLine("boss", "children: { number: 4 }, root: host, quota: { processes: 200, memory: 600MiB }"), "boss")
 	boss := bosses[0]
-	boss.refused("state one in the request", "spawn leaf")
+	plain := boss.done("spawn leaf") // nobody says what it has: a fifth, as there may be four
+	if c, err := admin.Describe(t.Context(), r.dir, plain); err != nil || c.Descriptor.Quota.Processes != 40 || c.Descriptor.Quota.Memory != 120<<20 || c.Descriptor.Quota.Gates != 102 {
+		t.Errorf("ps of a child whose quota is not stated: %+v, %v", c.Descriptor, err)
+	}
+	boss.done("kill", plain)
+	boss.done("wait", plain)
 	boss.refused("the parent has 200 left", "spawn leaf processes=201 memory=67108864")
 	first := boss.done("spawn leaf processes=30 memory=134217728")
 	boss.refused("the parent has 170 left", "spawn leaf processes=171 memory=67108864")
