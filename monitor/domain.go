@@ -289,48 +289,6 @@ func (d *domain) send(c *abi.Control, files ...*os.File) error {
 	return d.control.Try(msg, files...)
 }
 
-// watchExits notes what ends.
-func (m *Monitor) watchExits(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case x, ok := <-m.Creator.Exits():
-			if !ok { // the creator has ended: nobody can start or signal domains
-				m.mu.Lock()
-				m.orphaned = true
-				m.mu.Unlock()
-				m.Stop()
-				return
-			}
-			if !m.work.begin() {
-				return
-			}
-			m.exited(&x)
-			m.work.done()
-		}
-	}
-}
-
-// exited takes the end of a process.
-func (m *Monitor) exited(x *Exit) {
-	m.mu.Lock()
-	d := m.find(x.Domain)
-	if d == nil || d.state == stateRunning && d.process.PID != x.PID { // of a process that was taken to have ended (reaped.go)
-		m.mu.Unlock()
-		return
-	}
-	if d.exit == nil {
-		d.exit = x
-	}
-	if d.state == stateRunning {
-		m.ended(d)
-	}
-	m.mu.Unlock()
-	m.checkDone()
-	m.tellChange()
-}
-
 // tellChange tells who waits for the end of domains (await) that one has ended.
 func (m *Monitor) tellChange() {
 	select {

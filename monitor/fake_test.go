@@ -196,6 +196,14 @@ type fakeCreator struct {
 
 	renewed  int
 	stubborn error // of Renew
+	acted    []uint64
+}
+
+// Heard notes what the monitor has acted on.
+func (c *fakeCreator) Heard(number uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.acted = append(c.acted, number)
 }
 
 func (c *fakeCreator) Start(_ context.Context, d abi.DomainID, control, output *os.File) (Process, error) {

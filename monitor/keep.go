@@ -85,6 +85,7 @@ type nowRecord struct {
 	Hits            admin.Hits
 	Standing        standing `json:",omitempty"`
 	Told            [][]byte `json:",omitempty"` // events (tell.go)
+	Heard           heard    `json:",omitzero"`
 }
 
 type routeRecord struct {
@@ -238,7 +239,7 @@ func (m *Monitor) keepNow(d *domain) {
 		return
 	}
 	r := nowRecord{State: d.state, Row: d.row, Reason: d.reason, Says: d.says, Ready: d.isReady, Again: d.again, Hostile: d.hostile,
-		Status: d.status, Last: d.last, Hits: d.hits, Standing: d.standing, Told: d.told.kept()}
+		Status: d.status, Last: d.last, Hits: d.hits, Standing: d.standing, Told: d.told.kept(), Heard: m.heard}
 	if !d.began.IsZero() {
 		r.Began = d.began.UnixNano()
 	}

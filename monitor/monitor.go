@@ -109,6 +109,7 @@ type Monitor struct {
 	untold       telling          // kept by the monitor before (tell.go)
 	whenTold     []func()         // done when it is recorded
 	lastTold     uint64           // time of the last event that is recorded once
+	heard        heard            // of the creator, and acted on (notices.go)
 	orphaned     bool             // the creator has ended
 
 	redone   chan struct{} // closed when a change that the monitor before had begun is made (redo)
@@ -224,8 +225,7 @@ func (m *Monitor) Run(ctx context.Context) (status int, err error) {
 	}
 	wasReady := m.started
 	m.mu.Unlock()
-	go m.watchExits(ctx)
-	go m.watchHits(ctx)
+	go m.watchCreator(ctx)
 	if err = m.start(ctx); err == nil && !wasReady {
 		err = m.Holder.Ready()
 	}

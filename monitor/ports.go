@@ -108,7 +108,7 @@ type Creator interface {
 	Signal(ctx context.Context, domain abi.DomainID, sig syscall.Signal) error
 	Exits() <-chan Exit
 	// Hits tells when domains run into limits, each at most once a second; it is
-	// closed when the creator has ended.
+	// closed when the creator has ended. What comes before an Exit is taken before that.
 	Hits() <-chan Hit
 	// Renew gives the creator another image, sealed, that has the numbers of its own.
 	Renew(ctx context.Context, sealed *os.File) error
@@ -133,6 +133,7 @@ type Exit struct {
 	PID     int
 	Status  syscall.WaitStatus
 	Refused uint64 // records of Process.Ring, the lost ones included
+	Number  uint64 // as Hit.Number
 }
 
 // Auditor takes events; it never waits.

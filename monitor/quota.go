@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"context"
 	"fmt"
 
 	"ward/abi"
@@ -34,33 +33,7 @@ type Hit struct {
 	Domain abi.DomainID
 	Limit  LimitKind
 	Count  uint64
-}
-
-// watchHits records what domains run into.
-func (m *Monitor) watchHits(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case h, ok := <-m.Creator.Hits():
-			if !ok {
-				return
-			}
-			if !m.work.begin() {
-				return
-			}
-			m.mu.Lock()
-			d := m.find(h.Domain)
-			if d == nil { // what a child ran into last may be heard after its end
-				d = m.gone[h.Domain]
-			}
-			if d != nil {
-				m.hit(d, h)
-			}
-			m.mu.Unlock()
-			m.work.done()
-		}
-	}
+	Number uint64 // for Listened.Heard; 0: it is not told again
 }
 
 // hit records that a domain ran into a limit.

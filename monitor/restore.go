@@ -170,6 +170,7 @@ func (r *restoring) now(name string, k *Kept) error {
 	d.state, d.row, d.reason, d.says, d.hostile, d.status, d.last = n.State, n.Row, n.Reason, n.Says, n.Hostile, n.Status, n.Last
 	d.hits, d.standing = n.Hits, n.Standing
 	d.again = n.Again
+	r.m.heard = r.m.heard.later(n.Heard)
 	if d.state == stateEnded && d.control != nil { // the monitor before had not come to give it up
 		d.control.Close()
 		d.control = nil

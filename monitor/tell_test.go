@@ -78,6 +78,7 @@ func (a *fakeAudit) written() (all []event.Event) {
 type heir struct {
 	*system
 	changes bool // it has a change of the policy to make again
+	died    *system
 }
 
 // count is how many records there are of a kind that are so.
@@ -166,7 +167,7 @@ func (s *system) inherit(k *aKeeper, cfg Config) *heir {
 			s.t.Fatal("it does not come to the end of taking over")
 		}
 	}
-	return &heir{&system{t: s.t, m: m, img: cfg.Image, fabric: s.fabric, creator: creator, audit: s.audit}, m.Next != nil}
+	return &heir{&system{t: s.t, m: m, img: cfg.Image, fabric: s.fabric, creator: creator, audit: s.audit}, m.Next != nil, s}
 }
 
 // A doing is what a monitor does while it dies.
@@ -201,6 +202,9 @@ func (d *doing) atEveryMessage(t *testing.T) {
 				}
 				keeper.fakeHolder = c.Holder.(fakeHolder)
 				c.Holder, c.Audit = keeper, mortalAudit{c.Audit.(*fakeAudit), span}
+				if creator, ok := c.Creator.(*fakeCreator); ok {
+					c.Creator = &hearingCreator{fakeCreator: creator, span: span}
+				}
 				cfg = *c
 			})
 			cfg.Sealed = nil
@@ -249,6 +253,9 @@ func TestRecordedOnce(t *testing.T) {
 			return true
 		})
 		return last
+	}
+	hit := func(number uint64) Hit {
+		return Hit{Domain: client, Limit: LimitProcesses, Count: 3, Number: number}
 	}
 	lend := abi.LendRequest{To: "second", Entry: "t.Echo/Say", Lifetime: uint64(time.Hour)}
 	for name, d := range map[string]doing{
@@ -334,6 +341,31 @@ func TestRecordedOnce(t *testing.T) {
 				h.creator.hits <- Hit{Domain: client, Limit: LimitFiles, Count: 1} // a creator that comes back says so again
 				h.until("the hit", func() bool { return h.m.domains[client].standing[LimitFiles] == 1 })
 				h.wants("quota", h.count(event.Quota, nil), 1)
+			},
+		},
+		"quota that is told once more": {
+			before: nothing,
+			do:     func(s *system, _ any) { s.tells(hit(5)) },
+			after: func(h *heir) {
+				h.tellsAgain(hit(5))
+				h.wants("quota", h.count(event.Quota, nil), 1)
+				if got := h.m.domains[client].hits.Processes; got != 3 {
+					h.t.Errorf("%d were refused, want 3", got)
+				}
+			},
+		},
+		"an end that is told once more": {
+			before: nothing,
+			do: func(s *system, _ any) {
+				s.tells(hit(5))
+				s.tells(Exit{Domain: client, PID: 1000 + int(client), Status: exit3, Number: 6})
+			},
+			after: func(h *heir) {
+				h.tellsAgain(hit(5))
+				h.tellsAgain(Exit{Domain: client, PID: 1000 + int(client), Status: exit3, Number: 6})
+				ended(h, client)
+				h.wants("quota", h.count(event.Quota, nil), 1)
+				h.wants("ended", h.count(event.Ended, func(e *event.Event) bool { return e.Domain == client && e.Status == 3 }), 1)
 			},
 		},
 		"lend": {

@@ -21,13 +21,15 @@ type creatorPort struct {
 	mu   sync.Mutex
 	now  *creator.Client
 	next chan struct{} // closed when there is another
+	told chan struct{} // closed when all that it tells unasked is passed on
 
 	renewing bool           // another is told what runs: what the one before made and nobody lists is not known to it
 	arriving sync.WaitGroup // what was made, and nobody lists yet
 }
 
 func newCreatorPort(c *creator.Client) *creatorPort {
-	p := &creatorPort{exits: make(chan monitor.Exit), hits: make(chan monitor.Hit), next: make(chan struct{})}
+	p := &creatorPort{exits: make(chan monitor.Exit), hits: make(chan monitor.Hit), next: make(chan struct{}), told: make(chan struct{})}
+	close(p.told)
 	p.install(c)
 	return p
 }
@@ -38,17 +40,53 @@ func (p *creatorPort) install(c *creator.Client) {
 	p.now, p.renewing = c, false
 	close(p.next)
 	p.next = make(chan struct{})
+	before, told := p.told, make(chan struct{})
+	p.told = told
 	p.mu.Unlock()
 	go func() {
-		for h := range c.Hits() {
-			p.hits <- monitor.Hit{Domain: h.Domain, Limit: monitor.LimitKind(h.Limit), Count: h.Count}
-		}
+		defer close(told)
+		<-before // what the one before told last is older
+		p.pass(c)
 	}()
-	go func() {
-		for x := range c.Exits() {
-			p.exits <- monitor.Exit{Domain: x.Domain, PID: x.PID, Status: x.Status, Refused: x.Refused}
+}
+
+// pass passes on what a creator tells unasked: what a domain ran into before its end.
+func (p *creatorPort) pass(c *creator.Client) {
+	hits := c.Hits()
+	hit := func(h creator.Hit) {
+		p.hits <- monitor.Hit{Domain: h.Domain, Limit: monitor.LimitKind(h.Limit), Count: h.Count, Number: h.Number}
+	}
+	exit := func(x creator.Exit) {
+		for {
+			select {
+			case h, more := <-hits:
+				if more {
+					hit(h)
+					continue
+				}
+				hits = nil
+			default:
+			}
+			p.exits <- monitor.Exit{Domain: x.Domain, PID: x.PID, Status: x.Status, Refused: x.Refused, Number: x.Number}
+			return
 		}
-	}()
+	}
+	for exits := c.Exits(); exits != nil; {
+		select {
+		case h, more := <-hits:
+			if !more {
+				hits = nil
+				continue
+			}
+			hit(h)
+		case x, more := <-exits:
+			if !more {
+				exits = nil
+				continue
+			}
+			exit(x)
+		}
+	}
 }
 
 // ask asks the creator that is there, and the next one if that one has died,
@@ -115,6 +153,14 @@ func (p *creatorPort) Undo(ctx context.Context, domain abi.DomainID) error {
 
 func (p *creatorPort) Exits() <-chan monitor.Exit { return p.exits }
 func (p *creatorPort) Hits() <-chan monitor.Hit   { return p.hits }
+
+// Heard tells the creator that is there. One that did not tell it does not mind.
+func (p *creatorPort) Heard(number uint64) {
+	p.askNow(func(c *creator.Client) error {
+		c.Heard(number)
+		return nil
+	})
+}
 
 // renewed makes a new creator, at the other end of conn, know what runs, and
 // then the one that is asked.

@@ -172,7 +172,11 @@ func monitorSystem(o *options, toHolder monitor.HolderLink, ran *bool) (status i
 	if channel == nil {
 		return exitFailed, errors.New("no channel to the creator: this process is started by wardd itself")
 	}
-	creators := newCreatorPort(creator.NewClient(channel))
+	newClient := creator.NewClient
+	if before.fabric != nil { // another monitor had this channel
+		newClient = creator.Takeover
+	}
+	creators := newCreatorPort(newClient(channel))
 	m, err := monitor.New(monitor.Config{
 		Image: img, Hash: hash, Sealed: sealed, NamesProgram: o.names, RunDir: o.runDir, Level: o.level(), UntilDone: o.untilDone, Grace: o.grace,
 		Kept: before.rest, Next: before.next, ImageChanged: before.image != nil,
