@@ -73,6 +73,9 @@ func down(cmd *cobra.Command, dir string, force bool) error {
 	if force && err != nil && !errors.Is(err, context.Canceled) {
 		return downByForce(cmd, dir, err)
 	}
+	if errors.Is(err, admin.ErrNotRunning) {
+		err = downLater(ctx, dir, err)
+	}
 	if err != nil && os.Geteuid() == 0 && !lives(dir) && kernel.SystemInUse(nameOf(dir)) {
 		return failed("%w: all of wardd was killed, and domains are left of it; 'ward down --force' ends them, and so does 'ward up'", err)
 	}

@@ -43,10 +43,17 @@ func downByForce(cmd *cobra.Command, dir string, why error) error {
 	if err := unix.PidfdSendSignal(holder.fd, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
 		return failed("kill process %d of %s: %w", holder.pid, nameOf(dir), err)
 	}
-	for end, i := time.Now().Add(downLimit), 0; i < len(processes); i++ {
-		if err := processes[i].await(end); err != nil {
-			return failed("%s: process %d has not ended within %v", nameOf(dir), processes[i].pid, downLimit)
+	end := time.Now().Add(downLimit)
+	for i, p := range processes {
+		if err := p.await(end); err != nil {
+			return failed("%s: process %d has not ended within %v", nameOf(dir), p.pid, downLimit)
 		}
+		if i == 0 && os.Geteuid() == 0 {
+			kernel.EndOrphans(nameOf(dir)) // if the creator was killed before; its domains are the holder's children then
+		}
+	}
+	if os.Geteuid() == 0 && kernel.SystemInUse(nameOf(dir)) {
+		return endLeft(cmd, dir)
 	}
 	clearEndedDir(dir)
 	return nil

@@ -199,7 +199,8 @@ func clearAlone(root string) (*os.File, error) {
 
 // whileEnded calls do with the lock on a run directory, unless a system has it,
 // or a process of one may be left. One that starts meanwhile waits, or makes the
-// directory anew (lockDir of wardd).
+// directory anew (lockDir of wardd). Where there is no lock nothing is done, and none
+// is made: a system is about to start there, or somebody removes the directory.
 //
 // Preconditions: clearAlone.
 func whileEnded(dir string, do func()) {
@@ -207,9 +208,6 @@ func whileEnded(dir string, do func()) {
 		return
 	}
 	path := filepath.Join(dir, lockFile)
-	if fd, err := unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600); err == nil {
-		unix.Close(fd)
-	}
 	fd, err := shared(path)
 	if err != nil {
 		return
