@@ -149,6 +149,9 @@ func newUTF8Map() (*ebpf.Map, error) {
 		Flags: unix.BPF_F_RDONLY_PROG, Contents: []ebpf.MapKV{{Key: uint32(0), Value: filter.UTF8Table()}}})
 }
 
+// Slots is how many programs may be loaded at the same time.
+func (f *Fabric) Slots() int { return int(f.cfg.Programs) }
+
 // Files is what a process must keep open so that the gates live on when the
 // others of the system are gone: a program array is emptied when its last
 // descriptor goes. They stay the fabric's: pass them on, but do not close them.

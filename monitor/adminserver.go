@@ -164,6 +164,7 @@ func (m *Monitor) describe(id abi.DomainID, whole bool) (a admin.Domain, ok bool
 func (m *Monitor) descriptor(d *domain) *admin.Descriptor {
 	full := &admin.Descriptor{Program: d.def.Program, Digest: hex.EncodeToString(d.def.Digest), Connect: d.def.Connect,
 		Quota: m.limitsOf(d), Hits: d.bounds(), Children: m.offspring(d), Loans: m.loansOf(d), Objects: m.objectsOf(d)}
+	full.Routes, _ = m.loadedKin(d)
 	for i := range m.Image.Routes {
 		switch r := &m.Image.Routes[i]; {
 		case r.Client != d.base() || !r.Connect.Allow:

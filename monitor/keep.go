@@ -297,6 +297,7 @@ func (m *Monitor) keepLoaded(r Route, rec routeRecord) {
 func (m *Monitor) closeRoute(r Route) {
 	r.Close()
 	delete(m.servers, r)
+	delete(m.room.kin, r)
 	if k, known := m.routeKeys[r]; known {
 		delete(m.routeKeys, r)
 		m.drop(key(keptRoute, k))

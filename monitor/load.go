@@ -44,6 +44,7 @@ func (m *Monitor) awaitRoute(o *opening, s *domain, route uint32) {
 		l.waiting = append(l.waiting, o)
 		return
 	}
+	m.makeRoom()
 	m.loads[key] = &loading{s, []*opening{o}}
 	s.loads++
 	client, server := Endpoint(nil), s.endpoint
@@ -77,6 +78,7 @@ func (m *Monitor) prepare(names *domain, endpoint Endpoint) {
 		if m.loads[key] != nil {
 			continue
 		}
+		m.makeRoom()
 		m.loads[key] = &loading{server: names}
 		names.loads++
 		other.loads++
@@ -140,6 +142,7 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 		m.keepRoute(r, key.route, nil, l.server, o.user, false)
 	case o.chained() != nil:
 		o.chained()[key.route], m.servers[r] = r, l.server
+		m.takeRoom(r, o)
 		m.keepChained(o, key.route, r, l.server, false)
 	default:
 		m.loaded[key.route] = r

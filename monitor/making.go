@@ -104,6 +104,11 @@ func (m *Monitor) take(o *opening) {
 	}
 	r := m.routeOf(o, i)
 	if r == nil {
+		if why := m.noRoom(o, i); why != "" {
+			m.deny(o, s.id, abi.ReasonQuota, abi.NoPolicy, "no more gates: "+why)
+			m.tellNoRoom(o.client.payer())
+			return
+		}
 		m.awaitRoute(o, s, i)
 		return
 	}

@@ -82,6 +82,7 @@ type Monitor struct {
 	sockets      map[string]*listener // of exports, by path
 	pending      []*opening
 	makings              // making.go
+	room         room    // room.go
 	listing      listing // sweep.go
 	outside      outside
 	kindred              // spawn.go
@@ -198,6 +199,7 @@ func (m *Monitor) index() {
 		m.routes[routeKey{r.Client, r.Server, r.Interface}] = uint32(i)
 	}
 	m.shareOut()
+	m.furnish()
 }
 
 // Run starts the system, serves it until Stop or until its end, and ends it. When it
@@ -275,6 +277,7 @@ func (m *Monitor) sweepUntil(ctx context.Context) {
 			m.mu.Lock()
 			m.expire(time.Now())
 			m.tellArrivals()
+			m.tellRefusals(time.Now())
 			m.handAll()
 			m.endUnopened()
 			m.mu.Unlock()

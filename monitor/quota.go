@@ -73,8 +73,9 @@ func (m *Monitor) hit(d *domain, h Hit) {
 func (m *Monitor) limitsOf(d *domain) admin.Quota {
 	q := m.inForce(d)
 	disk, project := diskOf(m.Image, m.family, d)
+	_, routes := m.loadedKin(d)
 	return admin.Quota{Processes: q.Processes, Memory: q.Memory, CPUWeight: q.CPUWeight, CPU: q.CPU, Files: q.Files, FileSize: q.FileSize, Disk: disk, Project: project,
-		Tmp: d.tmp(), Gates: uint32(m.gatesOf(d)), Messages: q.Messages, Pending: abi.Slots}
+		Tmp: d.tmp(), Gates: uint32(m.gatesOf(d)), Routes: uint32(routes), Messages: q.Messages, Pending: abi.Slots}
 }
 
 // diskOf is the quota of disk of a domain, and the project of its files. What a

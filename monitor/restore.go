@@ -257,6 +257,9 @@ func (r *restoring) route(name string, k *Kept) error {
 	if rec.User || rec.Lent != 0 || r.lives[rec.Client].kin != nil {
 		m.servers[made] = server
 	}
+	if !rec.User && m.servers[made] != nil {
+		m.takeRoom(made, &opening{client: r.lives[rec.Client]})
+	}
 	switch {
 	case rec.User:
 		r.users[rec.Client].route = made

@@ -125,6 +125,9 @@ func (c *switching) plan() error {
 	case !c.img.Aligned(m.Image):
 		return errors.New("the new image does not have the numbers of the running one: use `ward reload`, which makes them the same")
 	}
+	if err := m.roomFor(c.img); err != nil {
+		return err
+	}
 	m.sweep()
 	loaded, routes := c.loaded()
 	c.steps = makePlan(m.Image, c.img, loaded, m.processes())

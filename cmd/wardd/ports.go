@@ -15,33 +15,26 @@ import (
 
 // Bounds of a running system.
 const (
-	minGates      = 4096
-	gatesADomain  = 64
-	gatesAMailbox = 512 // that nobody else's are fewer for what waits there
-	maxGatesInAll = 1 << 18
-	maxPrograms   = 1 << 20 // of a kernel.Fabric
-	usersPrograms = 2 * 512 // of users outside Ward, each with programs of its own
-	// Routes that a change of the policy adds, and what dies with its last gate.
-	changesPrograms = 2 * 1024
-	spareWords      = 256     // of state that a change of the policy may add
-	buckets         = 1 << 14 // of rates
+	minGates        = 4096
+	gatesADomain    = 64
+	gatesAMailbox   = 512 // that nobody else's are fewer for what waits there
+	maxGatesInAll   = 1 << 18
+	maxPrograms     = 1 << 20  // of a kernel.Fabric
+	changesPrograms = 2 * 1024 // for routes that a change of the policy adds, beside monitor.Slots
+	spareWords      = 256      // of state that a change of the policy may add
+	buckets         = 1 << 14  // of rates
 )
 
 func fabricConfig(img *image.Image, auditAll bool) kernel.FabricConfig {
-	boxes, writers := 0, 0
+	boxes := 0
 	for i := range img.Domains {
 		if img.Domains[i].Mailbox {
 			boxes++
 		}
 	}
-	for i := range img.Routes {
-		if s := img.Routes[i].Server; int(s) < len(img.Domains) && img.Domains[s].Mailbox {
-			writers++
-		}
-	}
 	return kernel.FabricConfig{
 		Gates:    uint32(min(minGates+gatesADomain*len(img.Domains)+gatesAMailbox*boxes, maxGatesInAll)),
-		Programs: uint32(min(2*len(img.Routes)+usersPrograms+changesPrograms+2*monitor.MaxLeft*writers, maxPrograms)),
+		Programs: uint32(min(monitor.Slots(img)+changesPrograms, maxPrograms)),
 		Words:    min(img.Words+spareWords, image.MaxWords),
 		Buckets:  buckets,
 		// All that there can be, 1 MiB: what 256 domains can use, however many a change of the policy adds.
@@ -55,6 +48,8 @@ type fabricPort struct {
 	fabric *kernel.Fabric
 	keep   monitor.HolderLink
 }
+
+func (p fabricPort) Slots() int { return p.fabric.Slots() }
 
 func (p fabricPort) Endpoint(id abi.DomainID, cgroup uint64, blocks uint32, ringBytes int) (monitor.Endpoint, error) {
 	e, err := p.fabric.AddEndpoint(id, cgroup, blocks, ringBytes)

@@ -95,6 +95,7 @@ type Descriptor struct {
 	Quota   Quota    `json:"quota"`
 	Hits    Hits     `json:"hits"`
 	Held    []Gate   `json:"held"`
+	Routes  int      `json:"routes,omitempty"`  // loaded for its children and by delegations
 	Traffic *Traffic `json:"traffic,omitempty"` // nil: it does not run
 	Objects []Object `json:"objects,omitempty"`
 
@@ -139,6 +140,7 @@ type Quota struct {
 	Project   uint32 `json:"project,omitempty"` // that these files belong to
 	Tmp       uint64 `json:"tmp"`               // bytes of /tmp
 	Gates     uint32 `json:"gates"`
+	Routes    uint32 `json:"routes,omitempty"`   // loaded for its children and by delegations; 0: it may have none, or there is no bound
 	Pending   uint32 `json:"pending"`            // calls of one gate
 	Messages  uint32 `json:"messages,omitempty"` // requests a second
 }
@@ -152,6 +154,7 @@ type Hits struct {
 	FileSize  uint64 `json:"file_size,omitempty"` // threads that were refused to write
 	Tmp       uint64 `json:"tmp,omitempty"`       // how often it was full
 	Gates     uint64 `json:"gates,omitempty"`     // that were refused
+	Routes    uint64 `json:"routes,omitempty"`    // gates of its children and by delegations that were refused
 
 	Now []string `json:"now,omitempty"` // keys of system.yaml: of which some of it stands at the bound now
 }
