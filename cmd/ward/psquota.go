@@ -177,6 +177,10 @@ func quotaRows(d described) (rows []string) {
 	row("/tmp", u.Tmp, sized, q.Tmp, tmpFiles(u.TmpFiles), hits.Tmp, now("tmp", "times full"))
 	rows = append(rows, diskRows(d.Descriptor, &u)...)
 	row("gates", &gates, decimal, uint64(q.Gates), "", hits.Gates, "refused")
+	if q.Routes > 0 {
+		routes := uint64(d.Descriptor.Routes)
+		row("routes of children and delegations", &routes, decimal, uint64(q.Routes), "", hits.Routes, "gates refused")
+	}
 	rows = append(rows, trafficRows(&q, d.Descriptor.Traffic)...)
 	cpu := fmt.Sprintf("CPU: weight %d", q.CPUWeight)
 	if q.CPU > 0 {
