@@ -163,7 +163,7 @@ func denied(what string, r abi.Reason, detail uint32, policies []string) *Error 
 		e.Details = []Detail{retryInfo(e.RetryAfter)}
 		text = fmt.Sprintf("%s: try again in %v", text, e.RetryAfter)
 		if detail == math.MaxUint32 { // or longer: a delegation that is used up gives nothing back
-			text = fmt.Sprintf("%s: used up, for %v at least", r, e.RetryAfter)
+			text = fmt.Sprintf("%s: used up, for more than an hour or for good", r)
 		}
 	case r == abi.ReasonState:
 		if int64(detail) < int64(len(policies)) {

@@ -94,6 +94,15 @@ func ring(d admin.Domain) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", d.Ring, d.RingName))
 }
 
+// livePID is the number of the process of a domain that runs; of one that has ended
+// it may be another's.
+func livePID(d admin.Domain) int {
+	if d.State != admin.Running {
+		return 0
+	}
+	return d.PID
+}
+
 func number(n int) string {
 	if n == 0 {
 		return "-"
@@ -124,7 +133,7 @@ func describe(out io.Writer, d described) error {
 	if d.Says != "" {
 		row("says", printable(d.Says))
 	}
-	row("process", fmt.Sprintf("pid %s, uid %s", number(d.PID), number(int(d.UID))))
+	row("process", fmt.Sprintf("pid %s, uid %s", number(livePID(d.Domain)), number(int(d.UID))))
 	row("ring", ring(d.Domain))
 	if d.Child != nil {
 		of, ends := childRows(d.Child)
@@ -165,7 +174,11 @@ func describe(out io.Writer, d described) error {
 			row(heading(i, "gates"), fmt.Sprintf("%s: %s → %s", g.Interface, g.From, g.To))
 		}
 	}
-	row("messages", fmt.Sprintf("%d allowed, %d denied", d.Allowed, d.Denied))
+	if d.Level == libraryLevel {
+		row("messages", "not counted at this level; 'ward audit' has what receivers reported")
+	} else {
+		row("messages", fmt.Sprintf("%d allowed, %d denied", d.Allowed, d.Denied))
+	}
 	if d.Lost > 0 {
 		row("lost", fmt.Sprintf("%d audit records", d.Lost))
 	}

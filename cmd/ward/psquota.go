@@ -23,6 +23,7 @@ type use struct {
 	AllFiles  *uint64 `json:"all_files,omitempty"`
 	Tmp       *uint64 `json:"tmp,omitempty"` // bytes
 	TmpFiles  *uint64 `json:"tmp_files,omitempty"`
+	TmpSize   *uint64 `json:"tmp_size,omitempty"` // bytes of /tmp and of the root, which are one file system
 	Gates     int     `json:"gates"`
 	Disk      []disk  `json:"disk,omitempty"`
 	Held      *held   `json:"held,omitempty"` // nil: it has no quota of disk, or nobody could find out
@@ -73,7 +74,7 @@ func withUse(d admin.Domain) described {
 	out.Use = &use{Processes: u.Processes, Memory: u.Memory, CPU: u.CPU, Files: u.Files, AllFiles: u.AllFiles, Gates: d.Gates}
 	if s, err := kernel.TmpUse(d.PID); err == nil {
 		used, files := s.Bytes-s.BytesFree, s.Files-s.FilesFree
-		out.Use.Tmp, out.Use.TmpFiles = &used, &files
+		out.Use.Tmp, out.Use.TmpFiles, out.Use.TmpSize = &used, &files, &s.Bytes
 	}
 	out.Use.Disk, out.Use.Held = disks(d.Descriptor), heldBy(d.Descriptor)
 	out.Enforced = &enforced{Processes: u.Limits.Processes, Memory: u.Limits.Memory}
@@ -174,7 +175,7 @@ func quotaRows(d described) (rows []string) {
 	row("open files", u.Files, decimal, uint64(q.Files), " in a process", hits.Files, now("files", "processes had all"))
 	row("open files in all", u.AllFiles, decimal, uint64(q.Files)*uint64(q.Processes), ", as many processes with as many each", 0, "")
 	row("file size", nil, sized, q.FileSize, "", hits.FileSize, "threads refused")
-	row("/tmp", u.Tmp, sized, q.Tmp, tmpFiles(u.TmpFiles), hits.Tmp, now("tmp", "times full"))
+	row("/tmp", u.Tmp, sized, q.Tmp, moreTmp(&u, q.Tmp)+tmpFiles(u.TmpFiles), hits.Tmp, now("tmp", "times full"))
 	rows = append(rows, diskRows(d.Descriptor, &u)...)
 	row("gates", &gates, decimal, uint64(q.Gates), "", hits.Gates, "refused")
 	if q.Routes > 0 {

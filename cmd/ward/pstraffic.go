@@ -62,10 +62,20 @@ func sendBuffer() uint64 {
 	return n
 }
 
-// tmpFiles says how many files /tmp has, if somebody has counted.
+// moreTmp says what more there is than the quota of /tmp where that is exceeded:
+// what the root is given on the same file system, and seldom needs.
+func moreTmp(u *use, quota uint64) string {
+	if u.Tmp == nil || u.TmpSize == nil || *u.Tmp <= quota || *u.TmpSize <= quota {
+		return ""
+	}
+	return " and " + sized(*u.TmpSize-quota) + " for its root"
+}
+
+// tmpFiles says how many files /tmp has, if somebody has counted. The root of the
+// domain, with what is mounted there, is of the same file system, and counts.
 func tmpFiles(n *uint64) string {
 	if n == nil {
 		return ""
 	}
-	return fmt.Sprintf(", %d files", *n)
+	return fmt.Sprintf(", %d files with those of its root", *n)
 }

@@ -71,8 +71,12 @@ func listDomains(out io.Writer, domains []admin.Domain) error {
 	}
 	fmt.Fprintln(w, header)
 	for _, d := range tree(domains) {
-		fmt.Fprintf(w, "%s%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d", d.stem, d.Name, state(d.Domain), number(d.PID), number(int(d.UID)),
-			ring(d.Domain), d.Gates, d.Allowed, d.Denied, d.Lost)
+		allowed, denied := fmt.Sprint(d.Allowed), fmt.Sprint(d.Denied)
+		if d.Level == libraryLevel { // nobody counts there
+			allowed, denied = "-", "-"
+		}
+		fmt.Fprintf(w, "%s%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%d", d.stem, d.Name, state(d.Domain), number(livePID(d.Domain)), number(int(d.UID)),
+			ring(d.Domain), d.Gates, allowed, denied, d.Lost)
 		switch {
 		case !children:
 		case d.Child == nil:

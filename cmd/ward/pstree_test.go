@@ -30,6 +30,16 @@ DOMAIN  STATE    PID  UID  RING       GATES  ALLOWED  DENIED  LOST
 one     running  -    -    1 service  0      0        0       0
 level kernel: the kernel checks every message
 `},
+		"of one that has ended no process is shown": {[]admin.Domain{{Name: "one", State: admin.Ended, Status: new(int), PID: 7, UID: 8, Ring: 1, Level: "kernel"}}, `
+DOMAIN  STATE    PID  UID  RING  GATES  ALLOWED  DENIED  LOST
+one     ended 0  -    8    1     0      0        0       0
+level kernel: the kernel checks every message
+`},
+		"where nobody counts": {[]admin.Domain{{Name: "one", State: admin.Running, PID: 7, UID: 8, Ring: 1, Level: libraryLevel}}, `
+DOMAIN  STATE    PID  UID  RING  GATES  ALLOWED  DENIED  LOST
+one     running  7    8    1     0      -        -       0
+level library: the kernel checks methods and sizes of messages, the receivers' libraries the parameters
+`},
 		"a tree": {[]admin.Domain{plain("broker", admin.Running), plain("worker", admin.Template), plain("other", admin.Running),
 			kin("worker#1", "worker", 90*time.Second+time.Millisecond, three, "broker"), kin("worker#2", "worker", 0, nil, "broker"),
 			kin("worker#3", "worker", time.Millisecond, three[:2], "worker#1", "broker"), kin("worker#5", "worker", 0, nil, "worker#4", "other")}, `

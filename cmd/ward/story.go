@@ -31,13 +31,14 @@ type teller struct {
 type tally struct {
 	allowed, denied int // messages
 	opened, refused int // gates
+	addresses       int // that were refused to domains
 	lost            uint64
 	failed          []string // domains that ended with a status other than 0, or were refused
 }
 
 // nothing reports whether no message and no gate has been decided on.
 func (t *tally) nothing() bool {
-	return t.allowed == 0 && t.denied == 0 && t.opened == 0 && t.refused == 0 && t.lost == 0
+	return t.allowed == 0 && t.denied == 0 && t.opened == 0 && t.refused == 0 && t.addresses == 0 && t.lost == 0
 }
 
 func newTeller(out io.Writer, json bool) *teller {
@@ -92,7 +93,11 @@ func (c *tally) add(r *audit.Record) {
 		}
 	case audit.EventEnded:
 		if r.Status != nil && *r.Status != 0 {
-			c.failed = append(c.failed, fmt.Sprintf("%s (exit status %d)", r.Domain, *r.Status))
+			c.failed = append(c.failed, fmt.Sprintf("%s (%s)", r.Domain, endWords(*r.Status)))
+		}
+	case audit.EventSocket:
+		if r.Verdict == audit.Deny {
+			c.addresses++
 		}
 	}
 }
@@ -105,6 +110,9 @@ func (c *tally) sum() string {
 		s = count(c.denied, "message") + ` denied (allowed ones are recorded with "audit: all")`
 	}
 	s += fmt.Sprintf("; %s opened, %d refused", count(c.opened, "gate"), c.refused)
+	if c.addresses > 0 {
+		s += fmt.Sprintf("; %d times an address refused", c.addresses)
+	}
 	if c.lost > 0 {
 		s += fmt.Sprintf("; %s lost", count(int(c.lost), "record"))
 	}
@@ -247,9 +255,15 @@ func (t *teller) ending(r *audit.Record) string {
 	case r.Status == nil:
 		return r.Detail
 	case *r.Status == 0:
-		return t.style.good("exit status 0")
-	case *r.Status > 128:
-		return t.style.bad(fmt.Sprintf("ended by signal %d", *r.Status-128))
+		return t.style.good(endWords(0))
 	}
-	return t.style.bad(fmt.Sprintf("exit status %d", *r.Status))
+	return t.style.bad(endWords(*r.Status))
+}
+
+// endWords says how a domain ended that has the given status in the audit.
+func endWords(status int) string {
+	if status > 128 {
+		return fmt.Sprintf("ended by signal %d", status-128)
+	}
+	return fmt.Sprintf("exit status %d", status)
 }

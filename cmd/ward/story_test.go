@@ -73,6 +73,7 @@ func TestSum(t *testing.T) {
 	}{
 		{tally{allowed: 1, denied: 1, opened: 1, lost: 1}, "1 message allowed, 1 denied; 1 gate opened, 0 refused; 1 record lost"},
 		{tally{allowed: 2, opened: 2, refused: 1, lost: 3}, "2 messages allowed, 0 denied; 2 gates opened, 1 refused; 3 records lost"},
+		{tally{allowed: 1, addresses: 2}, "1 message allowed, 0 denied; 0 gates opened, 0 refused; 2 times an address refused"},
 		{tally{denied: 1}, `1 message denied (allowed ones are recorded with "audit: all"); 0 gates opened, 0 refused`},
 	} {
 		if got := c.tally.sum(); got != c.want {

@@ -225,7 +225,7 @@ func verdict(cmd *cobra.Command, t *teller, img *image.Image, fatal string, stat
 	case err != nil:
 		return failed("%w", err)
 	case status != 0 && len(t.tally.failed) > 0:
-		return failed("failed: %s", strings.Join(t.tally.failed, ", "))
+		return failed("failed: %s; 'ward logs --system %s DOMAIN' shows what one wrote", strings.Join(t.tally.failed, ", "), img.Name)
 	case status != 0:
 		return failed("the system did not end well")
 	case t.fault != nil:
