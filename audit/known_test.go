@@ -140,8 +140,8 @@ func TestChildIsKnownToTheNext(t *testing.T) {
 }
 
 // TestChildIsKnownWithItsRing: a child that has ended while no writer was there, of
-// which no monitor says anything any more, is named in the records of its messages, and
-// their parameters are read by its own policies.
+// which no monitor says anything any more, is named in the records of its messages, and of
+// those that were lost; their parameters are read by its own policies.
 func TestChildIsKnownWithItsRing(t *testing.T) {
 	a := run(t)
 	a.child(leaf, "leaf#1", 1)
@@ -162,9 +162,13 @@ func TestChildIsKnownWithItsRing(t *testing.T) {
 	}
 	defer null.Close()
 	e := event.New(event.RingGone)
-	e.Endpoint, e.Count = 7, 2
+	e.Endpoint, e.Count, e.Domain = 7, 5, leaf
 	b.send(e, null)
-	calls := find(b.finish(), EventCall)
+	all := b.finish()
+	if lost := find(all, EventLost); len(lost) != 1 || lost[0].From != "leaf#1" || lost[0].Lost != 3 {
+		t.Errorf("%+v", lost)
+	}
+	calls := find(all, EventCall)
 	if len(calls) != 2 {
 		t.Fatalf("%+v", calls)
 	}
@@ -307,6 +311,23 @@ func TestGuestIsKnownToTheNext(t *testing.T) {
 				t.Errorf("%q, want %q", got, want)
 			}
 		})
+	}
+}
+
+// Who is told of again, because the event was not given back, was there before who is
+// known to be there now.
+func TestGuestsStayInOrder(t *testing.T) {
+	w := newTranslator(system())
+	e := event.New(event.Gate)
+	e.Allow, e.From, e.List = true, 0, []uint32{1, 0, 0}
+	for i, at := range []uint64{10, 20, 10} {
+		e.Time, e.Text = at, []string{"first", "second", "first"}[i]
+		if w.enter(&e) != (i < 2) {
+			t.Errorf("event %d: it is new or not", i)
+		}
+	}
+	if g := w.guest(e.Gate, 30); g == nil || g.name != "second" {
+		t.Errorf("%+v", g)
 	}
 }
 

@@ -56,10 +56,10 @@ func TestEventsComeBeforeRecords(t *testing.T) {
 		if events != 3 || len(batch) != 4 {
 			t.Errorf("%d events of 3 in a batch of %d", events, len(batch))
 		}
-		for len(w.next) < 2 {
+		for len(w.in) > 0 { // they were not met
 			w.next = append(w.next, <-w.in)
 		}
-		if w.next[0].record == nil || w.next[0].record.Seq != 2 || w.next[1].record != nil {
+		if len(w.next) != 2 || w.next[0].record == nil || w.next[0].record.Seq != 2 || w.next[1].record != nil {
 			t.Errorf("later ones are not in their order: %+v", w.next)
 		}
 	}

@@ -358,18 +358,20 @@ func (m *Monitor) retire(d *domain) {
 			delete(m.loaded, i)
 		}
 	}
-	d.last = m.closeEndpoint(d.endpoint, d.ringID)
+	d.last = m.closeEndpoint(d.endpoint, d.ringID, d.id, 0, "")
 	d.endpoint = nil
 	m.dropLife(d)
 }
 
-func (m *Monitor) closeEndpoint(e Endpoint, id uint32) Counters {
+// closeEndpoint frees an endpoint, of which the audit writer has all there is then: one
+// that was never told of its ring reads that, and must know whose it was.
+func (m *Monitor) closeEndpoint(e Endpoint, id uint32, d abi.DomainID, uid uint32, name string) Counters {
 	c, err := e.Counters()
 	if err != nil {
 		m.notice(event.None, "counters of an endpoint: %v", err)
 	}
 	gone := event.New(event.RingGone)
-	gone.Endpoint, gone.Count = id, c.Records
+	gone.Endpoint, gone.Count, gone.Domain, gone.UID, gone.Text = id, c.Records, d, uid, name
 	m.Audit.Event(gone, ringCopy(e)...) // a writer that has not read all of it may die
 	e.Close()
 	return c

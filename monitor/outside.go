@@ -318,7 +318,7 @@ func (m *Monitor) retireUser(u *user) {
 		m.forgetRoute(u)
 	}
 	if u.endpoint != nil {
-		m.closeEndpoint(u.endpoint, u.id)
+		m.closeEndpoint(u.endpoint, u.id, abi.NoDomain, u.peer.UID, u.peer.Name)
 	}
 	m.drop(key(keptUser, u.id))
 	delete(m.outside.users, u)

@@ -56,7 +56,7 @@ func (m *Monitor) end(ctx context.Context) {
 	m.sweep()
 	for _, d := range m.domains { // of those that could not be ended, too: their last records count
 		if d.endpoint != nil && d.loads == 0 {
-			d.last = m.closeEndpoint(d.endpoint, d.ringID)
+			d.last = m.closeEndpoint(d.endpoint, d.ringID, d.id, 0, "")
 			d.endpoint = nil
 		}
 	}

@@ -124,6 +124,9 @@ func TestChildRecordedOnce(t *testing.T) {
 				if n := child.told(); n == 0 {
 					h.t.Error("its parent is not told")
 				}
+				if h.count(event.RingGone, about(first)) == 0 {
+					h.t.Error("nobody says whose ring it was that has gone")
+				}
 				h.namesAll()
 			},
 		},

@@ -23,7 +23,7 @@ const (
 	Notice                   // Text; Domain
 	Stopped                  // Status; the last event
 	Ring                     // descriptor: the ring buffer of endpoint Endpoint, Domain; UID and Text of a user
-	RingGone                 // Endpoint has sent its last record; Count: records in all
+	RingGone                 // Endpoint has sent its last record; Count: records in all; whose it was as for Ring
 	Output                   // descriptor: what Domain writes to stdout and stderr; Endpoint: the number of its ring
 	Lost                     // Count events of the monitor were not sent
 	Image                    // descriptor: the sealed image that is in force from now on, with the numbers of the one before; Text: its hash
