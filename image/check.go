@@ -141,6 +141,9 @@ func (c *checker) domains() error {
 	if names > 1 {
 		return fmt.Errorf("%d name servers: a system has one", names)
 	}
+	if err := c.listens(); err != nil {
+		return err
+	}
 	return c.disks()
 }
 

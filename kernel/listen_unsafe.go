@@ -48,6 +48,14 @@ func (b *builder) sockets() error {
 			p.do("listen"+what, unix.SYS_LISTEN, at, listenBacklog)
 		}
 	}
+	// Of UDP two sockets with SO_REUSEADDR share an address, and who came last gets
+	// the datagrams (udp(7) says nothing of it; net/ipv4/udp.c, udp_lib_lport_inuse).
+	// So a domain's own may lie above each other, and no other one comes after.
+	for i, s := range b.Network.Sockets {
+		if s.Inode == "" && s.Rule.UDP {
+			b.setOption(FirstSocket+i, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
+		}
+	}
 	if !b.Network.host() && len(b.Network.Sockets) > 0 && b.has(WithNamespaces) {
 		p.do("unshare network namespace", unix.SYS_UNSHARE, unix.CLONE_NEWNET)
 	}

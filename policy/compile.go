@@ -116,6 +116,7 @@ func (c *compiler) build() {
 	c.objects()
 	c.buildDomains()
 	c.disks()
+	c.listens()
 	c.buildRoutes()
 	c.handlesFit()
 	c.operators()

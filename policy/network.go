@@ -3,6 +3,7 @@ package policy
 import (
 	"strings"
 
+	"ward/diag"
 	"ward/image"
 	"ward/system"
 )
@@ -50,4 +51,25 @@ func (c *compiler) binds(domain int, d *system.Domain, l system.Listen) {
 		c.findings.Errorf(l.Bind.Pos, "leave `bind` out and let the program take the socket (LISTEN_FDS), or give it no calls and no exports",
 			"domain %s has gates, so it may not bind %s itself", d.Name.Value, quote(l.Address.Value))
 	}
+}
+
+// listens refuses an address that two domains may listen on: of TCP only the
+// first would get it, and of UDP who came last would get what is for the other.
+func (c *compiler) listens() {
+	for _, x := range c.img.ListenConflicts() {
+		d, other := c.domains[x.Domain], c.domains[x.Other]
+		at := listensAt(d, x.Address)
+		c.findings.Errorf(listensAt(other, x.OtherAddress), "let one of them have it, or give one another address or port; * is every address",
+			"%s listens on %s, and %s does on %s (%s:%d)", other.Name.Value, quote(x.OtherAddress), d.Name.Value, quote(x.Address), at.File, at.Line)
+	}
+}
+
+// listensAt is where a domain lists an address.
+func listensAt(d *system.Domain, address string) diag.Pos {
+	for _, l := range d.Listen {
+		if l.Address.Value == address {
+			return l.Address.Pos
+		}
+	}
+	return d.Pos
 }
