@@ -34,6 +34,7 @@ type fakeFabric struct {
 	cancels  int
 	everyEnd int // endpoints that are open
 	handles  map[uint64]*fakeHandle
+	lives    func() bool // whether the monitor that sets a state does; nil: it does
 }
 
 type fakeEndpoint struct {
@@ -62,6 +63,9 @@ func (f *fakeFabric) State(word uint32) (uint64, error) {
 func (f *fakeFabric) SetState(word uint32, mask, bits uint64, from ...uint64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.lives != nil && !f.lives() {
+		return nil
+	}
 	if f.words == nil {
 		f.words = map[uint32]uint64{}
 	}
@@ -161,6 +165,11 @@ func (g *fakeGate) Ends() (client, server *os.File) { return g.client, g.server 
 func (g *fakeGate) Blocks() (client, server uint32) { return g.index, g.index + 100 }
 func (g *fakeGate) State() (uint64, error)          { return g.word[0], nil }
 func (g *fakeGate) SetState(mask, bits uint64, from ...uint64) error {
+	g.f.mu.Lock()
+	defer g.f.mu.Unlock()
+	if g.f.lives != nil && !g.f.lives() {
+		return nil
+	}
 	return setWord(g.word, 0, mask, bits, from)
 }
 

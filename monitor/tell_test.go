@@ -79,6 +79,7 @@ type heir struct {
 	*system
 	changes bool // it has a change of the policy to make again
 	died    *system
+	intends int // 1: to set a state
 }
 
 // count is how many records there are of a kind that are so.
@@ -106,6 +107,9 @@ func about(d abi.DomainID) func(*event.Event) bool {
 // until it has taken over.
 func (s *system) inherit(k *aKeeper, cfg Config) *heir {
 	s.t.Helper()
+	s.fabric.mu.Lock()
+	s.fabric.lives = nil
+	s.fabric.mu.Unlock()
 	creator := &fakeCreator{exits: make(chan Exit, 16), hits: make(chan Hit, 16), ends: map[abi.DomainID]*link.Conn{}, killed: make(chan abi.DomainID, 16), refuse: event.None}
 	for id := range cfg.Image.Domains {
 		conn, theirs, err := link.Pair("domain")
@@ -117,6 +121,7 @@ func (s *system) inherit(k *aKeeper, cfg Config) *heir {
 	}
 	cfg.Creator, cfg.Audit, cfg.RunDir = creator, s.audit, s.t.TempDir()
 	cfg.Holder = &aKeeper{fakeHolder: fakeHolder{make(chan struct{})}}
+	intends := 0
 	k.mu.Lock()
 	for _, e := range k.kept {
 		e.Files = slices.Clone(e.Files)
@@ -136,6 +141,9 @@ func (s *system) inherit(k *aKeeper, cfg Config) *heir {
 			cfg.Image, cfg.Sealed, cfg.Hash, cfg.ImageChanged = img, e.Files[0], image.Hash(encoded), true
 		case keptNext:
 			cfg.Next = e.Files[0]
+		case keptSetting:
+			intends = 1
+			fallthrough
 		default:
 			cfg.Kept = append(cfg.Kept, e)
 		}
@@ -167,7 +175,7 @@ func (s *system) inherit(k *aKeeper, cfg Config) *heir {
 			s.t.Fatal("it does not come to the end of taking over")
 		}
 	}
-	return &heir{&system{t: s.t, m: m, img: cfg.Image, fabric: s.fabric, creator: creator, audit: s.audit}, m.Next != nil, s}
+	return &heir{&system{t: s.t, m: m, img: cfg.Image, fabric: s.fabric, creator: creator, audit: s.audit}, m.Next != nil, s, intends}
 }
 
 // A doing is what a monitor does while it dies.
@@ -192,6 +200,7 @@ func (d *doing) atEveryMessage(t *testing.T) {
 			}
 			var cfg Config
 			s := startSystem(t, func(c *Config) {
+				c.Fabric.(*fakeFabric).lives = span.lasts
 				c.Fabric = &aFabric{c.Fabric.(*fakeFabric), map[uint32]Gate{}}
 				if d.change != nil {
 					d.change(c)
@@ -366,6 +375,34 @@ func TestRecordedOnce(t *testing.T) {
 				ended(h, client)
 				h.wants("quota", h.count(event.Quota, nil), 1)
 				h.wants("ended", h.count(event.Ended, func(e *event.Event) bool { return e.Domain == client && e.Status == 3 }), 1)
+			},
+		},
+		"state": {
+			change: func(c *Config) { withState(c.Image) },
+			before: nothing,
+			do:     func(s *system, _ any) { s.sets(door, event.None, 1) },
+			after: func(h *heir) {
+				now, _ := h.fabric.State(0)
+				h.wants("set", h.count(event.StateSet, func(e *event.Event) bool { return e.Count == now && e.Text == "door=open" }), int(now&1))
+				h.wants("not set", h.count(event.Notice, says("door=open, which user 0 asked for, was not set")), int(now&1^1)*h.intends)
+			},
+		},
+		"state of a gate": {
+			change: func(c *Config) { withState(c.Image) },
+			before: func(s *system) any {
+				c, v := s.domain(client), s.domain(server)
+				v.ask(serve(1, "t.Echo"))
+				if got, _ := c.ask(open(1, "t.Echo")); got.Op != abi.OpGate {
+					s.t.Fatalf("no gate: %+v", got)
+				}
+				return nil
+			},
+			do: func(s *system, _ any) { s.sets(lamp, s.gateOf(client).Index(), 1) },
+			after: func(h *heir) {
+				g := h.gateOf(client)
+				now, _ := g.State()
+				h.wants("set", h.count(event.StateSet, func(e *event.Event) bool { return e.Count == now && e.Gate == g.Index() }), int(now&1))
+				h.wants("not set", h.count(event.Notice, says("was not set")), int(now&1^1)*h.intends)
 			},
 		},
 		"lend": {

@@ -73,7 +73,7 @@ func SetState(ctx context.Context, runDir, running string, s *State, value uint3
 	now := new(State)
 	err = ask(ctx, runDir, append(request, hash...), func(line []byte) error { return json.Unmarshal(line, now) })
 	if errors.Is(err, ErrCut) {
-		err = fmt.Errorf("%w. Whether the state is set is not known: see 'ward state'", err)
+		err = fmt.Errorf("%w. Whether the state is set is not known: see 'ward state', and 'ward audit', where it is said when the system answers again", err)
 	}
 	return now, err
 }

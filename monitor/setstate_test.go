@@ -1,0 +1,93 @@
+package monitor
+
+import (
+	"strings"
+	"testing"
+
+	"ward/abi"
+	"ward/audit/event"
+	"ward/image"
+)
+
+// Cells of withState.
+const (
+	door uint32 = iota // of the system
+	lamp               // of a gate
+)
+
+// withState gives an image a state of the system and one of gates, each of two values
+// with a move forth and back.
+func withState(i *image.Image) {
+	moves := []image.Move{{From: 0, To: 1}, {From: 1, To: 0}}
+	i.States = []image.State{
+		{Name: "door", Per: image.PerSystem, Values: []string{"shut", "open"}, Moves: moves},
+		{Name: "lamp", Per: image.PerGate, Values: []string{"off", "on"}, Moves: moves},
+	}
+	i.Cells = []image.Cell{{State: 0, Domain: abi.NoDomain, Word: 0, Bits: 1}, {State: 1, Domain: abi.NoDomain, Word: image.GateWord, Bits: 1}}
+	i.Words = 1
+}
+
+// sets sets a state by hand, as root.
+func (s *system) sets(cell, gate, value uint32) {
+	s.t.Helper()
+	s.m.mu.Lock()
+	running := s.m.Hash
+	s.m.mu.Unlock()
+	if _, err := s.m.setState(cell, gate, value, false, running, 0); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// gateOf is the gate of a client.
+func (s *system) gateOf(d abi.DomainID) *gate {
+	s.t.Helper()
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	for g := range s.m.gates {
+		if g.client == s.m.domains[d] {
+			return g
+		}
+	}
+	s.t.Fatalf("domain %d has no gate", d)
+	return nil
+}
+
+// What a monitor that dies was about to set, the next one judges by the word: it says what
+// it knows, and that it does not know where messages have changed the word since.
+func TestAscertained(t *testing.T) {
+	const one = 1 << image.StateBits // change
+	for name, c := range map[string]struct {
+		word, gate uint32
+		before     uint64
+		now        uint64
+		set        bool
+		says       string
+	}{
+		"not set":                  {before: 5 * one, now: 5 * one, says: "was not set"},
+		"set":                      {before: 5 * one, now: 6*one | 1, set: true},
+		"set before that":          {before: 5*one | 1, now: 5*one | 1, set: true},
+		"by the last number":       {before: 0xffff * one, now: 1, set: true},
+		"changed otherwise":        {before: 5 * one, now: 6*one | 2, says: "was not set"},
+		"otherwise, last number":   {before: 0xffff * one, now: 2, says: "was not set"},
+		"changed since":            {before: 5 * one, now: 7 * one, says: "may have been set"},
+		"changed since, and again": {before: 5 * one, now: 8*one | 1, says: "may have been set"},
+		"of a gate that is closed": {word: image.GateWord, gate: 99, says: "the gate is closed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startSystem(t, func(c *Config) { withState(c.Image) })
+			s.fabric.mu.Lock()
+			s.fabric.words = map[uint32]uint64{0: c.now}
+			s.fabric.mu.Unlock()
+			s.m.mu.Lock()
+			s.m.ascertain(&setting{UID: 7, Domain: abi.NoDomain, Word: c.word, Gate: c.gate, Text: "door=open", Mask: 1, Bits: 1, Before: c.before})
+			s.m.mu.Unlock()
+			e, n := s.audit.last(event.StateSet), s.audit.last(event.Notice)
+			if (e.Kind != 0) != c.set || c.set && (e.UID != 7 || e.Count != c.now || e.Text != "door=open") {
+				t.Errorf("recorded: %+v", e)
+			}
+			if c.says != "" && !strings.Contains(n.Text, "door=open, which user 7 asked for, ") || !strings.Contains(n.Text, c.says) || c.set && n.Kind != 0 {
+				t.Errorf("said: %q", n.Text)
+			}
+		})
+	}
+}
