@@ -15,6 +15,8 @@
 //   - nobody makes it wait: what it sends to a domain is sent at once or not
 //     at all, what it reads from one is bounded per second, and all that a
 //     domain or user can hold is counted;
+//   - what the image lets be asked for has room, whatever children and delegations
+//     have (room.go), and who asks on and on keeps nobody else waiting (turns.go);
 //   - memory goes only to whom the image lets have it: by its name, or for a handle
 //     that the kernel has admitted in a message to this end of a gate (objects.go);
 //   - another image comes into force whole or not at all (switch.go); numbers in
@@ -24,6 +26,6 @@
 //
 // Locks: Monitor.mu guards all state; nothing waits while it is held.
 // Monitor.loader is held while the kernel verifies the programs of a route, and
-// during a change of the image (switch.go); it is taken without mu, and mu in it.
+// during a change of the image (switch.go), in turns (loader.go); it is taken without mu, and mu in it.
 // Gates are made without a lock (making.go).
 package monitor
