@@ -23,7 +23,7 @@ var listenShape = anyOf("Where to listen.",
 
 var (
 	restartShape = oneOf("When the domain is started again after it ended: `never`, `on-failure` (with another status than 0), `always`. It waits longer each time, up to 30 s.", RestartNever, RestartOnFailure, RestartAlways)
-	graceShape   = number("Seconds between SIGTERM and SIGKILL when the domain is stopped; without it, those of the system.", 1, maxGrace)
+	graceShape   = number("Seconds between SIGTERM and SIGKILL when the domain is stopped; without it, 2.", 1, maxGrace)
 	notifyShape  = yesNo("The program says by sd_notify(3) that it is ready: what needs it is started then.")
 )
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,7 +25,7 @@ func newDown() *cobra.Command {
 		Use:   "down [SYSTEM]",
 		Short: "Stop a running system",
 		Long: `Stop a running system: its monitor asks all domains to end (SIGTERM), and kills those
-that are left after their time of grace.
+that are left after their time of grace. It returns when all have ended.
 
 A monitor that is stopped or stuck does not answer. --force asks it first; then it
 kills the first process of wardd, with which everything ends: all gates close, and all
@@ -63,9 +62,15 @@ domains are killed, without a time of grace. Only root may.`,
 const askLimit = 5 * time.Second
 
 func down(cmd *cobra.Command, dir string, force bool) error {
-	limit := downLimit
+	limit, ends := downLimit, downLimit
 	if force {
 		limit = askLimit
+	} else {
+		ends += longestGrace(cmd.Context(), dir)
+	}
+	holder, _ := openHolder(dir) // an error: as if it were not to be seen
+	if holder != nil {
+		defer holder.Close()
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), limit)
 	defer cancel()
@@ -82,16 +87,16 @@ func down(cmd *cobra.Command, dir string, force bool) error {
 	if err != nil {
 		return failed("%w", err)
 	}
-	stop, cancelStop := context.WithTimeout(cmd.Context(), downLimit)
-	defer cancelStop()
-	err = gone(stop, filepath.Join(dir, admin.Socket))
-	if force && err != nil {
-		return downByForce(cmd, dir, fmt.Errorf("it has not stopped within %v", downLimit))
+	err = awaitStopped(cmd, dir, holder, ends)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return failed("interrupted while %s is stopping: it goes on with that", nameOf(dir))
+	case force:
+		return downByForce(cmd, dir, fmt.Errorf("it has not stopped within %v", ends))
 	}
-	if err != nil {
-		return failed("%s has not stopped within %v; 'ward down --force' ends it at once", nameOf(dir), downLimit)
-	}
-	return nil
+	return failed("%s has not stopped within %v; 'ward down --force' ends it at once", nameOf(dir), ends)
 }
 
 // gone waits until path does not exist.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"ward/kernel"
 	"ward/monitor/admin"
 )
 
@@ -16,7 +17,7 @@ const askAgain = 20 * time.Millisecond
 // lives: it starts, it stops, or it is being killed, which takes a moment for all
 // that it has open. Which of them is known when the monitor is there, which is then
 // asked, or the process has ended. why is what the monitor's absence was, and the
-// result then, and also if there is no first process to be seen from here.
+// result if domains are left then, and also if there is no first process to be seen from here.
 func downLater(ctx context.Context, dir string, why error) error {
 	holder, err := openHolder(dir)
 	if err != nil || holder == nil {
@@ -25,8 +26,11 @@ func downLater(ctx context.Context, dir string, why error) error {
 	defer holder.Close()
 	for ctx.Err() == nil {
 		err := holder.await(time.Now().Add(askAgain))
-		if err == nil {
+		if err == nil && os.Geteuid() == 0 && kernel.SystemInUse(nameOf(dir)) {
 			return why
+		}
+		if err == nil {
+			return nil
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err

@@ -37,7 +37,7 @@ them.`,
 			if len(args) == 1 {
 				d, err := admin.Describe(cmd.Context(), dir, args[0])
 				if err != nil {
-					return cmp.Or(unknownDomain(cmd.Context(), dir, args[0]), failed("%w", err))
+					return cmp.Or(unknownDomain(cmd.Context(), dir, args[0]), absent(dir, err))
 				}
 				whole := withUse(d)
 				if wantJSON(cmd) {
@@ -47,7 +47,7 @@ them.`,
 			}
 			domains, err := admin.PS(cmd.Context(), dir)
 			if err != nil {
-				return failed("%w", err)
+				return absent(dir, err)
 			}
 			live, err := readIfThere(filepath.Join(dir, liveFile))
 			if err != nil {

@@ -244,7 +244,7 @@ func dial(ctx context.Context, runDir string) (*os.File, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		return nil, fmt.Errorf("system in %s: %w", runDir, ErrNotRunning)
+		return nil, fmt.Errorf("the system %s is %w", filepath.Base(runDir), ErrNotRunning)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("%s: only root may ask the monitor, and no policy lets a user: run it through sudo", path)
 	case err != nil:
