@@ -100,6 +100,10 @@ func (m *Monitor) answerLend(d *domain, c *abi.Control) {
 		refuse(to.id, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("%d delegations of this domain have not ended, which is the limit", n))
 		return
 	}
+	if n := m.lentByFamily(d); n >= kinTimes*maxLent {
+		refuse(to.id, abi.ReasonQuota, abi.NoPolicy, fmt.Sprintf("%d delegations of this domain's family have not ended, which is the limit", n))
+		return
+	}
 	m.lastLent++
 	l := &delegation{id: m.lastLent, from: d, to: to, entry: e, until: event.Now() + ask.Lifetime, uses: ask.Uses, asked: c.Seq, routes: map[uint32]Route{}}
 	m.keepSystem() // its number is not given again

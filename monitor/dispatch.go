@@ -45,7 +45,7 @@ var dispatch = map[abi.ControlOp]asked{
 
 // listen reads the control channel of d until its end.
 func (m *Monitor) listen(d *domain) {
-	limit := newBucket(controlRate, controlBurst)
+	limit, kin := newBucket(controlRate, controlBurst), m.asksOf(d)
 	buf := make([]byte, abi.MaxAsk)
 	control := d.control
 	for {
@@ -68,6 +68,11 @@ func (m *Monitor) listen(d *domain) {
 			return
 		}
 		limit.spend(costOf(c.Op))
+		if kin != nil {
+			if wait := kin.owes(costOf(c.Op), time.Now()); wait > 0 {
+				<-time.After(wait)
+			}
+		}
 	}
 }
 
@@ -159,8 +164,9 @@ func newBucket(rate, burst float64) *bucket {
 }
 
 // fill adds what has come since the last time.
-func (b *bucket) fill() {
-	now := time.Now()
+func (b *bucket) fill() { b.fillAt(time.Now()) }
+
+func (b *bucket) fillAt(now time.Time) {
 	b.tokens = min(b.burst, b.tokens+b.rate*now.Sub(b.last).Seconds())
 	b.last = now
 }

@@ -57,7 +57,8 @@ type kindred struct {
 	named     map[abi.DomainID]uint32  // children made of each template
 	lent      map[uint32]*delegation
 	lastLent  uint32
-	servers   map[Route]*domain // of routes of children, delegations and users: the process at their other end
+	asks      map[abi.DomainID]*sharedBucket // of all that come from a domain (asking.go)
+	servers   map[Route]*domain              // of routes of children, delegations and users: the process at their other end
 
 	ending     []*delegation // by a change of the policy: their gates die with it
 	kinBack    []*domain     // restored, in the order in which they were made
