@@ -292,8 +292,15 @@ func (r *running) processes() map[string]int {
 		if err != nil {
 			continue
 		}
-		if args := strings.Split(string(line), "\x00"); len(args) > 1 && args[0] == "wardd" {
-			found[args[1]], _ = strconv.Atoi(field)
+		args := strings.Split(string(line), "\x00")
+		if len(args) < 2 || args[0] != "wardd" {
+			continue
+		}
+		// What a creator that was killed had just cloned is the holder's child now, and has its command line.
+		if pid, err := strconv.Atoi(field); err == nil {
+			if session, err := unix.Getsid(pid); err == nil && session == pid {
+				found[args[1]] = pid
+			}
 		}
 	}
 	return found
