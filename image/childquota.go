@@ -1,6 +1,10 @@
 package image
 
-import "fmt"
+import (
+	"fmt"
+
+	"ward/abi"
+)
 
 // A ChildQuota is what a parent asks for its child. 0: as the template has it.
 type ChildQuota struct {
@@ -167,4 +171,30 @@ func (q *Quota) asked(ask ChildQuota, template *Quota) ChildQuota {
 		ask.Memory = q.Memory
 	}
 	return ask
+}
+
+// Fit is how many children of a template a domain can have at the same time, if
+// they ask for no less than they get, by which of its quotas, how much that is,
+// and how much of it each has at least. Where nothing bounds it, it is as many as
+// the domain may have.
+func (img *Image) Fit(parent, template abi.DomainID) (n uint32, key string, of, each uint64) {
+	p, t := &img.Domains[parent], &img.Domains[template].Quota
+	n, has := p.Children.Number, img.LimitsOf(p)
+	for _, x := range []struct {
+		key                string
+		has, stated, least uint64
+	}{
+		{"processes", uint64(has.Processes), uint64(t.Processes), leastProcesses},
+		{"memory", has.Memory, t.Memory, leastMemory},
+		{"gates", uint64(has.Gates), uint64(t.Gates), leastGates},
+	} {
+		v, own := x.stated, uint64(1) // what the parent keeps at least
+		if v == 0 {
+			v, own = x.least, x.least
+		}
+		if fit := (x.has - min(own, x.has)) / v; fit < uint64(n) {
+			n, key, of, each = uint32(fit), x.key, x.has, v
+		}
+	}
+	return n, key, of, each
 }

@@ -48,6 +48,7 @@ func Find(s System) diag.List {
 	f.rules()
 	f.domains()
 	f.children()
+	f.quotas()
 	f.interfaces()
 	f.out.Sort()
 	return f.out
