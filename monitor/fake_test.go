@@ -267,13 +267,25 @@ func (c *fakeCreator) Renew(_ context.Context, sealed *os.File) error {
 type fakeAudit struct {
 	mu     sync.Mutex
 	events []event.Event
+	over   bool // Run has returned
+	late   []event.Event
 }
 
 func (a *fakeAudit) Event(e event.Event, files ...*os.File) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.events = append(a.events, e)
+	if a.over {
+		a.late = append(a.late, e)
+	}
 	link.CloseAll(files)
+}
+
+// ends notes that the monitor tells nothing any more, and checks at the end of the test that it did not.
+func (a *fakeAudit) ends() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
 }
 
 func (a *fakeAudit) last(k event.Kind) event.Event {
@@ -354,10 +366,19 @@ func startSystem(t *testing.T, change func(*Config)) *system {
 	go func() {
 		defer close(done)
 		status, err := m.Run(context.Background())
+		s.audit.ends()
 		s.err = err
 		s.status <- status
 	}()
-	t.Cleanup(func() { m.Stop(); <-done })
+	t.Cleanup(func() {
+		m.Stop()
+		<-done
+		s.audit.mu.Lock()
+		defer s.audit.mu.Unlock()
+		for _, e := range s.audit.late {
+			t.Errorf("told after Run returned: %+v", e)
+		}
+	})
 	select {
 	case <-ready:
 	case <-done:

@@ -47,11 +47,11 @@ func (m *Monitor) end(ctx context.Context) {
 	m.mu.Unlock()
 	m.endDomains(ctx)
 	m.endAllLent()
-	left := m.work.drain(drainWait)
+	left := m.work.drain()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if left > 0 {
-		m.notice(event.None, "the system stops though %d things that it was doing have not ended after %v: what they would record is missing", left, drainWait)
+		m.notice(event.None, "the system stops before all that was under way has ended (%d left after %v): what that would record is missing", left, m.work.limit)
 	}
 	m.sweep()
 	for _, d := range m.domains { // of those that could not be ended, too: their last records count

@@ -22,6 +22,7 @@ type work struct {
 	mu    sync.Mutex
 	n     int
 	phase phase
+	limit time.Duration   // of the second phase
 	idle  chan struct{}   // closed when the last phase begins
 	ctx   context.Context // ends when the second one does: for what waits for others
 	hurry context.CancelFunc
@@ -43,7 +44,7 @@ const drainWait = 5 * time.Second
 var errStopping = errors.New("the system is stopping")
 
 func newWork() *work {
-	w := &work{idle: make(chan struct{})}
+	w := &work{limit: drainWait, idle: make(chan struct{})}
 	w.ctx, w.hurry = context.WithCancel(context.Background())
 	return w
 }
@@ -102,10 +103,10 @@ func (w *work) after(delay time.Duration, do func()) *time.Timer {
 // drains reports whether the end of what is under way is waited for.
 func (w *work) drains() bool { return w.ctx.Err() != nil }
 
-// drain waits until nothing is under way, at most for the given time, and returns
-// how much is then. Nothing begins afterwards.
-func (w *work) drain(limit time.Duration) (left int) {
-	late := time.NewTimer(limit)
+// drain waits until nothing is under way, and returns how much is if that takes too
+// long. Nothing begins afterwards.
+func (w *work) drain() (left int) {
+	late := time.NewTimer(w.limit)
 	defer late.Stop()
 	w.mu.Lock()
 	w.phase = draining
