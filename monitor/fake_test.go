@@ -28,7 +28,8 @@ type fakeFabric struct {
 	loads    int
 	closed   int // gates
 	fail     error
-	prepare  error // of Prepare
+	prepare  error                              // of Prepare
+	refuses  func(*image.Image, []Change) error // likewise; nil: nothing
 	swaps    int
 	words    map[uint32]uint64
 	cancels  int
@@ -120,6 +121,11 @@ type fakeSwap struct {
 func (f *fakeFabric) Prepare(img *image.Image, changes []Change) (Swap, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.refuses != nil {
+		if err := f.refuses(img, changes); err != nil {
+			return nil, err
+		}
+	}
 	return &fakeSwap{f, img, changes}, f.prepare
 }
 
@@ -204,7 +210,8 @@ type fakeCreator struct {
 	refuse  abi.DomainID
 
 	renewed  int
-	stubborn error // of Renew
+	stubborn error  // of Renew
+	image    string // hash of what it was given last
 	acted    []uint64
 }
 
@@ -260,6 +267,9 @@ func (c *fakeCreator) Renew(_ context.Context, sealed *os.File) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.renewed++
+	if _, encoded, err := readSealed(sealed); err == nil && c.stubborn == nil {
+		c.image = image.Hash(encoded)
+	}
 	return c.stubborn
 }
 

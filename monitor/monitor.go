@@ -113,6 +113,7 @@ type Monitor struct {
 	heard        heard            // of the creator, and acted on (notices.go)
 	orphaned     bool             // the creator has ended
 
+	fellBack bool          // the monitor before had decided not to make a change again (fallback.go)
 	redone   chan struct{} // closed when a change that the monitor before had begun is made (redo)
 	up       chan struct{} // closed when all domains are started
 	stop     chan struct{} // closed when the ordered stop is to begin

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/abi"
-	"ward/audit/event"
 	"ward/holder/link"
 )
 
@@ -42,7 +41,7 @@ func (m *Monitor) restore(kept []Kept) error {
 		take func(*restoring, string, *Kept) error
 	}{
 		{keptSystem, (*restoring).system}, {keptLife, (*restoring).life}, {keptNow, (*restoring).now},
-		{keptLent, (*restoring).lent}, {keptUser, (*restoring).user}, {keptRoute, (*restoring).route}, {keptGate, (*restoring).gate}, {keptClosed, (*restoring).closed}, {keptChanged, (*restoring).changed}, {keptSetting, (*restoring).setting}, {keptSocket, (*restoring).socket}, {keptAdmin, (*restoring).admin},
+		{keptLent, (*restoring).lent}, {keptUser, (*restoring).user}, {keptRoute, (*restoring).route}, {keptGate, (*restoring).gate}, {keptClosed, (*restoring).closed}, {keptChanged, (*restoring).changed}, {keptSetting, (*restoring).setting}, {keptFellBack, (*restoring).fellBackTo}, {keptSocket, (*restoring).socket}, {keptAdmin, (*restoring).admin},
 		{keptObjects, (*restoring).epoch}, {keptInstance, (*restoring).instance}, {keptReference, (*restoring).reference}, {keptOffer, (*restoring).offer},
 		{keptRenewing, (*restoring).renewed},
 	}
@@ -420,20 +419,6 @@ func (m *Monitor) resume(ctx context.Context) {
 	}
 	m.back = nil
 	m.serving = true // an end that is told from here on is acted on
-}
-
-// redo makes a change that the monitor before had begun: what is swapped
-// already is swapped again.
-func (m *Monitor) redo(ctx context.Context) {
-	defer m.Next.Close()
-	defer close(m.redone)
-	m.mu.Lock()
-	running := m.Hash
-	m.mu.Unlock()
-	if _, err := m.change(ctx, &request{kind: event.Reloaded, running: running, text: "begun by the monitor before", sealed: m.Next, again: true}); err != nil {
-		m.notice(event.None, "a change of the policy that the monitor before had begun cannot be completed, so the system stops: %v", err)
-		m.Stop()
-	}
 }
 
 // awaitRedone lets a change wait for the one that the monitor before had begun, which

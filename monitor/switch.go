@@ -267,29 +267,12 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 
 	c.took, err = c.swap.Commit()
 	c.whole = time.Since(start)
-	if err := m.operate(); err != nil {
-		m.notice(event.None, "users who may change the system cannot ask: %v", err)
-	}
-
-	m.mu.Lock()
-	for _, g := range c.dying {
-		m.tellEnds(g, c.fates[g.loaded], c.img)
-		m.endOffersAt(g)
-	}
-	m.loseChanged(c.before)
-	m.closeStale()
-	done := c.event(c.outcome())
-	if err == nil {
-		m.changing(done)
-	}
-	m.keepChange()
-	// Not before: a monitor that comes now knows the old image until it has made the change again.
-	if err := m.openMailboxes(); err != nil {
-		m.notice(event.None, "nothing can be posted there: %v", err)
-	}
-	m.dismissReaders()
-	m.retry()
-	m.mu.Unlock()
+	var done event.Event
+	c.finish(func() {
+		if done = c.event(c.outcome()); err == nil {
+			m.changing(done)
+		}
+	})
 	if err != nil {
 		// Nothing passes where the swap failed.
 		return nil, fmt.Errorf("the new policy is in force, but not everywhere: %w", err)
@@ -302,6 +285,31 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 	out := c.outcome()
 	m.checkDone()
 	return out, nil
+}
+
+// finish follows the swap: who is at gates that die is told, and what has become of
+// all is kept, with what also is to be kept before that.
+func (c *switching) finish(also func()) {
+	m := c.m
+	if err := m.operate(); err != nil {
+		m.notice(event.None, "users who may change the system cannot ask: %v", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, g := range c.dying {
+		m.tellEnds(g, c.fates[g.loaded], c.img)
+		m.endOffersAt(g)
+	}
+	m.loseChanged(c.before)
+	m.closeStale()
+	also()
+	m.keepChange()
+	// Not before: a monitor that comes now knows the old image until it has made the change again.
+	if err := m.openMailboxes(); err != nil {
+		m.notice(event.None, "nothing can be posted there: %v", err)
+	}
+	m.dismissReaders()
+	m.retry()
 }
 
 // tell gives the new image to the audit writer, before anything is judged by it.

@@ -107,6 +107,12 @@ func about(d abi.DomainID) func(*event.Event) bool {
 // until it has taken over.
 func (s *system) inherit(k *aKeeper, cfg Config) *heir {
 	s.t.Helper()
+	return s.inheritOf(k, cfg, func(*Config) {})
+}
+
+// inheritOf makes it with something changed.
+func (s *system) inheritOf(k *aKeeper, cfg Config, change func(*Config)) *heir {
+	s.t.Helper()
 	s.fabric.mu.Lock()
 	s.fabric.lives = nil
 	s.fabric.mu.Unlock()
@@ -152,6 +158,7 @@ func (s *system) inherit(k *aKeeper, cfg Config) *heir {
 	if cfg.Sealed == nil {
 		cfg.Sealed, cfg.Hash = sealed(s.t, cfg.Image), image.Hash(image.Encode(cfg.Image))
 	}
+	change(&cfg)
 	m, err := New(cfg)
 	if err != nil {
 		s.t.Fatal(err)
@@ -170,7 +177,11 @@ func (s *system) inherit(k *aKeeper, cfg Config) *heir {
 		select {
 		case <-c:
 		case <-done:
-			s.t.Fatal("it does not take over")
+			select {
+			case <-c: // and then it stopped
+			default:
+				s.t.Fatal("it does not take over")
+			}
 		case <-time.After(wait):
 			s.t.Fatal("it does not come to the end of taking over")
 		}
@@ -458,6 +469,39 @@ func TestRecordedOnce(t *testing.T) {
 				}
 				h.wants("closed", h.count(event.Closed, nil), want)
 				h.wants("reloaded", h.count(event.Reloaded, nil), want)
+			},
+		},
+		"change that cannot be made again": {
+			before: func(s *system) any {
+				c, v := s.domain(client), s.domain(server)
+				v.ask(serve(1, "t.Echo"))
+				if got, _ := c.ask(open(1, "t.Echo")); got.Op != abi.OpGate {
+					s.t.Fatalf("no gate: %+v", got)
+				}
+				return nil
+			},
+			do: func(s *system, _ any) {
+				if _, err := s.ask(&admin.Change{Image: sealed(s.t, narrower(s.t))}); err != nil {
+					s.t.Fatal(err)
+				}
+				s.fabric.refuse(narrower(s.t))
+			},
+			after: func(h *heir) {
+				h.m.mu.Lock()
+				made, stops := h.m.Hash == image.Hash(image.Encode(narrower(h.t))), h.m.stopping
+				h.m.mu.Unlock()
+				back, reloaded := 0, 0
+				if made { // nothing was left to be loaded
+					reloaded = 1
+				} else if h.changes {
+					back = 1
+				}
+				if stops {
+					h.t.Error("it stops")
+				}
+				h.wants("falls back", h.count(event.Notice, says("stays in force")), back)
+				h.wants("reloaded", h.count(event.Reloaded, nil), reloaded)
+				h.wants("closed", h.count(event.Closed, nil), max(back, reloaded))
 			},
 		},
 		"memory": {
