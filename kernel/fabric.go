@@ -20,8 +20,11 @@ type FabricConfig struct {
 	Programs uint32 // programs that are loaded at the same time: two for each route
 	Words    uint32 // words of state of domains and of the system, with room for those that a reload may add: their number stays; 8 bytes each
 	Buckets  uint32 // of rates, for all senders; 8 bytes each. If there are too few, Load fails
-	Handles  uint32 // in messages, at the same time, at most abi.MaxHandles; 16 bytes each. 0: none, and no message with one passes
-	AuditAll bool   // record every admitted message, too
+	// KinBuckets is how many of these children and delegations may have together; 0: all.
+	// If that is too few, Load fails with ErrKinBuckets.
+	KinBuckets uint32
+	Handles    uint32 // in messages, at the same time, at most abi.MaxHandles; 16 bytes each. 0: none, and no message with one passes
+	AuditAll   bool   // record every admitted message, too
 	// Reserve is told of a number that no gate reaches before it is called again
 	// (RestoreFabric); nil: nobody takes this fabric over.
 	Reserve func(incarnation uint32) error `json:"-"`
@@ -114,7 +117,7 @@ func NewFabric(cfg FabricConfig) (*Fabric, error) {
 		err = f.gateWords.open("gatewords", cfg.Gates, 8, obj)
 	}
 	if err == nil {
-		err = f.buckets.open(cfg.Buckets)
+		err = f.buckets.open(cfg.Buckets, cfg.KinBuckets)
 	}
 	if err == nil {
 		err = f.handles.open(cfg.Handles, obj)

@@ -4,13 +4,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"ward/abi"
 	"ward/filter"
+	"ward/image"
 )
 
 // A bucketTable finds the rows of token buckets by name. A bucket belongs to a
@@ -27,15 +30,20 @@ type bucketTable struct {
 	m      *ebpf.Map
 	rows   pool
 	byName map[string]*bucket
+	kin    uint32 // those of children and delegations,
+	most   uint32 // … of which there may be so many; 0: no bound
 }
+
+// ErrKinBuckets: the buckets that children and delegations may have are in use, or not full again.
+var ErrKinBuckets = errors.New("all buckets of rates of children and delegations are in use or not full again")
 
 type bucket struct {
 	row  uint32
 	uses int // programs that charge it
 }
 
-func (t *bucketTable) open(n uint32) (err error) {
-	t.rows, t.byName = newPool(n), map[string]*bucket{}
+func (t *bucketTable) open(n, kin uint32) (err error) {
+	t.rows, t.byName, t.most = newPool(n), map[string]*bucket{}, kin
 	t.m, err = ebpf.NewMap(&ebpf.MapSpec{Name: "buckets", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: max(n, 1)})
 	if err != nil {
 		return fmt.Errorf("map buckets: %w", err)
@@ -65,17 +73,66 @@ func (t *bucketTable) bucket(name string) (*bucket, error) {
 	if b := t.byName[name]; b != nil {
 		return b, nil
 	}
+	if err := t.count(name); err != nil {
+		return nil, err
+	}
 	row, err := t.row()
 	if err != nil {
+		t.uncount(name)
 		return nil, err
 	}
 	if b := t.byName[name]; b != nil { // another program's, which came while the row was waited for
+		t.uncount(name)
 		t.rows.put(row)
 		return b, nil
 	}
 	b := &bucket{row: row}
 	t.byName[name] = b
 	return b, nil
+}
+
+// count counts a bucket that is about to be, if it is of a child or a delegation: there
+// are so many of these in time that none would be left for others.
+func (t *bucketTable) count(name string) error {
+	if !ofKin(name) {
+		return nil
+	}
+	if t.most > 0 && t.kin >= t.most {
+		if err := t.forget(); err != nil {
+			return err
+		}
+		if t.kin >= t.most {
+			return fmt.Errorf("%w: there are %d", ErrKinBuckets, t.most)
+		}
+	}
+	t.kin++
+	return nil
+}
+
+// uncount ends that.
+func (t *bucketTable) uncount(name string) {
+	if ofKin(name) {
+		t.kin--
+	}
+}
+
+// ofKin reports whether a bucket is that of a child or of a delegation, by the
+// names that package filter gives them.
+func ofKin(name string) bool {
+	if strings.HasPrefix(name, onceMark(true)) {
+		return true
+	}
+	rest, domain := strings.CutPrefix(name, "domain ")
+	number, _, _ := strings.Cut(rest, " ")
+	id, err := strconv.ParseUint(number, 10, 32)
+	return domain && err == nil && abi.DomainID(id) >= image.FirstChild
+}
+
+// drop gives up the row of a bucket.
+func (t *bucketTable) drop(name string, b *bucket) {
+	delete(t.byName, name)
+	t.uncount(name)
+	t.rows.put(b.row)
 }
 
 // give ends what take began.
@@ -89,8 +146,7 @@ func (t *bucketTable) put(names []string) {
 	for _, name := range names {
 		b := t.byName[name]
 		if b.uses--; b.uses == 0 && strings.HasPrefix(name, onceMark(true)) {
-			delete(t.byName, name)
-			t.rows.put(b.row)
+			t.drop(name, b)
 		}
 	}
 }
@@ -141,8 +197,7 @@ func (t *bucketTable) forget() error {
 			return err
 		}
 		if binary.LittleEndian.Uint64(v) <= now {
-			delete(t.byName, name)
-			t.rows.put(b.row)
+			t.drop(name, b)
 		}
 	}
 	return nil

@@ -95,7 +95,7 @@ func RestoreFabric(cfg FabricConfig, files []*os.File, incarnation uint32, bucke
 	go func() { ended <- graceperiod() }()
 	f.before = sync.OnceValue(func() error { return <-ended })
 	f.tables, f.shared = &tableCache{}, &programCache{}
-	f.buckets = &bucketTable{rows: newPool(cfg.Buckets), byName: map[string]*bucket{}}
+	f.buckets = &bucketTable{rows: newPool(cfg.Buckets), byName: map[string]*bucket{}, most: cfg.KinBuckets}
 	defer func() {
 		if err != nil {
 			f.Close()
@@ -137,6 +137,9 @@ func RestoreFabric(cfg FabricConfig, files []*os.File, incarnation uint32, bucke
 			return nil, fmt.Errorf("fabric: bucket of %s: %w", b.Name, err)
 		}
 		f.buckets.byName[b.Name] = &bucket{row: b.Row}
+		if ofKin(b.Name) {
+			f.buckets.kin++
+		}
 	}
 	return f, nil
 }

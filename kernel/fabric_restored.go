@@ -77,8 +77,7 @@ func (t *bucketTable) settle() {
 	defer t.mu.Unlock()
 	for name, b := range t.byName {
 		if b.uses == 0 && strings.HasPrefix(name, onceMark(true)) {
-			delete(t.byName, name)
-			t.rows.put(b.row)
+			t.drop(name, b)
 		}
 	}
 }

@@ -1,9 +1,17 @@
 package monitor
 
 import (
+	"errors"
+
 	"ward/abi"
 	"ward/image"
 )
+
+// ErrFull is what errors.Is finds in the error of a Fabric that has no more buckets of
+// rates for children and delegations.
+var ErrFull = errors.New("children and delegations have all that they may")
+
+const noMoreRates = "no more gates: rates of children and delegations are in use, or not full again, as many as there may be; let some end, or ask again later"
 
 // A loading is a route whose programs the kernel is verifying (some 10 ms a
 // program, Linux 6.18), and the requests that wait for it. Meanwhile others
@@ -154,7 +162,11 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 			continue
 		}
 		if err != nil && w.waits() {
-			m.deny(w, l.server.id, abi.ReasonQuota, abi.NoPolicy, "the gate could not be made; the audit log says why")
+			text := "the gate could not be made; the audit log says why"
+			if errors.Is(err, ErrFull) {
+				text = noMoreRates
+			}
+			m.deny(w, l.server.id, abi.ReasonQuota, abi.NoPolicy, text)
 			continue
 		}
 		m.try(w, true)

@@ -227,6 +227,17 @@ func TestRoomOfFamilies(t *testing.T) {
 	}
 }
 
+// A child whose policies have more rates than there are buckets left for children is told so.
+func TestNoMoreRates(t *testing.T) {
+	f := startFamily(t, 0, func(*image.Image) {})
+	f.fabric.fakeFabric.mu.Lock()
+	f.fabric.fail = fmt.Errorf("route 3: %w", ErrFull)
+	f.fabric.fakeFabric.mu.Unlock()
+	if a := f.child.echo(); a.Op != abi.OpRefused || a.Reason != abi.ReasonQuota || a.Text != noMoreRates {
+		t.Errorf("%+v", a)
+	}
+}
+
 // What is being loaded counts, too.
 func TestRoomWhileLoaded(t *testing.T) {
 	f, _ := roomFamily(t, 4, true, withSecond)

@@ -22,25 +22,52 @@ const (
 	maxPrograms     = 1 << 20  // of a kernel.Fabric
 	changesPrograms = 2 * 1024 // for routes that a change of the policy adds, beside monitor.Slots
 	spareWords      = 256      // of state that a change of the policy may add
-	buckets         = 1 << 14  // of rates
+	kinBuckets      = 1 << 13  // of rates, of children and delegations
+	otherBuckets    = 1 << 13  // … of all others at least
+	spareBuckets    = 1 << 10  // … which a change of the policy may add
+	maxBuckets      = 1 << 20  // of a kernel.Fabric
 )
 
 func fabricConfig(img *image.Image, auditAll bool) kernel.FabricConfig {
-	boxes := 0
+	boxes, stated := 0, 0
 	for i := range img.Domains {
 		if img.Domains[i].Mailbox {
 			boxes++
 		}
+		stated += max(0, int(img.Domains[i].Quota.Gates)-gatesADomain)
 	}
-	return kernel.FabricConfig{
-		Gates:    uint32(min(minGates+gatesADomain*len(img.Domains)+gatesAMailbox*boxes, maxGatesInAll)),
+	cfg := kernel.FabricConfig{
+		Gates:    uint32(min(minGates+gatesADomain*len(img.Domains)+stated+gatesAMailbox*boxes, maxGatesInAll)),
 		Programs: uint32(min(monitor.Slots(img)+changesPrograms, maxPrograms)),
 		Words:    min(img.Words+spareWords, image.MaxWords),
-		Buckets:  buckets,
+		Buckets:  uint32(min(kinBuckets+max(otherBuckets, rates(img)+spareBuckets), maxBuckets)),
 		// All that there can be, 1 MiB: what 256 domains can use, however many a change of the policy adds.
 		Handles:  abi.MaxHandles,
 		AuditAll: auditAll,
 	}
+	if len(img.Domains) <= int(image.FirstChild) { // else there are no children, and domains have their numbers
+		cfg.KinBuckets = kinBuckets
+	}
+	return cfg
+}
+
+// rates is how many buckets the domains of an image may want at most: one for each rate of
+// each route, and one for each quota of messages.
+func rates(img *image.Image) int {
+	n := len(img.Domains)
+	for i := range img.Routes {
+		for j := range img.Routes[i].Methods {
+			m := &img.Routes[i].Methods[j]
+			for _, rules := range [][]image.Rule{m.Request.Permit, m.Reply.Permit} {
+				for k := range rules {
+					if rules[k].Rate != (image.Rate{}) {
+						n++
+					}
+				}
+			}
+		}
+	}
+	return n
 }
 
 // fabricPort is kernel.Fabric as the monitor sees it.
@@ -84,6 +111,9 @@ func (p fabricPort) Load(img *image.Image, route uint32, atoms monitor.Atoms, cl
 		return nil, errors.New("endpoint of another fabric")
 	}
 	r, err := p.fabric.Load(spec, c.Endpoint, s.Endpoint)
+	if errors.Is(err, kernel.ErrKinBuckets) {
+		err = fmt.Errorf("%w: %w", monitor.ErrFull, err)
+	}
 	if err != nil {
 		return nil, err
 	}
