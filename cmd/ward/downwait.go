@@ -32,6 +32,11 @@ func longestGrace(ctx context.Context, dir string) time.Duration {
 	if err != nil {
 		return 0
 	}
+	return graceIn(img)
+}
+
+// graceIn is the longest time of grace that an image states; 0: none.
+func graceIn(img *image.Image) time.Duration {
 	var longest uint64
 	for _, d := range img.Domains {
 		longest = max(longest, d.Grace)

@@ -283,6 +283,9 @@ func startWardd(encoded []byte, img *image.Image, slot int, untilDone bool) (*wa
 		return nil, err
 	}
 	args := []string{"--name=" + img.Name, fmt.Sprintf("--slot=%d", slot), fmt.Sprintf("--until-done=%t", untilDone)}
+	if longest := graceIn(img); longest > 0 {
+		args = append(args, fmt.Sprintf("--longest-grace=%v", longest))
+	}
 	if slices.ContainsFunc(img.Domains, func(d image.Domain) bool { return d.Names && d.Program == "" }) {
 		names, err := beside("ward-names")
 		if err != nil {

@@ -55,7 +55,7 @@ func hold(o *options, image, life *os.File, flags []string) int {
 			}
 			return openProgram(path)
 		},
-		Life: life, Stop: untilStop(life), Grace: o.grace,
+		Life: life, Stop: untilStop(life), Grace: max(o.grace, o.longest),
 	})
 }
 

@@ -43,9 +43,10 @@ type options struct {
 	names     string
 	untilDone bool
 	auditAll  bool
-	library   bool // level library: started by an ordinary user
-	grace     time.Duration
-	again     uint // which start of a monitor this is, for a process that takes over from one that died
+	library   bool          // level library: started by an ordinary user
+	grace     time.Duration // of domains that state none
+	longest   time.Duration // that a domain states
+	again     uint          // which start of a monitor this is, for a process that takes over from one that died
 }
 
 // Each system has a slot; its domains' user IDs start at uidBase + uidSpan*slot.
@@ -85,6 +86,7 @@ func main() {
 	flags.BoolVar(&o.untilDone, "until-done", false, "stop when every domain that runs to its end has")
 	flags.BoolVar(&o.auditAll, "audit-all", false, "record every admitted message, too")
 	flags.DurationVar(&o.grace, "grace", 2*time.Second, "time between SIGTERM and SIGKILL at the end")
+	flags.DurationVar(&o.longest, "longest-grace", 0, "the longest time between SIGTERM and SIGKILL that a domain of the image has of its own: what the monitor may take at the end")
 	level := flags.String("level", abi.LevelKernel.String(), "what checks the parameters of messages: kernel, or library, for ordinary users")
 	flags.UintVar(&o.again, "again", 0, "used by wardd itself: the process takes over from one that died")
 	if err := flags.Parse(args); err != nil {
