@@ -97,10 +97,28 @@ type stoppingFabric struct {
 	wait    func()
 }
 
-func (f *stoppingFabric) Prepare(img *image.Image, changes []Change) (Swap, error) {
-	if f.wait != nil && !f.commits {
-		f.wait()
+// waits makes swaps wait from now on.
+func (f *stoppingFabric) waits(commits bool, wait func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.commits, f.wait = commits, wait
+}
+
+// here waits if this is the place.
+func (f *stoppingFabric) here(commits bool) {
+	f.mu.Lock()
+	wait := f.wait
+	if f.commits != commits {
+		wait = nil
 	}
+	f.mu.Unlock()
+	if wait != nil {
+		wait()
+	}
+}
+
+func (f *stoppingFabric) Prepare(img *image.Image, changes []Change) (Swap, error) {
+	f.here(false)
 	s, err := f.heldFabric.Prepare(img, changes)
 	return &stoppingSwap{s, f}, err
 }
@@ -111,9 +129,7 @@ type stoppingSwap struct {
 }
 
 func (s *stoppingSwap) Commit() (time.Duration, error) {
-	if s.f.wait != nil && s.f.commits {
-		s.f.wait()
-	}
+	s.f.here(true)
 	return s.Swap.Commit()
 }
 
@@ -225,23 +241,28 @@ func TestNothingAfterRun(t *testing.T) {
 			return h.let
 		}},
 		"a change of the policy": {kind: event.Reloaded, want: 1, commits: true, begin: func(x *stopping, _ *heldFabric) chan error {
-			go x.ask(&admin.Change{Image: sealed(x.t, changed(x.t, func(i *image.Image) {
+			c := &admin.Change{Image: sealed(x.t, changed(x.t, func(i *image.Image) {
 				withSecond(i)
 				i.Grants = x.img.Grants
 				i.Routes[0].Methods = slices.Clone(i.Routes[0].Methods)
 				i.Routes[0].Methods[0].Request.Forbid = []image.Rule{{Policy: 1, When: image.Expr{Op: image.True}}}
-			}))})
+			}))}
+			answered := make(chan struct{})
+			x.t.Cleanup(func() { <-answered })
+			go func() {
+				defer close(answered)
+				x.ask(c)
+			}()
 			return nil
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := startStopping(t)
 			begun := make(chan struct{}, 2*maxLent)
-			x.fabric.commits = test.commits
-			x.fabric.wait = func() {
+			x.fabric.waits(test.commits, func() {
 				begun <- struct{}{}
 				<-x.m.work.ctx.Done()
-			}
+			})
 			var goesOn chan error
 			if test.begin != nil {
 				if goesOn = test.begin(x, x.fabric.heldFabric); goesOn == nil {
@@ -270,7 +291,7 @@ func TestStopsBeforeTheEnd(t *testing.T) {
 	x := startStopping(t)
 	x.m.work.limit = time.Nanosecond
 	begun, never := make(chan struct{}, 2*maxLent), make(chan struct{})
-	x.fabric.wait = func() { begun <- struct{}{}; <-never }
+	x.fabric.waits(false, func() { begun <- struct{}{}; <-never })
 	x.c.send(abi.Control{Op: abi.OpTakeBack, Seq: 300, Block: x.lent[0]})
 	<-begun
 	x.m.Stop()
