@@ -336,7 +336,7 @@ func (m *Monitor) answerOpenObject(d *domain, c *abi.Control) {
 		w.refuse(abi.ReasonHandle, fmt.Sprintf("%s is not shared: its instances come by handles in messages, not by name", o.Name))
 		return
 	}
-	if err := m.book.CanRefer(d.owner()); err != nil {
+	if err := m.mayRefer(d); err != nil {
 		w.refuseFor(err)
 		return
 	}

@@ -207,7 +207,7 @@ func (m *Monitor) answerRedeem(d *domain, c *abi.Control) {
 		w.denied(v, fmt.Sprintf("no policy lets %s open Object::%q%s any more", d.def.Name, object.Name, forWriting(uint32(of))))
 		return
 	}
-	if err := m.book.CanRefer(d.owner()); err != nil {
+	if err := m.mayRefer(d); err != nil {
 		w.refuseFor(err)
 		return
 	}

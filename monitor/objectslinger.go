@@ -65,8 +65,11 @@ func (m *Monitor) inUse(id uint32) bool {
 
 // mayMake is Store.CanMake after another look at what lingers.
 func (m *Monitor) mayMake(d *domain, object, count uint32) error {
+	if err := m.mayRefer(d); err != nil {
+		return err
+	}
 	err := m.book.CanMake(d.owner(), object, count)
-	if err == nil || m.book.CanRefer(d.owner()) != nil {
+	if err == nil {
 		return err
 	}
 	if m.lookAtUnused(lookMost, func(i *objects.Instance) bool { return i.Object == object }) {

@@ -69,6 +69,9 @@ func (s *Store) CanRefer(o Owner) error {
 	return nil
 }
 
+// Held is how many references an owner has.
+func (s *Store) Held(o Owner) int { return s.held[o] }
+
 // Make adds an instance, without a reference to it. A shared one is that of
 // its object from now on.
 //
