@@ -11,11 +11,24 @@ SUDO     := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH")
 PROGRAMS := ward wardd ward-names
 FUZZTIME ?= 30s
 
-.PHONY: build demo test bench lint redteam difftest mutate kills fuzz vm-test generate clean help
+# Where `make install` puts things. With DESTDIR, as packages do it, it needs no root.
+PREFIX  ?= /usr
+DESTDIR ?=
+
+.PHONY: build install demo test bench lint redteam difftest mutate kills fuzz vm-test generate clean help
 
 build: ## bin/ward, bin/wardd and bin/ward-names
 	@mkdir -p bin
 	go build -trimpath -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
+
+install: build ## the programs, the systemd unit and bash completion, below DESTDIR and PREFIX (/usr) (root, or through sudo)
+	$(if $(DESTDIR),,$(SUDO)) install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
+	$(if $(DESTDIR),,$(SUDO)) install -m 755 $(addprefix bin/,$(PROGRAMS)) "$(DESTDIR)$(PREFIX)/bin"
+	@mkdir -p build
+	sed 's,/usr/bin/ward,$(PREFIX)/bin/ward,' contrib/systemd/ward@.service >build/ward@.service
+	bin/ward completion bash >build/ward.bash
+	$(if $(DESTDIR),,$(SUDO)) install -m 644 build/ward@.service "$(DESTDIR)$(PREFIX)/lib/systemd/system/ward@.service"
+	$(if $(DESTDIR),,$(SUDO)) install -m 644 build/ward.bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/ward"
 
 demo: build ## the picture example, told as it happens (root, or through sudo)
 	$(SUDO) bin/ward up examples/picture --until-done

@@ -27,9 +27,10 @@ func newDown() *cobra.Command {
 		Long: `Stop a running system: its monitor asks all domains to end (SIGTERM), and kills those
 that are left after their time of grace. It returns when all have ended.
 
-A monitor that is stopped or stuck does not answer. --force asks it first; then it
-kills the first process of wardd, with which everything ends: all gates close, and all
-domains are killed, without a time of grace. Only root may.`,
+A monitor that is stopped or stuck does not answer. --force asks it first; if it does
+not answer, is stopping already, or has not stopped after 20 seconds, it kills the
+first process of wardd, with which everything ends: all gates close, and all domains
+are killed, without a time of grace. Only root may.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: oneSystem,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,7 +88,7 @@ func down(cmd *cobra.Command, dir string, force bool) error {
 	if err != nil {
 		return failed("%w", err)
 	}
-	err = awaitStopped(cmd, dir, holder, ends)
+	err = awaitStopped(cmd, dir, holder, ends, force)
 	switch {
 	case err == nil:
 		return nil

@@ -47,8 +47,9 @@ func graceIn(img *image.Image) time.Duration {
 // awaitStopped waits until a system that was asked to stop has done so: its first
 // process, which has the name of the system to itself, is the last to end. The
 // sockets of the monitor vanish when the stop begins. holder is nil if that process is
-// not to be seen from here: then it is the socket that is waited for.
-func awaitStopped(cmd *cobra.Command, dir string, holder *openedHolder, limit time.Duration) error {
+// not to be seen from here: then it is the socket that is waited for. With force those
+// that are left after limit are killed.
+func awaitStopped(cmd *cobra.Command, dir string, holder *openedHolder, limit time.Duration, force bool) error {
 	if holder == nil {
 		ctx, cancel := context.WithTimeout(cmd.Context(), limit)
 		defer cancel()
@@ -65,7 +66,11 @@ func awaitStopped(cmd *cobra.Command, dir string, holder *openedHolder, limit ti
 		}
 		if !told && time.Since(began) > toldAfter {
 			told = true
-			fmt.Fprintf(cmd.ErrOrStderr(), "ward: waiting for domains that have not ended yet, for up to %v; 'ward down --force %s' ends them at once\n", limit.Round(time.Second), nameOf(dir))
+			then := "'ward down --force " + nameOf(dir) + "' ends them sooner"
+			if force {
+				then = "they are killed then"
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "ward: waiting for domains that have not ended yet, for up to %v; %s\n", limit.Round(time.Second), then)
 		}
 	}
 	return os.ErrDeadlineExceeded
