@@ -10,6 +10,8 @@
 //   - it signals only processes that it started or took over from a creator
 //     before it, which it knows by their user IDs, and by pidfd; it reaps those
 //     that it started;
+//   - what it tells unasked it keeps until it hears that it was acted on, and tells it
+//     again to whoever takes over its channel (notice.go);
 //   - it runs one thread of control: no request is served while another is;
 //   - it writes nothing to the host's file systems but its cgroup directories,
 //     and removes them at the end;

@@ -19,7 +19,8 @@
 //     have (room.go), and who asks on and on keeps nobody else waiting (turns.go);
 //   - memory goes only to whom the image lets have it: by its name, or for a handle
 //     that the kernel has admitted in a message to this end of a gate (objects.go);
-//   - another image comes into force whole or not at all (switch.go); numbers in
+//   - another image comes into force whole or not at all (switch.go), also if monitors
+//     die meanwhile (fallback.go); numbers in
 //     use mean the same in both (image.Align);
 //   - it works on fixed binary messages and the checked image; of texts it reads the
 //     two tables of users, once (users.go).

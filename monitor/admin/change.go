@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -98,22 +99,55 @@ func (c *Change) Ask(ctx context.Context, runDir string) (*Changed, error) {
 	}
 	answer, err := readAll(conn, 16<<20)
 	if err != nil {
-		if !c.DryRun {
-			err = fmt.Errorf("%w; %w", err, errUnknown)
+		if c.DryRun {
+			return nil, err
 		}
-		return nil, err
+		return nil, fmt.Errorf("%w; %w", err, c.became(ctx, runDir))
 	}
 	var changed Changed
 	if err := json.Unmarshal(answer, &changed); err != nil { // it is one line, so a part of it is no value
 		if c.DryRun {
 			return nil, fmt.Errorf("%s: %w", conn.Name(), ErrCut)
 		}
-		return nil, fmt.Errorf("%s: the monitor has ended in the middle of its answer; %w", conn.Name(), errUnknown)
+		return nil, fmt.Errorf("%s: the monitor has ended in the middle of its answer; %w", conn.Name(), c.became(ctx, runDir))
 	}
 	if changed.Error != "" {
 		return nil, errors.New(changed.Error)
 	}
 	return &changed, nil
+}
+
+// became says what became of a change whose monitor died before it said so. The next
+// one completes what was begun, or takes it back, before it looks at another
+// change, and so at what this asks: the same, only to say what would happen.
+func (c *Change) became(ctx context.Context, runDir string) error {
+	again := *c
+	again.DryRun = true
+	err := repeat(ctx, func() error {
+		_, err := again.Ask(ctx, runDir)
+		return err
+	})
+	if errors.Is(err, ErrCut) || errors.Is(err, errBusy) || errors.Is(err, ErrSilent) {
+		return errUnknown
+	} // else it was asked, whatever it says
+	var now []byte
+	if err := repeat(ctx, func() (err error) {
+		now, err = Image(ctx, runDir)
+		return err
+	}); err != nil {
+		return errUnknown
+	}
+	wanted, err := io.ReadAll(io.NewSectionReader(c.Image, 0, image.MaxImage))
+	if err != nil {
+		return errUnknown
+	}
+	switch image.Hash(now) {
+	case image.Hash(wanted):
+		return errMade
+	case c.Running:
+		return errNotMade
+	}
+	return errUnknown
 }
 
 // send sends a request with a descriptor, as one message.
