@@ -18,10 +18,10 @@ type SpawnOptions struct {
 	Rights    []string
 	Lifetime  time.Duration // after which the child is ended; 0: no end
 	Adopted   bool          // it may outlive this domain: a policy must permit ward::Action::"adopt"
-	Processes uint32        // quotas, at most the template's, out of this domain's; 0: the template's
+	Processes uint32        // quotas, at most the template's, out of this domain's; 0: the template's, and if that states none an equal part
 	Memory    uint64        // bytes
 	CPUWeight uint32        // in the part of the processor that this domain and all that come from it share
-	Files     uint32
+	Files     uint32        // that each of its processes may have open
 	Gates     uint32
 	// Ring is the name of the child's ring, if it is to be a less trusted one than
 	// the template's: one of those that system.yaml lists for it (lower_rings),
