@@ -38,6 +38,7 @@ are kept until the next one begins: --previous.`,
 			if err != nil {
 				return err
 			}
+			noteFull(cmd, dir)
 			path := auditIn(dir)
 			if previous {
 				if path += ".1"; follow {

@@ -48,6 +48,7 @@ was started: its last output, 256 to 512 KiB, of all its processes one after the
 			if _, err := os.ReadDir(filepath.Join(dir, audit.LogDir)); errors.Is(err, fs.ErrPermission) {
 				return unreadable(logOf(dir, name), err)
 			}
+			noteFull(cmd, dir)
 			paths := logFiles(dir, name, previous)
 			if len(paths) == 0 && follow && slices.Contains(domainsIn(cmd.Context(), dir), name) {
 				if paths = awaitLog(cmd.Context(), dir, name); len(paths) == 0 {

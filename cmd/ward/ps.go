@@ -33,6 +33,7 @@ them.`,
 			if err != nil {
 				return err
 			}
+			noteFull(cmd, dir)
 			out := cmd.OutOrStdout()
 			if len(args) == 1 {
 				d, err := admin.Describe(cmd.Context(), dir, args[0])

@@ -189,6 +189,7 @@ func supervise(cmd *cobra.Command, path string, encoded []byte, img *image.Image
 	timer := time.AfterFunc(tellLimit, stopTelling)
 	err = <-told
 	timer.Stop()
+	noteFull(cmd, filepath.Join(runRoot, img.Name))
 	if stopped {
 		status = 0 // what ended then, ended because it was told to
 	}
