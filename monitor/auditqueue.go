@@ -117,7 +117,8 @@ func (q *AuditQueue) put(e event.Event, files []*os.File) {
 	link.CloseAll(files)
 }
 
-// Close sends what is queued and closes the connection.
+// Close sends what is queued and closes the connection. Events must have ended
+// before (Monitor.Run has returned): those that come later are lost, and nobody is told.
 func (q *AuditQueue) Close() {
 	q.mu.Lock()
 	if !q.closed {

@@ -22,6 +22,9 @@
 //   - another image comes into force whole or not at all (switch.go), also if monitors
 //     die meanwhile (fallback.go); numbers in
 //     use mean the same in both (image.Align);
+//   - when Run returns all that was under way is done and recorded, or it is said
+//     that it is not; nothing begins then (work.go). So what may record something is
+//     run by work.run or work.after, or counted from the message on that it acts on;
 //   - it works on fixed binary messages and the checked image; of texts it reads the
 //     two tables of users, once (users.go).
 //

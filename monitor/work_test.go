@@ -2,7 +2,13 @@ package monitor
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -326,4 +332,46 @@ func TestAfterRun(t *testing.T) {
 	x.m.takeBackAll(x.m.domains[client])
 	x.m.mu.Unlock()
 	// That nothing was told the system checks at its end (startSystem).
+}
+
+// TestBesideRun: what is done beside Run is counted. A goroutine that is not begun by
+// work.run waits for messages, and is counted from each on; it stands here.
+func TestBesideRun(t *testing.T) {
+	waits := []string{"m.listen", "m.watchCreator", "m.hearNotify", "m.awaitLeave", "l.serve", "q.send"}
+	// Of those that answer root and users, what is done is counted (answerRequest).
+	within := map[string]int{"adminserver.go": 1, "operators.go": 1, "work.go": 1}
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	found := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				found++
+				if _, literal := n.Call.Fun.(*ast.FuncLit); literal && within[name] > 0 {
+					within[name]--
+				} else if what := types.ExprString(n.Call.Fun); !slices.Contains(waits, what) {
+					t.Errorf("%v: %q may outlive Run: begin it by work.run", set.Position(n.Pos()), "go "+what)
+				}
+			case *ast.SelectorExpr:
+				if types.ExprString(n) == "time.AfterFunc" && name != "work.go" {
+					t.Errorf("%v: what it does may come after Run: use work.after", set.Position(n.Pos()))
+				}
+			}
+			return true
+		})
+	}
+	if found < len(waits) {
+		t.Errorf("%d goroutines are begun: the test does not find them", found)
+	}
 }
