@@ -1,6 +1,6 @@
 // Package lint finds what is legal in a system but hardly meant: policies that
 // permit too much, or nothing; domains that nobody reaches; rights of templates
-// that no child of them has; children for which a quota has no room; what of an existing
+// that no child of them has; children for which a quota has no room; sockets that cannot be bound; what of an existing
 // gRPC service will not carry over. `ward check` prints it.
 //
 // Each kind of finding has an ID (the constants), and each finding a subject,

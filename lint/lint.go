@@ -49,6 +49,7 @@ func Find(s System) diag.List {
 	f.domains()
 	f.children()
 	f.quotas()
+	f.listening()
 	f.interfaces()
 	f.out.Sort()
 	return f.out
