@@ -25,10 +25,13 @@ call at most. Of a mailbox a line says who writes, who reads and what waits. The
 that this domain may do, and the policies that say so; of each quota what it uses
 and how much it has, of calls and bytes that wait on gates with the gate where most
 do, and how often it ran into one; its children, and what of its quotas it gave to
-them.`,
+them. Where several systems run, and none is named, it lists them.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: oneDomain,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if running := runningSystems(); from == "" && len(args) == 0 && len(running) > 1 {
+				return listSystems(cmd, running)
+			}
 			dir, err := systemDir(from)
 			if err != nil {
 				return err
