@@ -54,6 +54,9 @@ func packDirectory(w io.Writer, dir string, more *extra) error {
 		files, total = files+1, total+n
 		switch {
 		case files > maxFiles:
+			if _, err := os.Stat(filepath.Join(dir, "system.yaml")); err != nil {
+				return fmt.Errorf("%s holds no system.yaml: give the directory that does", dir)
+			}
 			return fmt.Errorf("%s has more than %d source files", dir, maxFiles)
 		case total > maxTotal:
 			return fmt.Errorf("the source files of %s have more than %d bytes", dir, maxTotal)

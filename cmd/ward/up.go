@@ -111,6 +111,9 @@ func imageOf(cmd *cobra.Command, path string, suits func(*image.Image) error) ([
 		return nil, nil, badInput("%w", err)
 	}
 	img, err := image.Decode(encoded)
+	if err != nil && filepath.Base(path) == "system.yaml" {
+		return nil, nil, badInput("%s is not a directory: give the one that holds system.yaml", path)
+	}
 	if err != nil {
 		return nil, nil, badInput("%s: neither a system directory nor a policy image: %w", path, err)
 	}
