@@ -17,7 +17,7 @@ import (
 // children of domains it is the same (adoptchild.go).
 
 const (
-	opAdopt op = 5 // domain, pid; descriptor: pidfd; of a child arg, text: what it is
+	opAdopt op = 5 // domain, pid; descriptor: pidfd; of a child arg, text: what it is; uid, cgroup: what is known of its limits (Counted)
 	opUndo  op = 6 // domain
 )
 
@@ -26,10 +26,38 @@ func init() {
 	requests[opUndo] = request{files: 0, do: (*creator).undo}
 }
 
+// Counted is how often a process ran into its limits, by the Hits that were told of it.
+type Counted struct {
+	Processes, Memory uint64
+}
+
+// into puts it into a request. It has room for more than there ever was; if not, what there
+// is then counts as told.
+func (n Counted) into(m *message) {
+	if n.Processes < 1<<processBits && n.Memory < 1<<(64-processBits) {
+		m.uid, m.cgroup = 1, n.Processes|n.Memory<<processBits
+	}
+}
+
+const processBits = 40
+
+// countedOf is what a request says; nil: nothing.
+func countedOf(m *message) *Counted {
+	if m.uid != 1 {
+		return nil
+	}
+	return &Counted{Processes: m.cgroup & (1<<processBits - 1), Memory: m.cgroup >> processBits}
+}
+
 // Adopt makes a new creator take over a domain that an earlier one started.
-// No Exit will tell its end.
-func (c *Client) Adopt(ctx context.Context, domain abi.DomainID, pid int, pidfd *os.File) error {
-	_, err := c.ask(ctx, message{op: opAdopt, domain: uint32(domain), pid: uint32(pid)}, pidfd)
+// No Exit will tell its end. What it ran into beyond what is counted is told as a Hit,
+// because the creator before may have died before it told that; without a count nothing of before is.
+func (c *Client) Adopt(ctx context.Context, domain abi.DomainID, pid int, pidfd *os.File, counted ...Counted) error {
+	m := message{op: opAdopt, domain: uint32(domain), pid: uint32(pid)}
+	for _, n := range counted {
+		n.into(&m)
+	}
+	_, err := c.ask(ctx, m, pidfd)
 	return err
 }
 
@@ -73,7 +101,7 @@ func (c *creator) takeOver(m message, files []*os.File) (bool, error) {
 	} else if m.text != "" {
 		return false, fmt.Errorf("creator: %w: domain %d as a child", errMessage, m.domain)
 	}
-	end, err := c.adoptProcess(id, int(m.pid), files[0], until)
+	end, err := c.adoptProcess(id, int(m.pid), files[0], until, countedOf(&m))
 	if err != nil {
 		c.family.Remove(id)
 		return false, c.fail(m, "adopt %s: %v", c.nameOf(id), err)
@@ -86,7 +114,7 @@ func (c *creator) takeOver(m message, files []*os.File) (bool, error) {
 
 // adoptProcess makes a running process one of the creator's. fatal is an error
 // after which the creator cannot go on.
-func (c *creator) adoptProcess(id abi.DomainID, pid int, pidfd *os.File, until uint64) (fatal, err error) {
+func (c *creator) adoptProcess(id abi.DomainID, pid int, pidfd *os.File, until uint64, counted *Counted) (fatal, err error) {
 	fd, err := unix.FcntlInt(pidfd.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		return nil, err
@@ -104,13 +132,29 @@ func (c *creator) adoptProcess(id abi.DomainID, pid int, pidfd *os.File, until u
 	if err := c.watch(r); err != nil {
 		return err, nil
 	}
-	c.events.limits.Known(uint32(id)) // by the creator before this one, but for its last moment
+	if err := c.reportSince(id, counted); err != nil {
+		return err, nil
+	}
 	c.running[id] = r
 	if k := c.family.Kin(id); k != nil && !k.Adopted && c.running[k.Parent] == nil {
 		c.kill(id) // its parent has ended meanwhile
 	}
 	c.setAlarm()
 	return nil, nil
+}
+
+// reportSince tells what a process that is taken over ran into that nobody has told.
+func (c *creator) reportSince(id abi.DomainID, counted *Counted) error {
+	if counted == nil {
+		c.events.limits.Known(uint32(id))
+		return nil
+	}
+	return c.report(c.events.limits.Since(uint32(id), func(controller string) uint64 {
+		if limits[controller] == LimitMemory {
+			return counted.Memory
+		}
+		return counted.Processes
+	}))
 }
 
 // nameOf is a domain's or child's name.

@@ -25,7 +25,8 @@ type Kinship struct {
 	Root    abi.DomainID  // of the image: the parent of the last of Line
 	Line    []image.Birth // its own birth, its parent's, and so on
 	Adopted bool
-	Until   uint64 // as in Order
+	Until   uint64   // as in Order
+	Counted *Counted // as for Adopt; nil: nothing is said
 }
 
 // AdoptChild makes a new creator take over a child that an earlier one made: its
@@ -37,6 +38,9 @@ func (c *Client) AdoptChild(ctx context.Context, k Kinship, pid int, pidfd *os.F
 		return fmt.Errorf("adopt a child: %w", errMessage)
 	}
 	m := message{op: opAdopt, domain: uint32(k.Line[0].ID), arg: uint32(k.Root), pid: uint32(pid), text: k.encode()}
+	if k.Counted != nil {
+		k.Counted.into(&m)
+	}
 	_, err := c.ask(ctx, m, pidfd)
 	return err
 }

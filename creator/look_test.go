@@ -55,7 +55,7 @@ func (w *world) stands(id abi.DomainID, limit Limit, n uint64) {
 		select {
 		case h := <-w.client.Hits():
 			switch {
-			case h == (Hit{Domain: id, Limit: limit, Count: n}):
+			case h == (Hit{Domain: id, Limit: limit, Count: n, Number: h.Number}):
 				return
 			case h.Count != 0:
 				w.t.Errorf("told: %+v", h)

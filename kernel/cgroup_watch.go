@@ -113,6 +113,19 @@ func (w *CgroupWatch) Known(key uint32) {
 	}
 }
 
+// Since says how often of each controller was told before, and returns what has come
+// since. More than there was cannot have been told: then it is taken to be all.
+func (w *CgroupWatch) Since(key uint32, told func(controller string) uint64) (hits []LimitHit) {
+	for _, f := range w.of[key] {
+		before := told(f.controller)
+		if f.grown(nil); before < f.count {
+			f.count = before
+			hits = f.grown(hits)
+		}
+	}
+	return hits
+}
+
 // register asks a v1 memory cgroup to tell of its want.
 func (w *CgroupWatch) register(dir, control string) error {
 	file, err := os.Open(control)

@@ -23,6 +23,8 @@ type Running struct {
 	PID    int
 	Pidfd  *os.File // the receiver closes it
 	Kin    *Kinship // of a child; nil: of the image
+
+	Processes, Memory uint64 // how often it ran into these limits, as was recorded
 }
 
 // A Kinship is what a new creator must know of a child.
@@ -46,7 +48,7 @@ func (m *Monitor) Running() (all []Running, sealed *os.File, err error) {
 		if err != nil {
 			return all, nil, err
 		}
-		r := Running{Domain: d.id, PID: d.process.PID, Pidfd: f}
+		r := Running{Domain: d.id, PID: d.process.PID, Pidfd: f, Processes: d.hits.Processes, Memory: d.hits.Memory}
 		if k := d.kin; k != nil {
 			r.Kin = &Kinship{Root: k.Lineage[len(k.Lineage)-1], Line: k.Line, Adopted: k.Adopted, Until: k.until}
 		}

@@ -55,10 +55,11 @@ func adoptAll(ctx context.Context, c *creator.Client, running []monitor.Running)
 // adoptOne makes a creator know a domain or child that runs.
 func adoptOne(ctx context.Context, c *creator.Client, r *monitor.Running) error {
 	defer r.Pidfd.Close()
+	counted := creator.Counted{Processes: r.Processes, Memory: r.Memory}
 	if k := r.Kin; k != nil {
-		return c.AdoptChild(ctx, creator.Kinship{Root: k.Root, Line: k.Line, Adopted: k.Adopted, Until: k.Until}, r.PID, r.Pidfd)
+		return c.AdoptChild(ctx, creator.Kinship{Root: k.Root, Line: k.Line, Adopted: k.Adopted, Until: k.Until, Counted: &counted}, r.PID, r.Pidfd)
 	}
-	return c.Adopt(ctx, r.Domain, r.PID, r.Pidfd)
+	return c.Adopt(ctx, r.Domain, r.PID, r.Pidfd, counted)
 }
 
 var _ monitor.Spawner = (*creatorPort)(nil)

@@ -18,10 +18,11 @@ type creatorPort struct {
 	exits chan monitor.Exit
 	hits  chan monitor.Hit
 
-	mu   sync.Mutex
-	now  *creator.Client
-	next chan struct{} // closed when there is another
-	told chan struct{} // closed when all that it tells unasked is passed on
+	mu     sync.Mutex
+	now    *creator.Client
+	next   chan struct{}  // closed when there is another
+	told   chan struct{}  // closed when all that it tells unasked is passed on
+	acting sync.WaitGroup // what was passed on and has a number, until it is acted on
 
 	renewing bool           // another is told what runs: what the one before made and nobody lists is not known to it
 	arriving sync.WaitGroup // what was made, and nobody lists yet
@@ -53,7 +54,13 @@ func (p *creatorPort) install(c *creator.Client) {
 // pass passes on what a creator tells unasked: what a domain ran into before its end.
 func (p *creatorPort) pass(c *creator.Client) {
 	hits := c.Hits()
+	count := func(number uint64) {
+		if number != 0 {
+			p.acting.Add(1)
+		}
+	}
 	hit := func(h creator.Hit) {
+		count(h.Number)
 		p.hits <- monitor.Hit{Domain: h.Domain, Limit: monitor.LimitKind(h.Limit), Count: h.Count, Number: h.Number}
 	}
 	exit := func(x creator.Exit) {
@@ -67,6 +74,7 @@ func (p *creatorPort) pass(c *creator.Client) {
 				hits = nil
 			default:
 			}
+			count(x.Number)
 			p.exits <- monitor.Exit{Domain: x.Domain, PID: x.PID, Status: x.Status, Refused: x.Refused, Number: x.Number}
 			return
 		}
@@ -156,6 +164,7 @@ func (p *creatorPort) Hits() <-chan monitor.Hit   { return p.hits }
 
 // Heard tells the creator that is there. One that did not tell it does not mind.
 func (p *creatorPort) Heard(number uint64) {
+	defer p.acting.Done()
 	p.askNow(func(c *creator.Client) error {
 		c.Heard(number)
 		return nil
@@ -168,8 +177,11 @@ func (p *creatorPort) renewed(ctx context.Context, m *monitor.Monitor, conn *os.
 	c := creator.NewClient(conn)
 	p.mu.Lock()
 	p.renewing = true
+	told := p.told
 	p.mu.Unlock()
 	p.arriving.Wait()
+	<-told // what the one before told last counts
+	p.acting.Wait()
 	running, sealed, err := m.Running()
 	if err != nil {
 		return err
