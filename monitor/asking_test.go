@@ -1,9 +1,11 @@
 package monitor
 
 import (
+	"strings"
 	"testing"
 	"time"
 
+	"ward/abi"
 	"ward/image"
 )
 
@@ -43,5 +45,39 @@ func TestAttackAsksByChildren(t *testing.T) {
 	}
 	if want := time.Duration(children-kinTimes) * controlBurst * time.Second / (kinTimes * controlRate); longest < want-time.Millisecond || longest > want+time.Millisecond {
 		t.Errorf("the last one waits %v, want %v", longest, want)
+	}
+}
+
+// TestAttackLoansByChildren: children lend as much as each may. All together, with
+// who they come from, lend as much as four domains. The control: one less, and it may.
+func TestAttackLoansByChildren(t *testing.T) {
+	f := startFamily(t, 0, func(i *image.Image) {
+		yes := image.Verdict{Allow: true}
+		i.Grants = append(i.Grants, grantOf(middle, second, yes), grantOf(client, second, yes))
+	})
+	const most = kinTimes * maxLent
+	others := func(n int) { // what the rest of the family has lent
+		f.m.mu.Lock()
+		defer f.m.mu.Unlock()
+		child := f.m.children[f.creator.orders[0].Child]
+		for i := range most {
+			delete(f.m.lent, uint32(1000+i))
+		}
+		for i := range n {
+			f.m.lent[uint32(1000+i)] = &delegation{id: uint32(1000 + i), from: child, to: f.m.domains[second]}
+		}
+	}
+	others(most)
+	got, _ := f.lowest.ask(lend("second", time.Minute, 0))
+	if got.Reason != abi.ReasonQuota || !strings.Contains(got.Text, "family") {
+		t.Errorf("one more: %+v", got)
+	}
+	others(most - 1)
+	again := lend("second", time.Minute, 0)
+	again.Seq++
+	got, _ = f.lowest.ask(again)
+	others(0)
+	if got.Op == abi.OpRefused {
+		t.Errorf("control: %+v", got)
 	}
 }

@@ -46,13 +46,12 @@ func TestAttackShareByChildren(t *testing.T) {
 	}
 }
 
-// TestAttackGatesByChildren: a domain has children, and those have some, and each
-// opens as many gates as it can. All together have what it alone would have.
+// TestAttackGatesByChildren: a domain of which no quota is stated has children, and
+// those have some, and each opens as many gates as it can. All together have what it alone would have.
 // The control is that it alone has as many.
 func TestAttackGatesByChildren(t *testing.T) {
 	f := startFamily(t, 0, func(i *image.Image) {
 		i.Domains[server].Quota.Gates = image.MaxGates
-		i.Domains[client].Quota.Gates = 40
 	})
 	count := func(of ...*fakeDomain) (n int) {
 		t.Helper()
@@ -71,12 +70,12 @@ func TestAttackGatesByChildren(t *testing.T) {
 		}
 		return n
 	}
-	if n := count(f.lowest, f.child, f.parent); n != 40 {
-		t.Errorf("it and what comes from it have %d gates, want 40", n)
+	if n := count(f.lowest, f.child, f.parent); n != image.DefaultGates {
+		t.Errorf("it and what comes from it have %d gates, want %d", n, image.DefaultGates)
 	}
-	alone := startSystem(t, func(c *Config) { c.Image.Domains[client].Quota.Gates = 40 })
+	alone := startSystem(t, nil)
 	alone.domain(server).ask(serve(1, "t.Echo"))
-	if n := count(alone.domain(client)); n != 40 {
+	if n := count(alone.domain(client)); n != image.DefaultGates {
 		t.Errorf("control: alone it has %d", n)
 	}
 }
