@@ -160,7 +160,7 @@ func (h *holder) startMonitor() error {
 		conn.Tell(link.Orphan, e)
 	}
 	if err := h.kept.Give(conn); err != nil {
-		h.monitor.Kill() // if it is not dead anyway
+		h.monitor.Fail(err) // if it is not dead anyway
 	}
 	if h.over {
 		conn.Tell(link.Stop, "")
@@ -267,10 +267,10 @@ func (h *holder) ended(c *child.Child, status syscall.WaitStatus) {
 	case upgraded:
 		h.notice("upgraded: the %s is replaced; gates that are open go on and are checked", c.Name)
 	case c.Lost():
-		h.fail("the %s has ended %d times in a row (%s), each time within %v of its start, so the system stops", c.Name, child.Deaths, how, child.Steady)
+		h.fail("the %s has ended %d times in a row (%s), each time within %v of its start, so the system stops", c.Name, c.Deaths(), how, child.Steady)
 		return
 	default:
-		h.notice("the %s has ended (%s): it is started again; gates that are open go on and are checked", c.Name, how)
+		h.notice("the %s has ended (%s): it is started again %s; gates that are open go on and are checked", c.Name, how, c.When())
 	}
 	if c.Shaky() && h.fallback != nil {
 		h.cfg.Program.Exe, h.fallback = h.fallback, nil

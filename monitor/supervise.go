@@ -21,6 +21,7 @@ const (
 	restartDelay = 100 * time.Millisecond // before the first restart in a row; doubled each time
 	namesDelay   = time.Millisecond       // … before the name server's second one, which all others need: the first is at once
 	namesSteady  = 200 * time.Millisecond // … after which its end is the first one in a row again
+	namesKills   = 100                    // ends by SIGKILL in a row that are not counted as such
 	restartMax   = 30 * time.Second       // … up to this
 	restartLimit = 20                     // restarts in a row; then the domain stays ended
 	steadyTime   = time.Minute            // after which an end is the first one in a row again
@@ -35,6 +36,7 @@ const laterRings = 1 << 31
 type life struct {
 	restarts uint32    // so far
 	row      int       // restarts in a row
+	kills    int       // … of a name server, after kills from outside, which are not among them
 	again    bool      // it has ended and is going to be started again
 	began    time.Time // the last start
 	reason   string    // of the last end
@@ -169,15 +171,20 @@ func (m *Monitor) left(d *domain) (again bool) {
 		return false
 	}
 	if time.Since(d.began) >= steadyTime || d.def.Names && time.Since(d.began) >= namesSteady {
-		d.row = 0
+		d.row, d.kills = 0, 0
 	}
-	if d.row >= restartLimit {
+	killed := d.killedOutside()
+	if d.row >= restartLimit && !killed {
 		d.told.add(noticeOf(d.id, "%s; it ended %d times in a row, so it is not started again", d.reason, d.row+1))
 		d.setReady()
 		return false
 	}
 	delay := m.delay(d)
 	d.row++
+	if killed { // it is the first in a row, and never more than that
+		d.kills++
+		d.row = max(d.row-1, 1)
+	}
 	when := "at once"
 	if delay > 0 {
 		when = "in " + delay.String()
@@ -188,14 +195,24 @@ func (m *Monitor) left(d *domain) (again bool) {
 	return true
 }
 
+// killedOutside reports whether a name server was killed from outside, as a process of
+// wardd may be at any moment: that says nothing of it, and all others need it. A domain is
+// not able to kill it; the kernel is, where it uses too much memory, and
+// it may kill itself: so that is bounded.
+//
+// Preconditions: m.mu is held; d has just ended.
+func (d *domain) killedOutside() bool {
+	return d.def.Names && d.exit != nil && d.exit.Status.Signal() == syscall.SIGKILL && d.kills < namesKills
+}
+
 // delay is the time before the next start of a domain that has ended. The name
-// server's first one in a row comes at once.
+// server's first one in a row comes at once, and so do those after kills.
 func (m *Monitor) delay(d *domain) time.Duration {
 	delay, doubled := restartDelay, d.row
 	switch {
 	case m.RestartDelay > 0:
 		delay = m.RestartDelay
-	case d.def.Names && d.row == 0:
+	case d.def.Names && (d.row == 0 || d.row == 1 && d.killedOutside()):
 		return 0
 	case d.def.Names:
 		delay, doubled = namesDelay, d.row-1
@@ -229,7 +246,7 @@ func (m *Monitor) restart(old *domain) {
 	}
 	d := newDomain(m.Image, old.id)
 	d.limit, d.share = old.limit, old.share
-	d.restarts, d.row, d.reason = old.restarts+1, old.row, old.reason
+	d.restarts, d.row, d.kills, d.reason = old.restarts+1, old.row, old.kills, old.reason
 	d.ringID = m.nextRing()
 	// Who waits for the old one waits for the new one.
 	d.ready, d.isReady = old.ready, old.isReady

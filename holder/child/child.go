@@ -6,6 +6,7 @@
 package child
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -37,18 +38,22 @@ type Child struct {
 	Status syscall.WaitStatus // of the last end
 	Starts int
 
-	since    time.Time // of the last start
-	deaths   int       // in a row
-	replaced bool      // it was killed by Replace
+	since            time.Time // of the last start
+	faults, kills    int       // ends in a row that were its own, and others
+	replaced, failed bool      // it was killed by Replace, by Fail
 }
 
-// A process that dies is started again at once, and later and later if it does
-// not stay, so many times in a row.
+// A process that dies is started again at once, later and later if it does not
+// stay, and at last not at all. One that ends by itself, or by another signal, or
+// that the holder kills because it cannot be given what it needs, has a fault. Another
+// SIGKILL says nothing of it: no process of wardd sends one, and no domain may; it comes from
+// outside, at whatever moment. It may also come from a kernel that is out of memory,
+// again and again, which is why there is an end of these, too.
 const (
-	Steady   = 500 * time.Millisecond // who lives that long has come back
-	Deaths   = 20
-	delayMax = 250 * time.Millisecond
-	spared   = 3 // deaths in a row before the first delay
+	Steady              = 500 * time.Millisecond // who lives that long has come back
+	Faults, Kills       = 20, 200                // in a row
+	spared, sparedKills = 3, 100                 // before the first delay
+	delayMax            = 250 * time.Millisecond
 )
 
 // Spawn starts the program under the child's name: with files from link.FirstFD
@@ -79,7 +84,7 @@ func (c *Child) Spawn(p *Program, files ...interface{ Fd() uintptr }) error {
 	if err != nil {
 		return fmt.Errorf("start the %s: %w", c.Name, err)
 	}
-	c.PID, c.since, c.replaced = pid, time.Now(), false
+	c.PID, c.since, c.replaced, c.failed = pid, time.Now(), false, false
 	c.Starts++
 	return nil
 }
@@ -89,6 +94,13 @@ func (c *Child) Kill() {
 	if c.PID != 0 {
 		syscall.Kill(c.PID, syscall.SIGKILL)
 	}
+}
+
+// Fail kills the process because it could not be given what it needs, which is a
+// fault, unless err says that it has just been killed by somebody else.
+func (c *Child) Fail(err error) {
+	c.failed = !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET)
+	c.Kill()
 }
 
 // Replace kills the process, so that the next start is of another program.
@@ -101,9 +113,13 @@ func (c *Child) Replace() {
 // ended, if it did by itself.
 func (c *Child) Ended(status syscall.WaitStatus) (how string, replaced bool) {
 	c.PID, c.Status = 0, status
-	c.deaths++
 	if c.replaced || time.Since(c.since) >= Steady {
-		c.deaths = 1
+		c.faults, c.kills = 0, 0
+	}
+	if status.Signal() == syscall.SIGKILL && !c.failed {
+		c.kills++
+	} else {
+		c.faults++
 	}
 	if status.Signaled() {
 		return "signal: " + status.Signal().String(), c.replaced
@@ -111,19 +127,31 @@ func (c *Child) Ended(status syscall.WaitStatus) (how string, replaced bool) {
 	return fmt.Sprintf("exit status %d", status.ExitStatus()), c.replaced
 }
 
-// Shaky reports whether half the deaths in a row have come, Lost whether all
-// have: then it is not started again.
-func (c *Child) Shaky() bool { return c.deaths == Deaths/2 }
+// Deaths are how often it has ended in a row.
+func (c *Child) Deaths() int { return c.faults + c.kills }
+
+// Shaky reports whether half of what is borne in a row has come, Lost whether all
+// has: then it is not started again.
+func (c *Child) Shaky() bool { return c.faults == Faults/2 || c.kills == Kills/2 }
 
 // Lost: see Shaky.
-func (c *Child) Lost() bool { return c.deaths > Deaths }
+func (c *Child) Lost() bool { return c.faults > Faults || c.kills > Kills }
 
 // Delay is the time to wait before the next start.
 func (c *Child) Delay() time.Duration {
-	if c.deaths <= spared {
+	steps := max(c.faults-spared, c.kills-sparedKills)
+	if steps <= 0 {
 		return 0
 	}
-	return min(delayMax, 5*time.Millisecond<<(c.deaths-spared))
+	return min(delayMax, 5*time.Millisecond<<min(steps, 6))
+}
+
+// When says for people when that is.
+func (c *Child) When() string {
+	if d := c.Delay(); d > 0 {
+		return "in " + d.String()
+	}
+	return "at once"
 }
 
 // Others are the children of this process that are none of these: domains of a
