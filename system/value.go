@@ -141,6 +141,9 @@ func (c *checker) mismatch(n ast.Node, s *shape, what string, at diag.Pos) {
 	if s.kind == text && raw != "" {
 		fix = "put it in quotes: " + strconv.Quote(raw)
 	}
+	if key, value, ok := strings.Cut(raw, ":"); ok && (s.kind == table || s.kind == object) && value != "" {
+		fix = "put a space after the colon: " + short(key) + ": " + short(value)
+	}
 	c.out.Errorf(at, fix, "%s is %s, not %s", what, is, s.wants())
 }
 
@@ -301,7 +304,11 @@ func (c *checker) mapping(n ast.Node, s *shape, what string, v *value) bool {
 	}
 	for _, k := range s.keys {
 		if _, ok := seen[k.name]; k.required && !ok {
-			c.out.Errorf(v.pos, "", "%s has no %q", what, k.name)
+			fix := ""
+			if k.name == "ward" {
+				fix = "begin it with `ward: 1`, the version of this format"
+			}
+			c.out.Errorf(v.pos, fix, "%s has no %q", what, k.name)
 		}
 	}
 	return true

@@ -80,7 +80,7 @@ func Parse(src Source, data []byte, what, first string, out *diag.List) (root as
 		} else {
 			message = err.Error() // not of the other: it prints the tokens around, in quadratic time
 		}
-		out.Errorf(p, "", "not YAML: %s", message)
+		out.Errorf(p, fixOf(message), "not YAML: %s", message)
 		return nil
 	}
 	docs := slices.DeleteFunc(file.Docs, func(d *ast.DocumentNode) bool { return d.Body == nil })
