@@ -39,7 +39,9 @@ type Exit struct {
 // A Client is the asking side. Its methods may be called from several goroutines.
 type Client struct {
 	conn  *os.File
-	fd    int
+	raw   syscall.RawConn // conn, which is not closed, and its number another's, while something is sent
+	fd    int             // for who reads, and closes conn
+	turn  chan struct{}   // has an element while something is sent
 	exits chan Exit
 	hits  chan Hit
 
@@ -50,10 +52,11 @@ type Client struct {
 	more    *sync.Cond // queue has grown, or the reader has ended
 	ended   bool
 
-	again uint32     // number of the request of Takeover; 0: it is answered, or there was none
-	early []message  // told unasked before that answer
-	acted []byte     // numbers that the creator is to hear (notice.go)
-	toSay *sync.Cond // there are some, or the reader has ended
+	again   uint32     // number of the request of Takeover; 0: it is answered, or there was none
+	early   []message  // told unasked before that answer
+	numbers bool       // the creator numbers what it tells unasked
+	acted   []byte     // numbers that it is to hear (notice.go)
+	toSay   *sync.Cond // there are some, or the reader has ended
 }
 
 type answer struct {
@@ -70,7 +73,8 @@ func NewClient(conn *os.File) *Client {
 
 func newClient(conn *os.File) *Client {
 	// Of what was asked by another client on this channel before, answers may come.
-	c := &Client{conn: conn, fd: int(conn.Fd()), seq: uint32(time.Now().UnixNano()), exits: make(chan Exit), hits: make(chan Hit, maxHits), waiting: map[uint32]chan answer{}}
+	c := &Client{conn: conn, fd: int(conn.Fd()), turn: make(chan struct{}, 1), seq: uint32(time.Now().UnixNano()), exits: make(chan Exit), hits: make(chan Hit, maxHits), waiting: map[uint32]chan answer{}}
+	c.raw, _ = conn.SyscallConn() // an error only of no file at all
 	c.more, c.toSay = sync.NewCond(&c.mu), sync.NewCond(&c.mu)
 	return c
 }
@@ -133,7 +137,35 @@ func (c *Client) Exits() <-chan Exit { return c.exits }
 // Close shuts the channel down, also for a process that shares it: the creator
 // kills all domains and ends. (A process that merely ends shuts nothing down.)
 func (c *Client) Close() error {
-	unix.Shutdown(c.fd, unix.SHUT_RDWR)
+	return c.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+}
+
+// number is that of the next request.
+//
+// Preconditions: c.mu is held, or nobody else has c.
+func (c *Client) number() uint32 {
+	c.seq = max(c.seq+1, 1) // not 0
+	return c.seq
+}
+
+// post sends a message, in its turn.
+//
+// Preconditions: c.mu is not held: the creator reads nothing while it waits until what
+// it has said is read.
+func (c *Client) post(ctx context.Context, m message, files ...*os.File) error {
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	var sent error
+	if err := c.raw.Control(func(fd uintptr) { sent = send(int(fd), m, files...) }); err != nil {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	if sent != nil {
+		return fmt.Errorf("%w: %w", ErrGone, sent)
+	}
 	return nil
 }
 
@@ -144,19 +176,14 @@ func (c *Client) ask(ctx context.Context, m message, files ...*os.File) (answer,
 		c.mu.Unlock()
 		return answer{}, ErrGone
 	}
-	c.seq++
-	if c.seq == 0 {
-		c.seq = 1
-	}
-	m.seq = c.seq
+	m.seq = c.number()
 	c.waiting[m.seq] = ch
-	err := send(c.fd, m, files...)
-	if err != nil {
-		delete(c.waiting, m.seq)
-	}
 	c.mu.Unlock()
-	if err != nil {
-		return answer{}, fmt.Errorf("%w: %w", ErrGone, err)
+	if err := c.post(ctx, m, files...); err != nil {
+		c.mu.Lock()
+		delete(c.waiting, m.seq)
+		c.mu.Unlock()
+		return answer{}, err
 	}
 	select {
 	case a, ok := <-ch:

@@ -1,8 +1,8 @@
 package creator
 
 import (
+	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -88,12 +88,14 @@ func numberOf(m *message) uint64 {
 // that one was told and may not have acted on is told again, in order.
 func Takeover(conn *os.File) *Client {
 	c := newClient(conn)
-	c.seq++
-	c.again, c.early = c.seq, []message{}
-	if err := send(c.fd, message{op: opAgain, seq: c.again}); err != nil {
-		c.again = 0 // the creator has died: what it said last is there still, and nobody says it again
+	c.again, c.early = c.number(), []message{}
+	again := message{op: opAgain, seq: c.again}
+	c.run() // first: the creator reads nothing while it waits until what it has said is read
+	if err := c.post(context.Background(), again); err != nil {
+		c.mu.Lock()
+		c.toldAgain(true) // the creator has died: what it said last is there still, and nobody says it again
+		c.mu.Unlock()
 	}
-	c.run()
 	return c
 }
 
@@ -103,6 +105,7 @@ func Takeover(conn *os.File) *Client {
 //
 // Preconditions: c.mu is held.
 func (c *Client) notice(m message) {
+	c.numbers = c.numbers || numberOf(&m) != 0
 	if c.again != 0 && numberOf(&m) != 0 {
 		c.early = append(c.early, m)
 		return
@@ -129,13 +132,14 @@ func (c *Client) toldAgain(lost bool) {
 }
 
 // Heard says that somebody has acted on what the creator told under this number, and
-// has kept what must outlive it: it is not told again. 0 is no number.
+// has kept what must outlive it: it is not told again. 0 is no number. A creator that has
+// told no number yet is not bothered: it may be of a version that knows none.
 func (c *Client) Heard(number uint64) {
-	if number == 0 {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if number == 0 || !c.numbers {
+		return
+	}
 	c.acted = binary.LittleEndian.AppendUint64(c.acted, number)
 	c.toSay.Signal()
 }
@@ -143,8 +147,7 @@ func (c *Client) Heard(number uint64) {
 // say tells the creator what was acted on. It is done by a goroutine of its own,
 // because the creator may read nothing while it tells much.
 func (c *Client) say() {
-	raw, err := c.conn.SyscallConn() // which is not closed, and its number another's, while something is sent
-	for err == nil {
+	for {
 		c.mu.Lock()
 		for len(c.acted) == 0 && !c.ended {
 			c.toSay.Wait()
@@ -157,8 +160,8 @@ func (c *Client) say() {
 		if over {
 			return
 		}
-		var sent error
-		gone := raw.Control(func(fd uintptr) { sent = send(int(fd), message{op: opHeard, seq: 1, text: numbers}) })
-		err = errors.Join(gone, sent)
+		if c.post(context.Background(), message{op: opHeard, seq: 1, text: numbers}) != nil {
+			return // it has died, and nobody says it again
+		}
 	}
 }
