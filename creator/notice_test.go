@@ -165,6 +165,28 @@ func TestToldTooMuch(t *testing.T) {
 	}
 }
 
+// TestNumbersGrow: what a creator tells that takes over has higher numbers than all that
+// one before told, though it knows nothing of them. Else a monitor would take it for what it
+// has acted on already.
+func TestNumbersGrow(t *testing.T) {
+	var last uint64
+	for range 2 {
+		a := &aTeller{t: t}
+		conn := a.channel()
+		for range 3 {
+			a.say(opExited, 7)
+			m, _, err := receive(int(conn.Fd()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := numberOf(&m); n <= last {
+				t.Errorf("number %d comes after %d", n, last)
+			}
+			last = max(last, numberOf(&m))
+		}
+	}
+}
+
 // Numbers that are none are a breach of the protocol.
 func TestHeardProtocol(t *testing.T) {
 	for _, text := range []string{"", "x", strings.Repeat("x", numberSize+1)} {
