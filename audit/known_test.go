@@ -116,6 +116,18 @@ func TestChildIsKnownToTheNext(t *testing.T) {
 			}
 		}},
 		"control: of another system": {fresh: true},
+		"control: a writer of an earlier version since": {between: func(t *testing.T, dir string) {
+			b, end, err := openBook(dir, true, fileSize(t, filepath.Join(dir, File)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.file.Close()
+			h := b.head
+			h.start = uint64(end)
+			if err := b.turn(h); err != nil {
+				t.Fatal(err)
+			}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := run(t)

@@ -234,6 +234,11 @@ func (w *writer) commit() {
 	for _, endpoint := range w.ended {
 		w.book.forget(endpoint)
 	}
+	if err := w.known.again(time.Now()); err != nil {
+		w.lines.add(Record{Event: EventNotice, Time: w.t.time(event.Now()),
+			Detail: fmt.Sprintf("who is who cannot be noted for a writer after this one, whose records may lack names: %v", err)})
+	}
+	w.book.note(note{endpoint: knownNote}) // that it is (known.go)
 	if n, _ := w.book.of(event.Once); n.at != w.told {
 		w.book.note(note{endpoint: event.Once, at: w.told}) // an error: as of a ring
 	}

@@ -123,7 +123,7 @@ func Run(cfg Config) error {
 	}
 	defer file.Close()
 	defer book.file.Close()
-	t, known, err := openKnown(cfg)
+	t, known, err := openKnown(cfg, book)
 	if err != nil {
 		return err
 	}
