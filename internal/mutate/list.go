@@ -32,6 +32,8 @@ var suites = map[string]suite{
 	"objects": objectSuite,
 	"secret":  secretSuite,
 	"rings":   ringSuite,
+	"quota":   quotaSuite, "room": roomSuite, "share": shareSuite, "kinbuckets": kinBucketSuite, "halves": halvesSuite, "listen": listenSuite,
+	"work": workSuite, "notices": noticeSuite, "setting": settingSuite, "fallback": fallbackSuite, "known": knownSuite,
 	"eval": {
 		{"policy/eval", "^Test"},
 		{"policy", "^TestOracle$"},
@@ -50,7 +52,7 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations, secretMutations, ringMutations)
+var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations, secretMutations, ringMutations, familyMutations, onceMutations)
 
 var statelessMutations = []mutation{
 	// The decision, as instructions.
