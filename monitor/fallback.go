@@ -110,8 +110,7 @@ func (m *Monitor) fallBack(ctx context.Context) error {
 		}
 	}
 	m.mu.Lock()
-	c.tell()
-	c.count()
+	c.count() // the audit writer was told of the image by introduce
 	c.install()
 	m.mu.Unlock()
 	if _, err := c.swap.Commit(); err != nil {

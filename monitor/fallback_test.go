@@ -155,6 +155,14 @@ func TestFallsBack(t *testing.T) {
 	f := fall(t)
 	h := f.inherit(f.keeper, f.cfg)
 	f.wantBefore(h)
+	for _, name := range h.m.keeper.(*aKeeper).names() {
+		if slices.Contains([]string{keptFellBack, keptNext, keptRenewing}, name) {
+			t.Errorf("%q is kept still", name)
+		}
+	}
+	if e := h.audit.last(event.Image); e.Text != image.Hash(image.Encode(f.before)) {
+		t.Errorf("the audit writer has the image %.8s", e.Text)
+	}
 	f.wantGoesOn(h)
 }
 

@@ -92,4 +92,14 @@ func TestToldAgain(t *testing.T) {
 	if s.m.domains[second].state != stateRunning {
 		t.Error("a process that is not the domain's any more ended it")
 	}
+	// Nor does the end of the process before end one that is just being made, whose number nobody knows.
+	d := s.m.domains[second]
+	d.state = stateStarting
+	s.m.mu.Unlock()
+	s.m.exited(&Exit{Domain: second, PID: 1, Number: 9})
+	s.m.mu.Lock()
+	if d.exit != nil {
+		t.Error("an end that was acted on is taken for that of a process that is being made")
+	}
+	d.state = stateRunning
 }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,5 +90,27 @@ func TestAscertained(t *testing.T) {
 				t.Errorf("said: %q", n.Text)
 			}
 		})
+	}
+}
+
+// What is refused is not kept as something that may have been set.
+func TestRefusedSetting(t *testing.T) {
+	keeper := &aKeeper{}
+	s := startSystem(t, func(c *Config) {
+		withState(c.Image)
+		c.Image.States[0].Moves = nil
+		keeper.fakeHolder = c.Holder.(fakeHolder)
+		c.Holder, c.Fabric = keeper, &aFabric{c.Fabric.(*fakeFabric), map[uint32]Gate{}}
+	})
+	if _, err := s.m.setState(door, event.None, 1, false, s.m.Hash, 0); err == nil {
+		t.Error("it is set without a move")
+	}
+	if slices.Contains(keeper.names(), keptSetting) {
+		t.Error("it is kept")
+	}
+	s.audit.mu.Lock()
+	defer s.audit.mu.Unlock()
+	if slices.ContainsFunc(s.audit.events, func(e event.Event) bool { return e.Kind == event.StateSet }) {
+		t.Error("it is recorded")
 	}
 }
