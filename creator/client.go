@@ -160,13 +160,11 @@ func (c *Client) post(ctx context.Context, m message, files ...*os.File) error {
 		return ctx.Err()
 	}
 	var sent error
-	if err := c.raw.Control(func(fd uintptr) { sent = send(int(fd), m, files...) }); err != nil {
-		return fmt.Errorf("%w: %w", ErrGone, err)
+	err := c.raw.Control(func(fd uintptr) { sent = sendUntil(ctx, int(fd), m, files...) })
+	if err = errors.Join(err, sent); err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", ErrGone, err)
 	}
-	if sent != nil {
-		return fmt.Errorf("%w: %w", ErrGone, sent)
-	}
-	return nil
+	return err
 }
 
 func (c *Client) ask(ctx context.Context, m message, files ...*os.File) (answer, error) {

@@ -1,6 +1,7 @@
 package creator
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -77,6 +78,11 @@ func decode(b []byte) (message, error) {
 
 // send writes one message with descriptors, which stay the caller's.
 func send(fd int, m message, files ...*os.File) error {
+	return sendUntil(context.Background(), fd, m, files...)
+}
+
+// sendUntil does so unless ctx ends while the other side reads nothing.
+func sendUntil(ctx context.Context, fd int, m message, files ...*os.File) error {
 	var fds []int
 	for _, f := range files {
 		fds = append(fds, int(f.Fd()))
@@ -86,13 +92,16 @@ func send(fd int, m message, files ...*os.File) error {
 		oob = unix.UnixRights(fds...)
 	}
 	for {
-		err := unix.Sendmsg(fd, m.encode(), oob, nil, unix.MSG_NOSIGNAL)
+		err := unix.Sendmsg(fd, m.encode(), oob, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 		switch err {
 		case nil:
 			return nil
 		case unix.EINTR:
 		case unix.EAGAIN:
-			poll(fd, unix.POLLOUT)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			poll(fd, unix.POLLOUT, fullWait)
 		default:
 			return fmt.Errorf("send on the creator's channel: %w", err)
 		}
@@ -110,7 +119,7 @@ func receive(fd int) (message, []*os.File, error) {
 		case err == unix.EINTR, err == unix.ECONNRESET: // reset: it ended with something of ours unread; what it said is there still
 			continue
 		case err == unix.EAGAIN:
-			poll(fd, unix.POLLIN)
+			poll(fd, unix.POLLIN, -1)
 			continue
 		case err != nil:
 			return message{}, nil, fmt.Errorf("receive on the creator's channel: %w", err)
@@ -156,6 +165,10 @@ func closeFiles(files []*os.File) {
 	}
 }
 
-func poll(fd int, events int16) {
-	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, -1)
+// fullWait is how long a sender waits, in ms, until it looks whether it need not any more.
+const fullWait = 50
+
+// poll waits for events, at most for some ms; below 0: without a limit.
+func poll(fd int, events int16, limit int) {
+	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, limit)
 }

@@ -3,6 +3,7 @@ package creator
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -21,6 +22,14 @@ func channelPair(t *testing.T) (client, creator *os.File) {
 	client, creator = os.NewFile(uintptr(pair[0]), "monitor"), os.NewFile(uintptr(pair[1]), "creator")
 	t.Cleanup(func() { creator.Close() })
 	return client, creator
+}
+
+// fill sends until nothing fits any more, and returns how often.
+func fill(f *os.File, m message) (n int) {
+	for unix.Sendmsg(int(f.Fd()), m.encode(), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == nil {
+		n++
+	}
+	return n
 }
 
 // TestManyAsk: more is asked at once than the channel holds, and each request makes a
@@ -64,12 +73,6 @@ func TestManyAsk(t *testing.T) {
 // to be rid before it reads anything, and that has much to read, is taken over.
 func TestTakeoverOfFullChannel(t *testing.T) {
 	conn, peer := channelPair(t)
-	fill := func(f *os.File, m message) (n int) {
-		for unix.Sendmsg(int(f.Fd()), m.encode(), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == nil {
-			n++
-		}
-		return n
-	}
 	asked := fill(conn, message{op: opSignal, seq: 1, domain: 1})
 	fill(peer, message{op: opDone, seq: 1})
 	again := make(chan bool)
@@ -102,5 +105,24 @@ func TestHeardByWhoTold(t *testing.T) {
 	c.Heard((<-c.Exits()).Number)
 	if m, _, err := receive(int(peer.Fd())); err != nil || m.op != opHeard || m.text != number {
 		t.Errorf("the creator hears %x, %v", m.text, err)
+	}
+}
+
+// TestAskNobody: whoever asks a creator that reads nothing, and has much to read, waits no longer
+// than it wants to, nor does who comes after it: a stop goes on.
+func TestAskNobody(t *testing.T) {
+	conn, _ := channelPair(t)
+	c := NewClient(conn)
+	fill(conn, message{op: opSignal, seq: 1, domain: 1})
+	ctx, cancel := context.WithCancel(context.Background())
+	ends := make(chan error)
+	for range 2 {
+		go func() { ends <- c.Signal(ctx, 1, syscall.SIGKILL) }()
+	}
+	cancel()
+	for range 2 {
+		if err := <-ends; !errors.Is(err, context.Canceled) || errors.Is(err, ErrGone) {
+			t.Error(err)
+		}
 	}
 }
