@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -68,6 +69,17 @@ func (a *aTeller) say(o op, pid uint32) {
 	}
 }
 
+// soon is what comes next.
+func soon[T any](t *testing.T, from <-chan T) (next T) {
+	t.Helper()
+	select {
+	case next = <-from:
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing comes")
+	}
+	return next
+}
+
 // told is all that a client was told until the channel's end.
 func told(c *Client) (exits []Exit, hits []Hit) {
 	for x := range c.Exits() {
@@ -99,22 +111,22 @@ func TestToldAgain(t *testing.T) {
 
 	second := Takeover(conn)
 	end := a.serve()
-	if got := <-a.heard; got.op != opAgain {
+	if got := soon(t, a.heard); got.op != opAgain {
 		t.Fatalf("operation %d", got.op)
 	}
 	a.say(opExited, 8) // of now
-	x := <-second.Exits()
-	if h := <-second.Hits(); h.Number != read[0] || h.Count != 2 || h.Limit != LimitMemory || h.Domain != 1 {
+	x := soon(t, second.Exits())
+	if h := soon(t, second.Hits()); h.Number != read[0] || h.Count != 2 || h.Limit != LimitMemory || h.Domain != 1 {
 		t.Errorf("first %+v", h)
 	}
-	if h := <-second.Hits(); h.Number != read[1] || x.Number <= h.Number || x.PID != 7 || x.Status != syscall.WaitStatus(LimitMemory) || x.Refused != 2 {
+	if h := soon(t, second.Hits()); h.Number != read[1] || x.Number <= h.Number || x.PID != 7 || x.Status != syscall.WaitStatus(LimitMemory) || x.Refused != 2 {
 		t.Errorf("then %+v, %+v", h, x)
 	}
 	second.Heard(read[0])
 	second.Heard(0) // of a creator without numbers
 	second.Heard(x.Number)
 	for left := 4; left > 2; { // in one message, or two
-		got := <-a.heard
+		got := soon(t, a.heard)
 		if left = got.left; got.op != opHeard {
 			t.Fatalf("operation %d", got.op)
 		}
@@ -126,7 +138,7 @@ func TestToldAgain(t *testing.T) {
 
 	third := Takeover(a.channel())
 	end = a.serve()
-	if got := <-a.heard; got.op != opAgain {
+	if got := soon(t, a.heard); got.op != opAgain {
 		t.Fatalf("operation %d", got.op)
 	}
 	end()
