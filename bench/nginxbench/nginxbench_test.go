@@ -288,7 +288,11 @@ func TestPin(t *testing.T) {
 	if !ok {
 		t.Skip("needs two processors")
 	}
-	c := exec.Command("sh", "-c", "sleep 60 & wait")
+	c := exec.Command("sh", "-c", "sleep 60 & read go; sleep 60 & wait")
+	then, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -304,6 +308,9 @@ func TestPin(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 	defer back()
+	if _, err := then.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
 	for {
 		pids, err := s.processes()
 		if err != nil {
@@ -318,7 +325,7 @@ func TestPin(t *testing.T) {
 				t.Errorf("process %d may run on %d processors", pid, set.Count())
 			}
 		}
-		if len(pids) == 2 {
+		if len(pids) == 3 {
 			break
 		}
 	}

@@ -64,8 +64,12 @@ func (b *bench) apart() (back func() error, ok bool, err error) {
 		return func() error { return nil }, false, err
 	}
 	for _, s := range b.servers {
-		// The master first: a worker that it makes after that is pinned, too,
-		// and one that it made before is among the processes.
+		// A worker that is being made may be nowhere yet, and have its
+		// processors already.
+		if err := s.awaitWorker(); err != nil {
+			return nil, false, fmt.Errorf("nginx %s: %w", s.name, err)
+		}
+		// What the master makes after that is pinned, too.
 		if err := pin(s.pid, &nginx); err != nil {
 			return nil, false, fmt.Errorf("nginx %s: %w", s.name, err)
 		}

@@ -207,6 +207,23 @@ func await(port string) error {
 	}
 }
 
+// awaitWorker waits until the master has made a worker.
+func (s *server) awaitWorker() error {
+	for end := time.Now().Add(startWait); ; {
+		pids, err := s.processes()
+		if err != nil {
+			return err
+		}
+		if len(pids) > 1 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return errors.New("it makes no worker")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
 // stop ends what was started.
 func (b *bench) stop() error {
 	var errs []error
