@@ -159,6 +159,22 @@ func TestToldByTheDead(t *testing.T) {
 	}
 }
 
+// So is what one told that dies when it is asked to tell it again, before it does.
+func TestToldByTheDying(t *testing.T) {
+	a := &aTeller{t: t}
+	conn := a.channel()
+	a.say(opHit, 0)
+	a.say(opExited, 7)
+	c := Takeover(conn)
+	if m, _, err := receive(a.c.fd); err != nil || m.op != opAgain {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	unix.Close(a.c.fd)
+	if exits, hits := told(c); len(exits) != 1 || exits[0].PID != 7 || len(hits) != 1 {
+		t.Errorf("%+v, %+v", exits, hits)
+	}
+}
+
 // Nobody who hears nothing makes a creator keep more than so much, and the last is kept.
 func TestToldTooMuch(t *testing.T) {
 	a := &aTeller{t: t}
