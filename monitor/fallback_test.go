@@ -169,6 +169,7 @@ func TestFallsBack(t *testing.T) {
 // Before whichever of its messages the monitor that falls back dies, the next one comes to the same end.
 func TestDiesFallingBack(t *testing.T) {
 	for n, died := 0, true; died; n++ {
+		died = false // also if it is not run (-failfast)
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			f := fall(t)
 			span, keeper := &span{left: -1}, &aKeeper{}

@@ -202,8 +202,8 @@ type doing struct {
 // audit writer, and another one take over, until one comes to the end.
 func (d *doing) atEveryMessage(t *testing.T) {
 	for n, died := 0, true; died; n++ {
+		died = false // also if it is not run (-failfast)
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			died = false
 			span, keeper := &span{left: -1}, &aKeeper{}
 			keeper.dies = func(string) bool { return !span.lasts() }
 			if d.begins {
