@@ -7,7 +7,7 @@ package main
 // What catches mutations of it.
 var (
 	workSuite     = suite{{"monitor", "^(TestWork.*|TestNothingAfterRun|TestStopsBeforeTheEnd|TestAfterRun|TestUserAfterRun|TestBesideRun)$"}}
-	noticeSuite   = suite{{"creator", "^(TestToldAgain|TestToldByTheDead|TestToldTooMuch|TestNumbersGrow|TestHeardProtocol)$"}, {"monitor", "^(TestToldAgain|TestRecordedOnce)$"}}
+	noticeSuite   = suite{{"creator", "^(TestToldAgain|TestToldByTheDead|TestToldByTheDying|TestToldTooMuch|TestNumbersGrow|TestHeardProtocol)$"}, {"monitor", "^(TestToldAgain|TestRecordedOnce)$"}}
 	settingSuite  = suite{{"monitor", "^(TestAscertained|TestRecordedOnce)$"}}
 	fallbackSuite = suite{{"monitor", "^(TestFallsBack.*|TestDiesFallingBack|TestCannotFallBack)$"}}
 	knownSuite    = suite{{"audit", "^(TestChildIsKnown.*|TestImageIsKnown.*|TestGuest.*|TestEventsComeBeforeRecords|TestFullBatchWaitsForEvents)$"}}
