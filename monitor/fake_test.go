@@ -279,6 +279,7 @@ type fakeAudit struct {
 	events []event.Event
 	over   bool // Run has returned
 	late   []event.Event
+	reads  map[uint32]uint64 // by ring: the pipe that is read, by its inode
 }
 
 func (a *fakeAudit) Event(e event.Event, files ...*os.File) {
@@ -288,6 +289,7 @@ func (a *fakeAudit) Event(e event.Event, files ...*os.File) {
 	if a.over {
 		a.late = append(a.late, e)
 	}
+	a.follow(&e, files)
 	link.CloseAll(files)
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/abi"
+	"ward/audit/event"
 	"ward/holder/link"
 )
 
@@ -149,6 +150,7 @@ func (r *restoring) life(name string, k *Kept) error {
 	}
 	k.Files = nil
 	r.lives[d.ringID] = d
+	d.begun()
 	if d.kin != nil {
 		return nil
 	}
@@ -187,7 +189,17 @@ func (r *restoring) now(name string, k *Kept) error {
 	if n.Ready {
 		d.setReady()
 	}
+	d.begun()
 	return nil
+}
+
+// begun notes that the start of a domain was begun, where the monitor before died
+// between keeping its channel and keeping that it starts: what it writes may be read
+// already, by the number that it has.
+func (d *domain) begun() {
+	if d.state == stateWaiting && d.control != nil {
+		d.state = stateStarting
+	}
 }
 
 func (r *restoring) user(name string, k *Kept) error {
@@ -370,6 +382,7 @@ func (m *Monitor) resume(ctx context.Context) {
 				d.control.Close()
 			}
 			d.kept.close()
+			m.unequip(d)
 			d.state, d.control = stateWaiting, nil
 			m.drop(key(keptLife, d.ringID))
 			m.drop(key(keptNow, d.ringID))
@@ -419,6 +432,27 @@ func (m *Monitor) resume(ctx context.Context) {
 	}
 	m.back = nil
 	m.serving = true // an end that is told from here on is acted on
+}
+
+// unequip takes back the endpoint of a process that was not greeted, of which nobody
+// has a gate.
+//
+// Preconditions: m.mu is held.
+func (m *Monitor) unequip(d *domain) {
+	if d.endpoint == nil { // not kept, but its ring may be read already, which is empty
+		gone := event.New(event.RingGone)
+		gone.Endpoint, gone.Domain = d.ringID, d.id
+		m.Audit.Event(gone)
+		return
+	}
+	for i, r := range m.loaded {
+		if m.Image.Routes[i].Client == d.id || m.Image.Routes[i].Server == d.id {
+			m.closeRoute(r)
+			delete(m.loaded, i)
+		}
+	}
+	m.closeEndpoint(d.endpoint, d.ringID, d.id, 0, "")
+	d.endpoint = nil
 }
 
 // awaitRedone lets a change wait for the one that the monitor before had begun, which
