@@ -40,7 +40,18 @@ func changeover(t *testing.T) (before, after *image.Image) {
 	return before, after
 }
 
+// fall lets the monitor die when the kernel has the change, and all is kept but the image.
 func fall(t *testing.T) *fallen {
+	return fallWhen(t, func(s *span, name string) bool {
+		if name == "put "+keptImage {
+			s.set(0)
+		}
+		return !s.lasts()
+	})
+}
+
+// fallWhen lets it die before one of its messages to the holder.
+func fallWhen(t *testing.T, dies func(s *span, name string) bool) *fallen {
 	f := &fallen{keeper: &aKeeper{}, span: &span{left: -1}}
 	f.before, f.after = changeover(t)
 	f.system = startSystem(t, func(c *Config) {
@@ -62,12 +73,7 @@ func fall(t *testing.T) *fallen {
 			t.Fatalf("no gate: %+v", got)
 		}
 	}
-	f.keeper.diesBefore(func(name string) bool {
-		if name == "put "+keptImage {
-			f.span.set(0)
-		}
-		return !f.span.lasts()
-	})
+	f.keeper.diesBefore(func(name string) bool { return dies(f.span, name) })
 	if _, err := f.ask(&admin.Change{Image: sealed(t, f.after)}); err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +169,31 @@ func TestFallsBack(t *testing.T) {
 	if e := h.audit.last(event.Image); e.Text != image.Hash(image.Encode(f.before)) {
 		t.Errorf("the audit writer has the image %.8s", e.Text)
 	}
+	f.wantGoesOn(h)
+}
+
+// TestFallsBackEarly: nothing is kept yet of what the change closes, and the kernel may have closed
+// it or not. A monitor that takes the change back closes it in the kernel, and nothing else.
+func TestFallsBackEarly(t *testing.T) {
+	f := fallWhen(t, func(s *span, name string) bool {
+		dead := !s.lasts()
+		if name == "put "+keptNext {
+			s.set(0)
+		}
+		return dead
+	})
+	h := f.inherit(f.keeper, f.cfg)
+	f.wantBefore(h)
+	h.m.mu.Lock()
+	if len(h.m.gates) != 2 {
+		t.Errorf("%d gates, want 2", len(h.m.gates))
+	}
+	for g := range h.m.gates {
+		if dead := g.loaded.(*fakeRoute).dead; dead != (g.client.id == client) {
+			t.Errorf("the gate of domain %d is closed in the kernel: %v", g.client.id, dead)
+		}
+	}
+	h.m.mu.Unlock()
 	f.wantGoesOn(h)
 }
 
