@@ -114,3 +114,41 @@ func TestRefusedSetting(t *testing.T) {
 		t.Error("it is recorded")
 	}
 }
+
+// What was set and is recorded is not about to be set any more: nothing of it is kept, and the
+// next monitor, which takes over all the rest, tells nobody of it again.
+func TestSettingIsForgotten(t *testing.T) {
+	keeper := &aKeeper{}
+	var cfg Config
+	s := startSystem(t, func(c *Config) {
+		withState(c.Image)
+		keeper.fakeHolder = c.Holder.(fakeHolder)
+		c.Holder, c.Fabric = keeper, &aFabric{c.Fabric.(*fakeFabric), map[uint32]Gate{}}
+		cfg = *c
+	})
+	put := false
+	keeper.diesBefore(func(name string) bool {
+		put = put || name == "put "+keptSetting
+		return false
+	})
+	s.sets(door, event.None, 1)
+	kept := keeper.names()
+	keeper.diesBefore(func(string) bool { return true })
+	if !put || slices.Contains(kept, keptSetting) {
+		t.Errorf("kept before it is set: %v; kept after that: %q", put, kept)
+	}
+	h := s.inherit(keeper, cfg)
+	if h.intends != 0 || slices.Contains(h.m.keeper.(*aKeeper).names(), keptSetting) {
+		t.Error("the next monitor has it as about to be set")
+	}
+	told := 0
+	h.audit.mu.Lock()
+	for _, e := range h.audit.events { // also what the audit writer would leave out
+		if e.Kind == event.StateSet {
+			told++
+		}
+	}
+	h.audit.mu.Unlock()
+	h.wants("set", told, 1)
+	h.wants("not known", h.count(event.Notice, func(e *event.Event) bool { return strings.Contains(e.Text, "door=open") }), 0)
+}

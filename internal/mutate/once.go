@@ -8,7 +8,7 @@ package main
 var (
 	workSuite     = suite{{"monitor", "^(TestWork.*|TestNothingAfterRun|TestStopsBeforeTheEnd|TestAfterRun|TestUserAfterRun|TestBesideRun)$"}}
 	noticeSuite   = suite{{"creator", "^(TestToldAgain|TestToldByTheDead|TestToldByTheDying|TestToldTooMuch|TestNumbersGrow|TestHeardProtocol)$"}, {"monitor", "^(TestToldAgain|TestRecordedOnce)$"}}
-	settingSuite  = suite{{"monitor", "^(TestAscertained|TestRecordedOnce)$"}}
+	settingSuite  = suite{{"monitor", "^(TestAscertained|TestSettingIsForgotten|TestRecordedOnce)$"}}
 	fallbackSuite = suite{{"monitor", "^(TestFallsBack.*|TestDiesFallingBack|TestCannotFallBack)$"}}
 	knownSuite    = suite{{"audit", "^(TestChildIsKnown.*|TestImageIsKnown.*|TestGuest.*|TestEventsComeBeforeRecords|TestFullBatchWaitsForEvents)$"}}
 )
