@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"syscall"
+	"time"
 
 	"ward/abi"
 	"ward/audit/event"
@@ -40,6 +41,7 @@ type domain struct {
 	serving  map[uint32]bool // interfaces for which it takes gates
 	served   map[uint32]bool // … or did
 	ends     int             // gate ends that it holds
+	leaving  time.Duration   // a change took it away, and it was asked to end: its time of grace; or 0
 	pending  int             // gates that it waits for
 	turn     chan struct{}   // of its last request for a gate; nil: it had its turn
 	limit    int             // of ends

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -467,43 +466,6 @@ func (m *Monitor) tellEnds(g *gate, f *fate, img *image.Image) {
 	}
 	e.Kind, e.Gate, e.Reason, e.Policy = event.Closed, g.Index(), f.reason, f.policy
 	m.tellClosed(g, e)
-}
-
-// stopDomains ends the domains that are no longer there, as the end of the
-// system would.
-func (c *switching) stopDomains(ctx context.Context) {
-	m := c.m
-	for _, step := range []struct {
-		sig  syscall.Signal
-		wait time.Duration
-	}{{syscall.SIGTERM, m.Grace}, {syscall.SIGKILL, killWait}} {
-		left := func() (some []*domain) {
-			for _, d := range m.running() {
-				if slices.Contains(c.steps.stop, d.id) {
-					some = append(some, d)
-				}
-			}
-			return some
-		}
-		for _, d := range left() {
-			signalCtx, cancel := context.WithTimeout(ctx, killWait)
-			m.Creator.Signal(signalCtx, d.id, step.sig) // an error: it has just ended
-			cancel()
-		}
-		limit := time.NewTimer(step.wait)
-		tick := time.NewTicker(10 * time.Millisecond)
-		for waiting := true; waiting && len(left()) > 0; {
-			select {
-			case <-tick.C:
-			case <-limit.C:
-				waiting = false
-			case <-ctx.Done():
-				waiting = false
-			}
-		}
-		limit.Stop()
-		tick.Stop()
-	}
 }
 
 // startDomains starts the domains that are new. One that does not start is
