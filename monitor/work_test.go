@@ -341,8 +341,11 @@ func TestBesideRun(t *testing.T) {
 	// Of those that answer root and users, what is done is counted (answerRequest).
 	within := map[string]int{"adminserver.go": 1, "operators.go": 1, "work.go": 1}
 	files, err := filepath.Glob("*.go")
-	if err != nil || len(files) == 0 {
-		t.Fatal(files, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(files, "work.go") {
+		t.Skip("needs the repository: reads the package's source")
 	}
 	found := 0
 	for _, name := range files {
