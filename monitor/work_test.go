@@ -344,7 +344,7 @@ func TestBesideRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(files, "work.go") {
+	if len(files) == 0 {
 		t.Skip("needs the repository: reads the package's source")
 	}
 	found := 0
