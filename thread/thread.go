@@ -46,7 +46,7 @@ var narrowed sync.Map
 // Errors: f's own, unchanged; a *PanicError if it panicked; a *MissingError if
 // the kernel cannot check what rules need; else what was wrong with rules.
 func Run(ctx context.Context, rules Rules, f func(context.Context) error) error {
-	if _, nested := narrowed.Load(unix.Gettid()); nested {
+	if nested() {
 		return ErrNested
 	}
 	abi, err := confine.LandlockABI()
@@ -54,6 +54,16 @@ func Run(ctx context.Context, rules Rules, f func(context.Context) error) error 
 		return &MissingError{Linux: "5.13", cause: err}
 	}
 	return run(ctx, rules, abi, f)
+}
+
+// nested reports whether the caller runs on a secure thread. It holds its thread
+// meanwhile: else that one could become a secure thread for somebody else between
+// the question which it is and the look.
+func nested() bool {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	_, nested := narrowed.Load(unix.Gettid())
+	return nested
 }
 
 // run is Run for a kernel that has at least the given version of Landlock.
