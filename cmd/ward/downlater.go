@@ -24,6 +24,11 @@ func downLater(ctx context.Context, dir string, why error) error {
 		return why
 	}
 	defer holder.Close()
+	return holder.downLater(ctx, dir, why)
+}
+
+// downLater is that for a system whose first process was there when it was looked for.
+func (holder *openedHolder) downLater(ctx context.Context, dir string, why error) error {
 	for ctx.Err() == nil {
 		err := holder.await(time.Now().Add(askAgain))
 		if err == nil && os.Geteuid() == 0 && kernel.SystemInUse(nameOf(dir)) {

@@ -98,11 +98,19 @@ func TestDownLater(t *testing.T) {
 	}
 	monitor.Close()
 
-	done = ask()
+	first, err := openHolder(dir)
+	if err != nil || first == nil {
+		t.Fatalf("the first process is not found: %v", err)
+	}
+	defer first.Close()
+	stopped := make(chan error, 1)
+	go func() { stopped <- first.downLater(t.Context(), dir, admin.ErrNotRunning) }()
 	end()
-	// It has ended while it was waited for, which is what was asked, or before it was looked at.
-	if err := <-done; err != nil && !errors.Is(err, admin.ErrNotRunning) {
-		t.Errorf("of a system that ends: %v", err)
+	if err := <-stopped; err != nil {
+		t.Errorf("of a system that ends while it is waited for: %v", err)
+	}
+	if err := <-ask(); !errors.Is(err, admin.ErrNotRunning) {
+		t.Errorf("of a system that has ended since: %v", err)
 	}
 	if pid, err := holderOf(dir); pid != 0 || err != nil {
 		t.Errorf("it is told that nothing runs while process %d has the lock (%v)", pid, err)
