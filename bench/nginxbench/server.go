@@ -15,10 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ward/abi"
 	"ward/creator"
-	"ward/image"
-	"ward/kernel"
 )
 
 // What is asked for, and how nginx treats it.
@@ -48,8 +45,8 @@ type server struct {
 	last            struct{ rate, cpu float64 } // of the last turn
 	rates, cpu      []float64                   // requests a second, ns a request
 	plain           *exec.Cmd
-	client          *creator.Client // of the domain's own creator
-	served          chan error
+	creator         *exec.Cmd       // the domain's own
+	client          *creator.Client // …
 	control, output *os.File
 }
 
@@ -138,51 +135,6 @@ func (b *bench) startPlain(s *server, tmp string) error {
 	return nil
 }
 
-// startDomain starts a domain under a creator of its own.
-func (b *bench) startDomain(s *server, number uint32, without kernel.Defence) error {
-	conf, err := b.config(s, "/tmp")
-	if err != nil {
-		return err
-	}
-	allow := image.Verdict{Allow: true}
-	img := &image.Image{Name: "bench", Policies: []image.Policy{{ID: "bench"}}, Domains: []image.Domain{{
-		Name: "nginx", Program: Program, Host: true, Args: []string{"-c", conf, "-e", "stderr"}, Env: []string{"NGINX=3;"}, Start: allow, Ring: image.Ring{Level: 3, Name: "user"},
-		Listen:  []image.Listen{{Name: "http", Address: "tcp:127.0.0.1:" + s.port}},
-		Connect: []string{"tcp:127.0.0.1:1"},
-		Files:   []image.File{{Path: conf, Access: image.Read, Verdict: allow}, {Path: filepath.Join(b.dir, "web"), Access: image.Read, Verdict: allow}},
-	}}}
-	if err := img.Check(); err != nil {
-		return err
-	}
-	channel, err := pair()
-	if err != nil {
-		return err
-	}
-	cfg := creator.Config{UIDBase: b.o.UID + number, Cgroup: fmt.Sprintf("ward-bench-nginx.%d.%d", os.Getpid(), number), Without: without}
-	s.served = make(chan error, 1)
-	go func() { s.served <- creator.Serve(channel[0], img, cfg) }()
-	s.client = creator.NewClient(channel[1])
-	control, err := pair()
-	if err != nil {
-		return err
-	}
-	defer control[0].Close()
-	s.control = control[1]
-	if s.output, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
-		return err
-	}
-	p, err := s.client.Start(context.Background(), abi.DomainID(0), control[0], s.output)
-	if err != nil {
-		return err
-	}
-	s.pid = p.PID
-	p.Pidfd.Close()
-	if p.Ring != nil {
-		p.Ring.Close()
-	}
-	return nil
-}
-
 func pair() (ends [2]*os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	for i, fd := range fds {
@@ -242,7 +194,7 @@ func (s *server) stop() error {
 		}
 	}
 	if s.client != nil {
-		errs = append(errs, s.client.Stop(context.Background()), <-s.served)
+		errs = append(errs, s.client.Stop(context.Background()), s.creator.Wait())
 	}
 	for _, f := range []*os.File{s.control, s.output} {
 		if f != nil {

@@ -18,12 +18,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"ward/bench/callbench"
+	"ward/bench/nginxbench"
 	"ward/bench/upbench"
 )
 
 func main() {
-	callbench.Peer() // returns unless `ward bench call` started this process as a server
-	upbench.Domain() // and `ward bench up` as a domain
+	callbench.Peer()     // returns unless `ward bench call` started this process as a server
+	upbench.Domain()     // and `ward bench up` as a domain
+	nginxbench.Creator() // and `ward bench nginx` as a creator
 	os.Exit(run())
 }
 
