@@ -15,6 +15,8 @@ type builder struct {
 	program *program
 	opened  []int
 	empty   int // mount namespace that the child begins with; -1: a copy of the creator's
+
+	unchecked bool // opensUnchecked
 }
 
 func (b *builder) has(d Defence) bool { return b.Without&d == 0 }
@@ -43,6 +45,9 @@ func (b *builder) build() error {
 			return err
 		}
 		b.opened = append(b.opened, root.opened...)
+		if b.unchecked, err = b.opensUnchecked(root); err != nil {
+			return err
+		}
 		if b.has(WithLandlock) {
 			abi, err := LandlockABI()
 			if err != nil {
@@ -321,6 +326,9 @@ func (b *builder) execute() error {
 		table = netCalls(table, &b.Network, b.Host)
 		if b.readsOnly() {
 			table = noTruncation(table)
+		}
+		if b.unchecked {
+			table = uncheckedOpens(table)
 		}
 		prog, err := CompileSeccomp(table)
 		if err != nil {

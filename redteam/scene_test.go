@@ -66,6 +66,18 @@ func init() {
 		"ro": func(s *scene) { s.grant("ro", image.Read) },
 		"rw": func(s *scene) { s.grant("rw", image.Read|image.Write) },
 		"rx": func(s *scene) { s.grant("rx", image.Read|image.Write|image.Execute) },
+		// One of root's to read, with a file of root's and one that anybody may write.
+		"theirs": func(s *scene) {
+			s.grant("theirs", image.Read)
+			for name, mode := range map[string]os.FileMode{"": 0o755, "/file": 0o644, "/open": 0o666, "/program": 0o755} {
+				name = s.words["theirs"] + name
+				if strings.HasSuffix(name, "/open") {
+					s.must(os.WriteFile(name, []byte("content\n"), mode))
+				}
+				s.must(os.Chown(name, 0, 0))
+				s.must(os.Chmod(name, mode))
+			}
+		},
 		// One of root's, with root's files as the domain's own.
 		"asroot": func(s *scene) {
 			if !idmapped() {

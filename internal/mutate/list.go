@@ -31,6 +31,7 @@ var suites = map[string]suite{
 	"book":    bookSuite,
 	"objects": objectSuite,
 	"secret":  secretSuite,
+	"opens":   opensSuite,
 	"rings":   ringSuite,
 	"quota":   quotaSuite, "room": roomSuite, "share": shareSuite, "kinbuckets": kinBucketSuite, "halves": halvesSuite, "listen": listenSuite,
 	"work": workSuite, "notices": noticeSuite, "setting": settingSuite, "fallback": fallbackSuite, "known": knownSuite,
@@ -52,7 +53,7 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations, secretMutations, ringMutations, familyMutations, onceMutations)
+var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations, secretMutations, opensMutations, ringMutations, familyMutations, onceMutations)
 
 var statelessMutations = []mutation{
 	// The decision, as instructions.
