@@ -23,8 +23,8 @@ type Options struct {
 	UID         uint32 // of the first domain, and one more for each other; the plain nginx runs as nobody
 	Size        int    // bytes of the one file; default 4096
 	Connections int    // kept open; default 8
-	Rounds      int    // turns of each, in all sittings; default 120
-	Sittings    int    // how often all are started anew; default 6
+	Rounds      int    // turns of each, in all sittings; default 240
+	Sittings    int    // how often all are started anew; default 24
 	Turn        time.Duration
 	Layers      bool // domains without some defences, too
 	Progress    func(string)
@@ -174,10 +174,10 @@ func (o *Options) defaults() {
 		o.Connections = 8
 	}
 	if o.Rounds == 0 {
-		o.Rounds = 120
+		o.Rounds = 240
 	}
 	if o.Sittings == 0 {
-		o.Sittings = min(6, o.Rounds)
+		o.Sittings = min(24, o.Rounds)
 	}
 	if o.Turn == 0 {
 		o.Turn = 100 * time.Millisecond

@@ -48,8 +48,8 @@ func newBenchNginx() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&o.Size, "size", 4096, "bytes of the one file; the mix is as it is")
 	cmd.Flags().IntVar(&o.Connections, "connections", 8, "connections at a time")
-	cmd.Flags().IntVar(&o.Rounds, "rounds", 120, "turns of each")
-	cmd.Flags().IntVar(&o.Sittings, "sittings", 0, "how often all are started anew (default 6)")
+	cmd.Flags().IntVar(&o.Rounds, "rounds", 240, "turns of each")
+	cmd.Flags().IntVar(&o.Sittings, "sittings", 0, "how often all are started anew (default 24)")
 	cmd.Flags().BoolVar(&o.Layers, "layers", false, "besides, domains without seccomp, without Landlock, without both")
 	cmd.Flags().DurationVar(&o.Turn, "turn", 0, "how long one turn takes (default 100ms)")
 	return cmd
