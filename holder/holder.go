@@ -23,7 +23,7 @@ type Config struct {
 	Upgrade func() (*os.File, error) // opens the executable that stands now where this one was started from, as Program.Exe
 	Life    *os.File                 // life line
 	Stop    <-chan struct{}          // closed when the system is to stop
-	Grace   time.Duration            // that the monitor gives the domains at the end
+	Grace   time.Duration            // that the monitor gives the domains at the end; more once it says so
 }
 
 // How long the holder waits at the end before it kills, and for what it has killed.
@@ -210,6 +210,8 @@ func (h *holder) note(m link.Message) {
 		if !slices.Contains(h.bound, m.Text) {
 			h.bound = append(h.bound, m.Text)
 		}
+	case link.Grace:
+		h.cfg.Grace = max(h.cfg.Grace, link.GraceOf(m.Text))
 	case link.Ready:
 		lifeline.Write(h.cfg.Life, lifeline.Report{Kind: lifeline.Ready})
 	case link.Upgrade:

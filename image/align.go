@@ -14,8 +14,8 @@ import (
 // use, in filters that run, on verdict pages, in records that nobody has read
 // yet, mean the same in both images, and user IDs of domains do not move.
 //
-// A remnant of a domain has its name and may not start; of an interface, no
-// method; of a route, no rule. The result of aligning an image with itself is
+// A remnant of a domain has its name and may not start, and its time of grace, because
+// it may run still; of an interface, no method; of a route, no rule. The result of aligning an image with itself is
 // that image. Neither argument is changed, but the result shares memory with fresh.
 //
 // It is an error if a state that both have lies elsewhere or has other values:
@@ -82,7 +82,7 @@ func (a *aligner) domains() {
 	a.out.Domains = make([]Domain, len(all))
 	for i := range a.old.Domains {
 		d := &a.old.Domains[i]
-		a.out.Domains[i] = Domain{Name: d.Name, Program: d.Program, Ring: d.Ring, Start: Verdict{Policy: abi.NoPolicy}}
+		a.out.Domains[i] = Domain{Name: d.Name, Program: d.Program, Ring: d.Ring, Grace: d.Grace, Start: Verdict{Policy: abi.NoPolicy}}
 	}
 	for i := range a.new.Domains {
 		a.out.Domains[a.domain[i]] = a.new.Domains[i]

@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"syscall"
-	"time"
 
 	"ward/abi"
 	"ward/audit/event"
@@ -41,7 +40,7 @@ type domain struct {
 	serving  map[uint32]bool // interfaces for which it takes gates
 	served   map[uint32]bool // … or did
 	ends     int             // gate ends that it holds
-	leaving  time.Duration   // a change took it away, and it was asked to end: its time of grace; or 0
+	leaving  *leave          // a change took it away (takenaway.go); nil: none did
 	pending  int             // gates that it waits for
 	turn     chan struct{}   // of its last request for a gate; nil: it had its turn
 	limit    int             // of ends
@@ -304,6 +303,7 @@ func (m *Monitor) tellChange() {
 // Preconditions: m.mu is held; d.exit is set.
 func (m *Monitor) ended(d *domain) {
 	d.state = stateEnded
+	d.leaves(nil)
 	d.status = exitStatus(d.exit.Status)
 	clear(d.serving)
 	clear(d.standing)

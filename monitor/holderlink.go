@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"ward/holder/link"
 )
@@ -17,6 +18,12 @@ func (h HolderLink) Bound(path string) error { return h.Tell(link.Bound, path) }
 
 // Ready says that all domains are started.
 func (h HolderLink) Ready() error { return h.Tell(link.Ready, "") }
+
+// Grace tells the longest time of grace that a domain may have from now on, in case the
+// system ends by the holder: that waits so long for the monitor.
+func (h HolderLink) Grace(longest time.Duration) error {
+	return h.Tell(link.Grace, link.GraceText(longest))
+}
 
 // Upgrade asks for all processes to be started again, of the program that
 // stands where the running one was started from.

@@ -86,6 +86,7 @@ type nowRecord struct {
 	Standing        standing `json:",omitempty"`
 	Told            [][]byte `json:",omitempty"` // events (tell.go)
 	Heard           heard    `json:",omitzero"`
+	Leaving         *leave   `json:",omitempty"`
 }
 
 type routeRecord struct {
@@ -239,7 +240,7 @@ func (m *Monitor) keepNow(d *domain) {
 		return
 	}
 	r := nowRecord{State: d.state, Row: d.row, Reason: d.reason, Says: d.says, Ready: d.isReady, Again: d.again, Hostile: d.hostile,
-		Status: d.status, Last: d.last, Hits: d.hits, Standing: d.standing, Told: d.told.kept(), Heard: m.heard}
+		Status: d.status, Last: d.last, Hits: d.hits, Standing: d.standing, Told: d.told.kept(), Heard: m.heard, Leaving: d.leaving}
 	if !d.began.IsZero() {
 		r.Began = d.began.UnixNano()
 	}

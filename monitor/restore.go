@@ -171,6 +171,9 @@ func (r *restoring) now(name string, k *Kept) error {
 	d.state, d.row, d.reason, d.says, d.hostile, d.status, d.last = n.State, n.Row, n.Reason, n.Says, n.Hostile, n.Status, n.Last
 	d.hits, d.standing = n.Hits, n.Standing
 	d.again = n.Again
+	if !d.def.Start.Allow { // else it was to go with a change that is not in force
+		d.leaves(n.Leaving)
+	}
 	r.m.heard = r.m.heard.later(n.Heard)
 	if d.state == stateEnded && d.control != nil { // the monitor before had not come to give it up
 		d.control.Close()
@@ -411,6 +414,11 @@ func (m *Monitor) resume(ctx context.Context) {
 			}
 			if d.hostile { // the monitor before had not come to end it
 				m.work.run(func() { m.kill(d) })
+			}
+			if !d.def.Start.Allow {
+				m.takeAway(d, m.grace(d)) // if the monitor before had not come to note it
+				l := d.leaving
+				m.work.run(func() { m.seeOff(d, l) })
 			}
 			go m.listen(d)
 		case d.again:

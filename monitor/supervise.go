@@ -318,20 +318,21 @@ func (m *Monitor) grace(d *domain) time.Duration {
 }
 
 // endDomains asks all domains to end, and kills those that are left after
-// their time of grace, with all that they started: it is in their PID namespace.
+// their time of grace, with all that they started: it is in their PID namespace. A
+// domain that a change of the policy has asked before is not asked again.
 func (m *Monitor) endDomains(ctx context.Context) {
-	began := time.Now()
-	m.signalAll(ctx, m.running(), syscall.SIGTERM)
+	began, since := time.Now(), event.Now()
+	m.signalAll(ctx, m.unasked(), syscall.SIGTERM)
 	graces := []time.Duration{}
 	for _, d := range m.running() {
-		graces = append(graces, m.grace(d))
+		graces = append(graces, m.graceSince(d, since))
 	}
 	slices.Sort(graces)
 	for _, g := range slices.Compact(graces) {
 		m.await(time.Until(began.Add(g)))
 		var late []*domain
 		for _, d := range m.running() {
-			if m.grace(d) <= g {
+			if m.graceSince(d, since) <= g {
 				late = append(late, d)
 			}
 		}

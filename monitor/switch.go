@@ -106,7 +106,8 @@ type switching struct {
 	swapped int
 	took    time.Duration
 	whole   time.Duration
-	failed  []string // domains that did not start
+	leaving []*domain // that the change takes away
+	failed  []string  // domains that did not start
 }
 
 // plan finds out what changes, or why it cannot.
@@ -214,6 +215,9 @@ func (c *switching) prepare(ctx context.Context) error {
 		}
 		c.bound[path] = l
 	}
+	if err := c.tellGrace(); err != nil {
+		return err
+	}
 	if err := m.renewing(c.request.sealed); err != nil {
 		return err
 	}
@@ -268,15 +272,16 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 	c.whole = time.Since(start)
 	var done event.Event
 	c.finish(func() {
+		c.takeAway()
 		if done = c.event(c.outcome()); err == nil {
 			m.changing(done)
 		}
 	})
+	c.stopDomains(ctx)
 	if err != nil {
 		// Nothing passes where the swap failed.
 		return nil, fmt.Errorf("the new policy is in force, but not everywhere: %w", err)
 	}
-	c.stopDomains(ctx)
 	c.startDomains(ctx)
 	m.mu.Lock()
 	m.tellChanged(done)
@@ -348,6 +353,9 @@ func (c *switching) install() {
 		default:
 			d := m.domains[i]
 			d.def = &m.Image.Domains[i]
+			if d.def.Start.Allow { // it may run again
+				d.leaves(nil)
+			}
 			for iface := range d.serving {
 				if !publishes(d.def, iface) {
 					delete(d.serving, iface)

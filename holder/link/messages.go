@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -23,6 +24,8 @@ const (
 	// Start the processes of wardd again, of the program that stands where this one was started from.
 	Upgrade Kind = 8
 
+	Grace Kind = 9 // GraceText: the longest time of grace of a domain from now on
+
 	// From the holder to the monitor.
 	Stop    Kind = 16 // begin the ordered stop
 	Kept    Kind = 17 // what was kept, right after the start: as Put, with descriptors
@@ -39,6 +42,22 @@ const MaxMessage = 16<<10 + 1
 // answer is how long one side waits for the other to read. The holder and the
 // monitor are always ready to read; a longer wait means that the other has died.
 const answer = 5 * time.Second
+
+// MaxGrace is the longest time of grace of which a holder takes note: the longest that
+// system.yaml can state.
+const MaxGrace = time.Hour
+
+// GraceText is a time of grace in a message.
+func GraceText(grace time.Duration) string { return strconv.FormatInt(int64(grace), 10) }
+
+// GraceOf reads it; 0: there is none. Whoever it comes from, it is MaxGrace at most.
+func GraceOf(text string) time.Duration {
+	ns, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return min(time.Duration(ns), MaxGrace)
+}
 
 // Tell sends a message of one kind with a text, which is cut to fit.
 func (c *Conn) Tell(k Kind, text string, files ...*os.File) error {
