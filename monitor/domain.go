@@ -321,6 +321,7 @@ func (m *Monitor) ended(d *domain) {
 	m.keepTold(&d.told, func() { m.keepNow(d) }) // before its control channel is given up
 	m.keepLife(d)
 	m.sendOutput(d) // a writer that was to read it may have died: its last words are in there
+	m.release(d)
 	m.endObjects(d)
 	m.endChildren(d)
 	if d.kin != nil {

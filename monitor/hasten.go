@@ -21,8 +21,9 @@ type Binder interface {
 // NoCgroup is the cgroup of an endpoint that is bound later: no sender is in it.
 const NoCgroup = ^uint64(0)
 
-// An early is what is made for a domain before its process.
+// An early is what is made, or held, for a domain before it is needed.
 type early struct {
+	held     Held          // what judges its requests to the name server (warm.go); nil: nothing
 	endpoint Endpoint      // nil: none
 	begun    chan struct{} // closed when the start is complete or has failed; nil: it is
 	told     time.Time     // when others were told of this name server

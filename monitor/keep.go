@@ -463,6 +463,7 @@ func (m *Monitor) keepChange() {
 		}
 	}
 	m.keepChains()
+	m.holdChanged()
 	m.put(keptImage, m.Hash, m.Sealed)
 	m.drop(keptNext)
 	m.drop(keptRenewing)

@@ -155,6 +155,7 @@ func (m *Monitor) load(key loadKey, o *opening, client, server Endpoint) {
 	default:
 		m.loaded[key.route] = r
 		m.keepRoute(r, key.route, o.client, l.server, nil, false)
+		m.hold(o.client, l.server, r)
 	}
 	for _, w := range l.waiting {
 		if err == errStopping && w.waits() {

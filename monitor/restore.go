@@ -42,7 +42,7 @@ func (m *Monitor) restore(kept []Kept) error {
 		take func(*restoring, string, *Kept) error
 	}{
 		{keptSystem, (*restoring).system}, {keptLife, (*restoring).life}, {keptNow, (*restoring).now},
-		{keptLent, (*restoring).lent}, {keptUser, (*restoring).user}, {keptRoute, (*restoring).route}, {keptGate, (*restoring).gate}, {keptClosed, (*restoring).closed}, {keptChanged, (*restoring).changed}, {keptSetting, (*restoring).setting}, {keptFellBack, (*restoring).fellBackTo}, {keptSocket, (*restoring).socket}, {keptAdmin, (*restoring).admin},
+		{keptLent, (*restoring).lent}, {keptUser, (*restoring).user}, {keptProgram, (*restoring).program}, {keptRoute, (*restoring).route}, {keptGate, (*restoring).gate}, {keptClosed, (*restoring).closed}, {keptChanged, (*restoring).changed}, {keptSetting, (*restoring).setting}, {keptFellBack, (*restoring).fellBackTo}, {keptSocket, (*restoring).socket}, {keptAdmin, (*restoring).admin},
 		{keptObjects, (*restoring).epoch}, {keptInstance, (*restoring).instance}, {keptReference, (*restoring).reference}, {keptOffer, (*restoring).offer},
 		{keptRenewing, (*restoring).renewed},
 	}
