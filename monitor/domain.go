@@ -235,7 +235,7 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 		return err
 	}
 	m.arrived(d, p)
-	if d.exit != nil {
+	if d.exit = d.exit.of(&p); d.exit != nil {
 		m.ended(d)
 		return nil
 	}

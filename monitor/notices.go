@@ -109,7 +109,7 @@ func (m *Monitor) exited(x *Exit) {
 		m.mu.Unlock()
 		return
 	}
-	if d.exit == nil {
+	if d.exit == nil || d.state == stateStarting { // that of one before may have come first
 		d.exit = x
 	}
 	if d.state == stateRunning {
@@ -118,4 +118,14 @@ func (m *Monitor) exited(x *Exit) {
 	m.mu.Unlock()
 	m.checkDone()
 	m.tellChange()
+}
+
+// of is the end of a process that has just been made, if that was told; nil: what was
+// told, or nothing, is the end of one before. Such a one a monitor that died had
+// started, and had not come to keep it: its end is told again.
+func (x *Exit) of(p *Process) *Exit {
+	if x != nil && x.PID != p.PID {
+		return nil
+	}
+	return x
 }

@@ -393,7 +393,7 @@ func (m *Monitor) startChild(spawner Spawner, d *domain, v image.Verdict, quota 
 	if parent := d.kin.parent; parent.state == stateRunning {
 		m.answer(parent, &abi.Control{Op: abi.OpChild, Seq: d.kin.asked, Block: uint32(d.id), Name: d.def.Name})
 	}
-	if d.exit != nil {
+	if d.exit = d.exit.of(&p); d.exit != nil {
 		m.ended(d)
 		return
 	}
