@@ -32,9 +32,10 @@ var suites = map[string]suite{
 	"objects": objectSuite,
 	"secret":  secretSuite,
 	"opens":   opensSuite,
+	"held":    heldSuite,
 	"rings":   ringSuite,
 	"quota":   quotaSuite, "room": roomSuite, "share": shareSuite, "kinbuckets": kinBucketSuite, "halves": halvesSuite, "listen": listenSuite,
-	"work": workSuite, "notices": noticeSuite, "setting": settingSuite, "fallback": fallbackSuite, "known": knownSuite,
+	"work": workSuite, "notices": noticeSuite, "setting": settingSuite, "fallback": fallbackSuite, "known": knownSuite, "leave": leaveSuite,
 	"eval": {
 		{"policy/eval", "^Test"},
 		{"policy", "^TestOracle$"},
@@ -53,7 +54,7 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations, secretMutations, opensMutations, ringMutations, familyMutations, onceMutations)
+var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations, secretMutations, opensMutations, heldMutations, ringMutations, familyMutations, onceMutations)
 
 var statelessMutations = []mutation{
 	// The decision, as instructions.
