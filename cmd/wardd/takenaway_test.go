@@ -137,3 +137,39 @@ func TestDownWhileTakenAway(t *testing.T) {
 		})
 	}
 }
+
+// TestLongerGraceAtTheEnd: a reload gives domains more time to end than any had when the
+// system was started. They have it when the system is ended by a signal to its first process, which
+// waits for that: one is killed when its time is over, later than the holder would have waited, and
+// another has not ended by then.
+func TestLongerGraceAtTheEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes as long as a holder waits that was told nothing, 16 s")
+	}
+	const before = pair + `  slow: { program: PROBE, args: [orderly] }
+  stuck: { program: PROBE, args: [orderly] }
+`
+	const after = pair + `  slow: { program: PROBE, args: [orderly], grace: 600 }
+  stuck: { program: PROBE, args: [orderly], grace: 16 }
+`
+	s := &takenAway{up(t, before, "--grace=200ms"), map[string]*os.File{}}
+	s.report(lifeline.Ready)
+	for _, name := range []string{"slow", "stuck"} {
+		s.says(name, "has work")
+		s.pidfds[name] = pidfdOf(t, s.domains()[name].PID)
+	}
+	if _, err := s.reload(plainSystem, after); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.gone([]*os.File{s.pidfds["stuck"]})
+	s.inOrder("slow")
+	if status := s.wait(); status != 0 {
+		t.Errorf("exit status %d: %s", status, s.stderr)
+	}
+	s.leftovers()
+	s.ended("slow", 3)
+	s.ended("stuck", 128+int(syscall.SIGKILL))
+}

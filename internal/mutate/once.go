@@ -10,6 +10,7 @@ var (
 	noticeSuite   = suite{{"creator", "^(TestToldAgain|TestToldByTheDead|TestToldByTheDying|TestToldTooMuch|TestNumbersGrow|TestHeardProtocol)$"}, {"monitor", "^(TestToldAgain|TestRecordedOnce)$"}}
 	settingSuite  = suite{{"monitor", "^(TestAscertained|TestSettingIsForgotten|TestRecordedOnce)$"}}
 	fallbackSuite = suite{{"monitor", "^(TestFallsBack.*|TestDiesFallingBack|TestCannotFallBack)$"}}
+	leaveSuite    = suite{{"monitor", "^(TestTakenAway.*|TestGraceOfTheTakenAway|TestGraceLeft|TestKilledUntilEnded|TestHolderHearsOfGrace)$"}, {"holder", "^TestLongerGrace$"}, {"image", "^TestAlignGrace$"}}
 	knownSuite    = suite{{"audit", "^(TestChildIsKnown.*|TestImageIsKnown.*|TestGuest.*|TestEventsComeBeforeRecords|TestFullBatchWaitsForEvents)$"}}
 )
 
@@ -19,6 +20,7 @@ const (
 	noticesGo    = "monitor/notices.go"
 	setStateGo   = "monitor/setstate.go"
 	fallbackGo   = "monitor/fallback.go"
+	takenAwayGo  = "monitor/takenaway.go"
 	knownGo      = "audit/known.go"
 	placesGo     = "audit/places.go"
 	guestsGo     = "audit/guests.go"
@@ -77,4 +79,23 @@ var onceMutations = []mutation{
 	{what: "who is known has come when that was said", file: guestsGo, old: "	case e.Kind == event.Known:\n		g.since = 0\n", new: "", tests: "known"},
 	{what: "records do not wait for the events before them", file: auditRunGo, old: "			batch = w.upToDate(batch)\n", new: "", tests: "known"},
 	{what: "records that come meanwhile are of this batch", file: auditUpToNow, old: "				w.next = append(w.next, i)\n", new: "				batch = append(batch, i)\n", tests: "known"},
+
+	// Domains that a change takes away, and that take their time.
+	{what: "that a domain is to end is not kept", file: takenAwayGo, old: "		m.keepNow(d)\n	}\n}\n\n// takeAway notes which", new: "	}\n}\n\n// takeAway notes which", tests: "leave"},
+	{what: "the next monitor does not know that a domain is to end", file: "monitor/restore.go", old: "		d.leaves(n.Leaving)\n", new: "", tests: "leave"},
+	{what: "the next monitor ends who was to end by a change that is not in force", file: "monitor/restore.go", old: "	if !d.def.Start.Allow { // else", new: "	if true { // else", tests: "leave"},
+	{what: "the next monitor waits for nobody's end", file: "monitor/restore.go", old: "			if !d.def.Start.Allow {\n", new: "			if d.def == nil {\n", tests: "leave"},
+	{what: "who was asked to end is asked by each monitor", file: takenAwayGo, old: "	if asked {\n", new: "	if asked && m.work == nil {\n", tests: "leave"},
+	{what: "who was asked to end is asked again at the stop", file: takenAwayGo, old: "d.leaving == nil || !d.leaving.Asked {", new: "d.leaving == nil || d.leaving != nil {", tests: "leave"},
+	{what: "the stop gives who was to end already the time of others", file: takenAwayGo, old: "	case l == nil:\n", new: "	case l == nil || l.Asked:\n", tests: "leave"},
+	{what: "the stop gives who was to end already all of its time again", file: takenAwayGo, old: "return time.Duration(l.Until - since)", new: "return time.Duration(l.Until)", tests: "leave"},
+	{what: "who has not ended is killed once", file: takenAwayGo, old: "		late.Reset(killWait)\n", new: "", tests: "leave"},
+	{what: "who is taken away has the time that the new policy states", file: takenAwayGo, old: "own := c.before.Domains[id].Grace", new: "own := c.img.Domains[id].Grace", tests: "leave"},
+	{what: "who may run again is killed all the same", file: "monitor/switch.go", old: "				d.leaves(nil)\n", new: "", tests: "leave"},
+	{what: "where the swap fails who may not run goes on", file: "monitor/switch.go", old: "	c.stopDomains(ctx)\n	if err != nil {\n", new: "	if err == nil {\n		c.stopDomains(ctx)\n	} else {\n", tests: "leave"},
+	{what: "the holder is not told how long domains may take", file: "monitor/switch.go", old: "	if err := c.tellGrace(); err != nil {\n", new: "	if err := error(nil); err != nil {\n", tests: "leave"},
+	{what: "the holder waits less for what it is told", file: "holder/holder.go", old: "max(h.cfg.Grace, link.GraceOf(m.Text))", new: "link.GraceOf(m.Text)", tests: "leave"},
+	{what: "the holder takes no note of how long domains may take", file: "holder/holder.go", old: "max(h.cfg.Grace, link.GraceOf(m.Text))", new: "max(h.cfg.Grace, 0)", tests: "leave"},
+	{what: "the holder waits as long as it is told", file: "holder/link/messages.go", old: "return min(time.Duration(ns), MaxGrace)", new: "return time.Duration(ns)", tests: "leave"},
+	{what: "who is gone has no time of grace", file: "image/align.go", old: "Ring: d.Ring, Grace: d.Grace, Start:", new: "Ring: d.Ring, Start:", tests: "leave"},
 }
