@@ -15,7 +15,7 @@ import (
 
 // fallen is the system whose monitor dies in the middle of a change that the next one
 // cannot make again. Its client has a gate to the server, which the change closes, and
-// the second domain has one, which the change gives other filters.
+// the second and a third domain have one each, of which the change gives the second's other filters.
 type fallen struct {
 	*system
 	keeper        *aKeeper
@@ -24,18 +24,31 @@ type fallen struct {
 	before, after *image.Image
 }
 
+const third abi.DomainID = 3
+
+// Routes of the second and the third domain.
+const (
+	ofSecond = 3
+	ofThird  = 4
+)
+
 // changeover are two policies.
 func changeover(t *testing.T) (before, after *image.Image) {
 	route := func(i *image.Image) {
-		r := i.Routes[0]
-		r.Client = second
-		i.Routes = append(i.Routes, r)
+		another := i.Domains[client]
+		another.Name = "third"
+		i.Domains = append(i.Domains, another)
+		for _, who := range []abi.DomainID{second, third} {
+			r := i.Routes[0]
+			r.Client = who
+			i.Routes = append(i.Routes, r)
+		}
 	}
 	before = changed(t, route)
 	after = changed(t, func(i *image.Image) {
 		route(i)
 		i.Routes[0].Connect = image.Verdict{Policy: 1}
-		i.Routes[3].Methods = []image.MethodPolicy{{Request: image.Decision{Permit: []image.Rule{{Policy: 0, When: image.Expr{Op: image.Not, Args: []image.Expr{{Op: image.True}}}}}}}}
+		i.Routes[ofSecond].Methods = []image.MethodPolicy{{Request: image.Decision{Permit: []image.Rule{{Policy: 0, When: image.Expr{Op: image.Not, Args: []image.Expr{{Op: image.True}}}}}}}}
 	})
 	return before, after
 }
@@ -65,10 +78,10 @@ func fallWhen(t *testing.T, dies func(s *span, name string) bool) *fallen {
 		}
 		f.cfg = *c
 	})
-	f.cfg.Sealed = nil
+	f.system.img, f.cfg.Sealed = f.before, nil
 	v := f.domain(server)
 	v.ask(serve(1, "t.Echo"))
-	for _, id := range []abi.DomainID{client, second} {
+	for _, id := range []abi.DomainID{client, second, third} {
 		if got, _ := f.domain(id).ask(open(1, "t.Echo")); got.Op != abi.OpGate {
 			t.Fatalf("no gate: %+v", got)
 		}
@@ -111,11 +124,11 @@ func (f *fallen) wantBefore(h *heir) {
 			t.Errorf("route %d has another policy, or none: %+v", i, r.dead)
 		}
 	}
-	if h.m.loaded[0] != nil || h.m.loaded[3] == nil {
+	if h.m.loaded[0] != nil || h.m.loaded[ofSecond] == nil || h.m.loaded[ofThird] == nil {
 		t.Errorf("loaded: %v", h.m.loaded)
 	}
 	for g := range h.m.gates {
-		if open := g.loaded == h.m.loaded[g.route]; open != (g.client.id == second) {
+		if open := g.loaded == h.m.loaded[g.route]; open != (g.client.id != client) {
 			t.Errorf("the gate of domain %d is open: %v", g.client.id, open)
 		}
 	}
@@ -185,8 +198,8 @@ func TestFallsBackEarly(t *testing.T) {
 	h := f.inherit(f.keeper, f.cfg)
 	f.wantBefore(h)
 	h.m.mu.Lock()
-	if len(h.m.gates) != 2 {
-		t.Errorf("%d gates, want 2", len(h.m.gates))
+	if len(h.m.gates) != 3 {
+		t.Errorf("%d gates, want 3", len(h.m.gates))
 	}
 	for g := range h.m.gates {
 		if dead := g.loaded.(*fakeRoute).dead; dead != (g.client.id == client) {
@@ -239,17 +252,18 @@ func TestDiesFallingBack(t *testing.T) {
 // What cannot get the programs of the policy before is closed; all, if there is room for
 // one and not for all. The rest goes on.
 func TestFallsBackInPart(t *testing.T) {
+	without := func(number uint32) func([]Change, int) bool {
+		return func(alive []Change, _ int) bool {
+			return slices.ContainsFunc(alive, func(c Change) bool { return c.Number == number })
+		}
+	}
 	for name, c := range map[string]struct {
 		refuses func(alive []Change, n int) bool // what is asked for the nth time
-		loaded  bool                             // the route of the second domain
+		loaded  []uint32                         // routes
 	}{
-		"it": {func(alive []Change, _ int) bool {
-			return slices.ContainsFunc(alive, func(c Change) bool { return c.Number == 3 })
-		}, false},
-		"another": {func(alive []Change, _ int) bool {
-			return slices.ContainsFunc(alive, func(c Change) bool { return c.Number == 4 })
-		}, true},
-		"all at once": {func(alive []Change, n int) bool { return len(alive) > 0 && n != 2 }, false},
+		"the second's": {without(ofSecond), []uint32{ofThird}},
+		"the third's":  {without(ofThird), []uint32{ofSecond}},
+		"all at once":  {func(alive []Change, n int) bool { return len(alive) > 0 && (n == 1 || n == 4) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := fall(t)
@@ -270,8 +284,11 @@ func TestFallsBackInPart(t *testing.T) {
 			h := f.inherit(f.keeper, f.cfg)
 			h.m.mu.Lock()
 			defer h.m.mu.Unlock()
-			if r := h.m.loaded[3]; (r != nil) != c.loaded || c.loaded && r.(*fakeRoute).dead {
-				t.Errorf("loaded: %v", h.m.loaded)
+			for _, route := range []uint32{ofSecond, ofThird} {
+				r, want := h.m.loaded[route], slices.Contains(c.loaded, route)
+				if (r != nil) != want || want && r.(*fakeRoute).dead {
+					t.Errorf("route %d: loaded %v, want %v", route, r != nil, want)
+				}
 			}
 			if h.m.Hash != image.Hash(image.Encode(f.before)) {
 				t.Errorf("the image in force is %.8s", h.m.Hash)
