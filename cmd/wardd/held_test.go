@@ -38,6 +38,7 @@ func (r *running) programsOf(pid int) (numbers []string) {
 func TestNamesProgramsAreHeld(t *testing.T) {
 	r := up(t, pair)
 	r.report(lifeline.Ready)
+	r.await(r.since, "an allowed call", isCall(audit.Allow, "hello")) // else it might not have published, or ask for its first gate
 	holder := r.cmd.Process.Pid
 	// heldBy waits until the holder has the programs of both, and returns them.
 	heldBy := func() (numbers []string) {
