@@ -56,8 +56,12 @@ func noTruncation(table *CallTable) *CallTable {
 // or anybody's to write, that wall is not there, and opens are looked at. A
 // setuid file: it can make files in its /tmp only, which is mounted nosuid,
 // nobody else's to see, and in which all is its own user's.
+//
+// Neither wall is there for a descriptor of another mount: somebody who may not
+// write a file gives it, or a directory above, to the domain whose user may
+// write it. So opens are looked at where descriptors can come from others.
 func (b *builder) opensUnchecked(root *rootTree) (bool, error) {
-	if root == nil || !b.readsOnly() || !b.has(WithIdentity) || singleUser() ||
+	if root == nil || !b.readsOnly() || !b.has(WithIdentity) || singleUser() || b.Network.gifts() ||
 		slices.ContainsFunc(b.Binds, func(b Bind) bool { return b.AsRoot }) {
 		return false, nil
 	}
@@ -71,6 +75,15 @@ func (b *builder) opensUnchecked(root *rootTree) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// gifts reports whether the process may be sent descriptors by others than
+// Ward: on a gate (before Linux 6.16), by who connects to a Unix socket of its
+// own, or on one that it gives a name itself, which takes bind(2), in the
+// host's network namespace.
+func (n *Network) gifts() bool {
+	return !n.Messages || n.Notify && len(n.Bind) > 0 ||
+		slices.ContainsFunc(n.Sockets, func(s Socket) bool { return s.Inode != "" })
 }
 
 // uncheckedOpens returns table with opens of any arguments.

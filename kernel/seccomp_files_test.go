@@ -112,10 +112,19 @@ func TestOpensUnchecked(t *testing.T) {
 		"without an identity":          {func(_ *testing.T, s *Sandbox, _ string) { s.Without = WithIdentity }, false},
 		"without a root":               {func(_ *testing.T, s *Sandbox, _ string) { s.Without = WithRoot }, false},
 		"nothing of the host's beside": {func(_ *testing.T, s *Sandbox, _ string) { s.Host = false }, false},
+		// Who may be sent descriptors, and who not.
+		"with gates": {func(_ *testing.T, s *Sandbox, _ string) { s.Network.Messages = false }, false},
+		"listening at a path": {func(_ *testing.T, s *Sandbox, _ string) {
+			s.Network.Sockets = []Socket{{Name: "tcp"}, {Name: "unix", Inode: "/run/opens"}}
+		}, false},
+		"listening at an address": {func(_ *testing.T, s *Sandbox, _ string) { s.Network.Sockets = []Socket{{Name: "tcp"}} }, true},
+		"binding":                 {func(_ *testing.T, s *Sandbox, _ string) { s.Network.Bind = []NetRule{{}} }, true},
+		"that notifies":           {func(_ *testing.T, s *Sandbox, _ string) { s.Network.Notify, s.Network.Connect = true, []NetRule{{}} }, true},
+		"that notifies and binds": {func(_ *testing.T, s *Sandbox, _ string) { s.Network.Notify, s.Network.Bind = true, []NetRule{{}} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			s := &Sandbox{Name: "opens", Host: true, UID: uid, GID: uid, Program: "/bin/true", Binds: []Bind{{Path: dir, Access: image.Read}}}
+			s := &Sandbox{Name: "opens", Host: true, UID: uid, GID: uid, Program: "/bin/true", Binds: []Bind{{Path: dir, Access: image.Read}}, Network: Network{Messages: true}}
 			c.with(t, s, dir)
 			b := &builder{Sandbox: s}
 			var root *rootTree

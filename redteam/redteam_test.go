@@ -29,6 +29,7 @@ type attack struct {
 	own      bool     // its program is its user's, who may write it
 	killed   bool     // it may also be refused by the end of the process
 	domain   func(*scene, *image.Domain)
+	outside  func(*scene)      // what somebody outside does as soon as the program runs
 	effect   func(*scene) bool // seen from outside; nil: what the hostile program says
 
 	layers  []layer
@@ -91,7 +92,11 @@ func (a *attack) try(s *scene, l layer, change func(*scene, *image.Domain)) (out
 	s.must(err)
 	world := newWorld(s.t, s.uid, l.without, d)
 	defer world.end(s.t)
-	out, status := world.run(s.t, r, w)
+	out, status := world.run(s.t, r, w, func() {
+		if a.outside != nil {
+			a.outside(s)
+		}
+	})
 	done = strings.HasPrefix(out, "done") || a.terminal && strings.Contains(out, "done") // what was typed comes before it
 	if a.effect != nil {
 		done = a.effect(s)

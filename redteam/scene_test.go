@@ -78,6 +78,13 @@ func init() {
 				s.must(os.Chmod(name, mode))
 			}
 		},
+		// The name of one that is its user's there; somebody who cannot read it gives away the directory.
+		"gift": func(s *scene) {
+			name := s.word("theirs") + "/gift"
+			s.must(os.WriteFile(name, []byte("content\n"), 0o600))
+			s.must(os.Chown(name, int(s.uid), int(s.uid)))
+			s.words["gift"] = "gift"
+		},
 		// One of root's, with root's files as the domain's own.
 		"asroot": func(s *scene) {
 			if !idmapped() {
@@ -243,6 +250,24 @@ func (s *scene) listen(name, address string) {
 	s.must(err)
 	s.t.Cleanup(func() { l.Close() })
 	s.words[name] = l.Addr().String()
+}
+
+// listening has the domain listen at a socket in the scene's directory.
+func listening(s *scene, d *image.Domain) {
+	d.Listen = []image.Listen{{Name: "gift", Address: image.UnixAddress + filepath.Join(s.dir, "listening")}}
+}
+
+// give connects to it and gives it a directory of the host's, which anybody may open.
+func give(s *scene) {
+	s.t.Helper()
+	dir, err := unix.Open(s.word("theirs"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	s.must(err)
+	defer unix.Close(dir)
+	c, err := net.Dial("unix", filepath.Join(s.dir, "listening"))
+	s.must(err)
+	defer c.Close()
+	_, _, err = c.(*net.UnixConn).WriteMsgUnix([]byte("x"), unix.UnixRights(dir), nil)
+	s.must(err)
 }
 
 // cgroup makes a cgroup beside the domain's.

@@ -136,6 +136,9 @@ var others = []attack{
 		layers: []layer{{without: seccomp | landlock}, {without: seccomp | files}}, control: asRoot},
 	{name: "O_TRUNC for reading, a file that anybody may write", class: "truncation", tries: "the same with one that anybody may write, in a directory that not anybody may", stops: "read-only mount", order: []string{"opentruncate", "{theirs}/open", "0"}, host: true,
 		layers: []layer{{without: seccomp | landlock}}, control: control{without: seccomp | files}},
+	{name: "O_TRUNC for reading, by a descriptor from outside", class: "truncation", tries: "the same with one of its user's, in a directory of root's, of which somebody who connects to it gives it the host's own", stops: "seccomp: O_TRUNC only for writing where descriptors may come; else Landlock", order: []string{"gift", "{gift}", "0"}, host: true,
+		domain: listening, outside: give, effect: func(s *scene) bool { return empty(s.words["theirs"] + "/gift") },
+		layers: []layer{{without: files}, {without: seccomp}}, control: control{without: seccomp | landlock}},
 	{name: "chmod", class: "files", tries: "changes the mode of a file that it may only read", stops: "read-only mount", order: []string{"chmod", "{ro}/file"}, layers: []layer{{without: landlock}}, control: noFiles},
 	{name: "remove", class: "files", tries: "removes such a file", stops: "read-only mount; Landlock", order: []string{"unlink", "{ro}/file"}, layers: []layer{{without: landlock}}, control: noFiles},
 	{name: "hard link", class: "CWE-62", tries: "links such a file to where it may write", stops: "mounts of their own; Landlock: REFER", order: []string{"link", "{ro}/file", "{rw}/linked"}, layers: []layer{{without: landlock}}, control: noFiles},
@@ -188,6 +191,12 @@ var others = []attack{
 		}, "openwrite", "/dev/tty")},
 	{name: "/dev/shm", class: "shared memory", tries: "leaves a file for another domain in /dev/shm", stops: "a /dev of five devices", order: []string{"leave", "/dev/shm"},
 		layers: []layer{{without: seccomp | landlock}}, control: control{without: all, needs: missing("/dev/shm")}},
+}
+
+// empty reports whether a file has nothing in it.
+func empty(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Size() == 0
 }
 
 // noAttributes says that the file system of the tests has no extended attributes.

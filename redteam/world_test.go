@@ -154,9 +154,9 @@ func (w *world) end(t *testing.T) {
 // fails instead of waiting for ever.
 const patience = 2 * time.Minute
 
-// run starts the domain with out as its output, and returns what came out at
-// r, and how it ended.
-func (w *world) run(t *testing.T, r, out *os.File) (string, syscall.WaitStatus) {
+// run starts the domain with out as its output, calls running when its program
+// is executed, and returns what came out at r, and how it ended.
+func (w *world) run(t *testing.T, r, out *os.File, running func()) (string, syscall.WaitStatus) {
 	t.Helper()
 	control, theirs := pair(t)
 	defer control.Close()
@@ -173,6 +173,7 @@ func (w *world) run(t *testing.T, r, out *os.File) (string, syscall.WaitStatus) 
 		}
 	}
 	defer started.Pidfd.Close()
+	running()
 	r.SetReadDeadline(time.Now().Add(patience)) // an error: a terminal has none
 	b, err := io.ReadAll(r)                     // EIO when the terminal's last user is gone
 	if os.IsTimeout(err) {

@@ -52,6 +52,28 @@ func init() {
 	order("passcred", func([]string) (string, error) {
 		return "", unix.SetsockoptInt(3, unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
 	})
+	// On the socket that it was given to listen at somebody gives it a directory: a file of it is emptied, by opening it.
+	order("gift", func(a []string) (string, error) {
+		s, _, err := unix.Accept4(3, unix.SOCK_CLOEXEC)
+		if err != nil {
+			return "", err
+		}
+		b, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+		_, n, _, _, err := unix.Recvmsg(s, b, oob, unix.MSG_CMSG_CLOEXEC)
+		if err != nil {
+			return "", err
+		}
+		m, err := unix.ParseSocketControlMessage(oob[:n])
+		if err != nil || len(m) != 1 {
+			return "", fmt.Errorf("%d messages, %v", len(m), err)
+		}
+		dir, err := unix.ParseUnixRights(&m[0])
+		if err != nil {
+			return "", err
+		}
+		_, err = unix.Openat(dir[0], a[0], unix.O_TRUNC|number(a[1]), 0)
+		return "", err
+	})
 	// IPC objects of others, by their numbers or names.
 	order("shm", func(a []string) (string, error) {
 		b, err := unix.SysvShmAttach(number(a[0]), 0, 0)
