@@ -318,9 +318,11 @@ func TestCannotFallBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := fall(t)
 			h := f.inheritOf(f.keeper, f.cfg, func(c *Config) { spoil(f, c) })
+			<-h.m.redone // the system stops before
 			select {
 			case <-h.m.stop:
-			case <-t.Context().Done():
+			default:
+				t.Error("the system goes on")
 			}
 			h.wants("stops", h.count(event.Notice, func(e *event.Event) bool {
 				return strings.Contains(e.Text, "takes nothing") && strings.Contains(e.Text, "so the system stops")
