@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -83,30 +84,79 @@ type Listener struct {
 	Refused func(why string) // no upgrade is made
 }
 
-// Listen hears the holder until it has ended. It goes on after the holder wants
+// Listen acts on what the holder says until that has ended. It goes on after the holder wants
 // the ordered stop: of domains whose creator died it is the holder that tells the end.
+//
+// It hears the holder also while it acts on something: the holder reads nothing while it tells
+// the ends of many processes, and who acts on one of them may have to wait until it reads.
 func (h HolderLink) Listen(l Listener) {
 	defer l.Stop()
+	said := h.hearAll()
 	for {
-		k, text, files, err := h.Hear()
-		switch {
-		case err != nil:
-			link.CloseAll(files)
+		s, more := said.next()
+		if !more {
 			return
-		case k == link.Stop:
+		}
+		switch {
+		case s.Kind == link.Stop:
 			l.Stop()
-		case k == link.Renewed && text == "creator" && len(files) == 1:
-			l.Creator(files[0])
+		case s.Kind == link.Renewed && s.Text == "creator" && len(s.Files) == 1:
+			l.Creator(s.Files[0])
 			continue
-		case k == link.Renewed && text == "audit":
+		case s.Kind == link.Renewed && s.Text == "audit":
 			l.Audit()
-		case k == link.Orphan:
-			if e, ok := orphan(text); ok {
+		case s.Kind == link.Orphan:
+			if e, ok := orphan(s.Text); ok {
 				l.Orphan(e)
 			}
-		case k == link.Refused:
-			l.Refused(text)
+		case s.Kind == link.Refused:
+			l.Refused(s.Text)
 		}
-		link.CloseAll(files)
+		link.CloseAll(s.Files)
 	}
+}
+
+// hearing is what the holder has said and nobody has acted on, in order. It grows with
+// the number of processes that have ended, of which there are no more than there were.
+type hearing struct {
+	mu   sync.Mutex
+	said []link.Message
+	over bool       // the holder has ended
+	more *sync.Cond // it has said something, or has ended
+}
+
+// hearAll hears the holder until it has ended.
+func (h HolderLink) hearAll() *hearing {
+	q := &hearing{}
+	q.more = sync.NewCond(&q.mu)
+	go func() {
+		for {
+			kind, text, files, err := h.Hear()
+			q.mu.Lock()
+			if q.over = err != nil; !q.over {
+				q.said = append(q.said, link.Message{Kind: kind, Text: text, Files: files})
+			}
+			q.more.Signal()
+			q.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return q
+}
+
+// next is what was said next; false: the holder has ended.
+func (q *hearing) next() (link.Message, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.said) == 0 && !q.over {
+		q.more.Wait()
+	}
+	if len(q.said) == 0 {
+		return link.Message{}, false
+	}
+	s := q.said[0]
+	q.said = q.said[1:]
+	return s, true
 }
