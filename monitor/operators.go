@@ -38,17 +38,29 @@ type operators struct {
 	may       lobby     // those whom some policy lets
 	strangers lobby     // all others
 	made      bool      // both are
+	closed    bool      // at the end of the system, guarded by Monitor.mu
 }
 
 // operate binds the socket of operators if the image in force has any, and
 // removes it if it has none. What is connected already is decided anew.
+//
+// Monitor.mu is not taken while operators.mu is held: the end of the system closes
+// the socket with Monitor.mu held.
 func (m *Monitor) operate() error {
 	o := &m.operators
+	m.mu.Lock()
+	if m.stopping {
+		m.mu.Unlock()
+		return nil
+	}
+	any := hasOperators(m.Image)
+	if any && !o.closed {
+		o.closed = true
+		m.closers = append(m.closers, o.close)
+	}
+	m.mu.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	m.mu.Lock()
-	any := hasOperators(m.Image)
-	m.mu.Unlock()
 	switch {
 	case any == (o.socket != nil):
 		return nil
@@ -68,9 +80,6 @@ func (m *Monitor) operate() error {
 	}
 	if !o.made {
 		o.init()
-		m.mu.Lock()
-		m.closers = append(m.closers, o.close)
-		m.mu.Unlock()
 	}
 	o.socket = l
 	go l.serve(m.greet)
