@@ -75,7 +75,8 @@ func TestHeldIsNotVerifiedAgain(t *testing.T) {
 			t.Errorf("held %v: more passed than the rate permits", holds)
 		}
 		h.Release()
-		h.Release() // which changes nothing
+		h.Release() // which changes nothing: the route's is loaded still
+		numberOf(t, g.route.programs[abi.Request])
 		if err := g.route.Close(); err != nil {
 			t.Fatal(err)
 		}
