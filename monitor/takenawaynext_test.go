@@ -103,30 +103,52 @@ func TestTakenAwayIsKept(t *testing.T) {
 }
 
 // TestTakenAwayBeforeAsked: a monitor that dies right after a change, before it asked anybody to end, has
-// kept how long each has; the next one asks.
+// kept how long each has; the next one asks. If it dies after it asked, nobody is asked again.
 func TestTakenAwayBeforeAsked(t *testing.T) {
+	for name, c := range map[string]struct {
+		last  string // of what is kept
+		asked int    // by the next one
+	}{
+		"before": {keptImage, 1},
+		"after":  {key(keptNow, uint32(second)), 0},
+	} {
+		t.Run(name, func(t *testing.T) { takenAwayAsked(t, c.last, c.asked) })
+	}
+}
+
+func takenAwayAsked(t *testing.T, last string, asked int) {
 	const own = time.Hour
-	keeper, died, forms := &aKeeper{}, false, &patientCreator{deaf: []abi.DomainID{second}}
+	keeper, changed, died, next := &aKeeper{}, false, false, &patientCreator{deaf: []abi.DomainID{second}}
+	asks := make(chan struct{}) // closed when the last is kept
 	keeper.dies = func(name string) bool {
 		was := died
-		died = died || name == "put "+keptImage
+		changed = changed || name == "put "+keptImage
+		if !died && changed && name == "put "+last {
+			died = true
+			close(asks)
+		}
 		return was
 	}
+	var first *patientCreator
 	var cfg Config
 	s := startSystem(t, func(c *Config) {
 		keeper.fakeHolder = c.Holder.(fakeHolder)
 		c.Holder, c.Fabric = keeper, &aFabric{c.Fabric.(*fakeFabric), map[uint32]Gate{}}
 		c.Sealed, c.Hash, c.Grace = sealed(t, c.Image), image.Hash(image.Encode(c.Image)), time.Millisecond
 		c.Image.Domains[second].Grace = uint64(own)
+		first = &patientCreator{fakeCreator: c.Creator.(*fakeCreator), deaf: []abi.DomainID{second}}
+		c.Creator = first
 		cfg = *c
 	})
+	defer first.fakeCreator.Signal(context.Background(), second, syscall.SIGTERM) // the monitor that died waits for it here
 	cfg.Sealed = nil
 	if _, err := s.ask(&admin.Change{Image: sealed(t, without(t, second))}); err != nil {
 		t.Fatal(err)
 	}
+	<-asks
 	h := s.inheritOf(keeper, cfg, func(c *Config) {
-		forms.fakeCreator = c.Creator.(*fakeCreator)
-		c.Creator = forms
+		next.fakeCreator = c.Creator.(*fakeCreator)
+		c.Creator = next
 	})
 	h.until("it is asked", func() bool { l := h.m.domains[second].leaving; return l != nil && l.Asked })
 	h.m.mu.Lock()
@@ -135,11 +157,16 @@ func TestTakenAwayBeforeAsked(t *testing.T) {
 	if left <= own-wait || left > own {
 		t.Errorf("it has %v left, of %v", left, own)
 	}
-	if n := forms.sentTo(second, syscall.SIGTERM); n != 1 {
-		t.Errorf("it was asked %d times", n)
-	}
-	if err := forms.fakeCreator.Signal(t.Context(), second, syscall.SIGTERM); err != nil {
+	h.m.Stop()
+	h.until("the others have ended", func() bool {
+		return h.m.domains[client].state == stateEnded && h.m.domains[server].state == stateEnded
+	})
+	if err := next.fakeCreator.Signal(t.Context(), second, syscall.SIGTERM); err != nil {
 		t.Errorf("it was killed: %v", err)
+	}
+	<-h.m.work.idle // nothing is under way any more
+	if n := next.sentTo(second, syscall.SIGTERM); n != asked {
+		t.Errorf("it was asked %d times, want %d", n, asked)
 	}
 }
 
@@ -210,6 +237,7 @@ func TestTakenAwayAgain(t *testing.T) {
 		c.Creator, c.Grace = creator, time.Millisecond
 		c.Image.Domains[second].Grace = uint64(own)
 	})
+	t.Cleanup(func() { creator.fakeCreator.Signal(context.Background(), second, syscall.SIGTERM) })
 	stays := changed(t, func(i *image.Image) { i.Domains[second].Grace = uint64(own) })
 	var first *leave
 	for n, img := range []*image.Image{without(t, second), stays, without(t, second)} {
