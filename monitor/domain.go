@@ -207,6 +207,7 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 	m.sendOutput(d)
 	m.mu.Unlock()
 	p, err := m.Creator.Start(ctx, d.id, theirs, write)
+	m.madeLate(d.id, err)
 	if err != nil {
 		m.mu.Lock()
 		defer m.mu.Unlock()

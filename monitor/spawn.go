@@ -423,7 +423,9 @@ func (m *Monitor) makeChild(spawner Spawner, d *domain, quota image.ChildQuota) 
 	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(m.work.ctx, spawnWait)
 	defer cancel()
-	return spawner.Spawn(ctx, Order{d.id, d.kin.Parent, d.kin.Template, d.def.Name, quota, d.kin.Adopted, d.kin.until}, theirs, write)
+	p, err = spawner.Spawn(ctx, Order{d.id, d.kin.Parent, d.kin.Template, d.def.Name, quota, d.kin.Adopted, d.kin.until}, theirs, write)
+	m.madeLate(d.id, err)
+	return p, err
 }
 
 // spawnWait bounds how long the creator may take for a child.
