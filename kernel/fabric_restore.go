@@ -81,7 +81,8 @@ func (e *Endpoint) Files() []*os.File { return []*os.File{e.pageFile, e.ringFile
 
 // RestoreFabric takes over the fabric of another process, of what its Files
 // were, in their order; the caller keeps its own. incarnation is not below any
-// that the other used. The caller then restores endpoints, routes and gates, all
+// that the other used; buckets are in the order in which they were described: of one
+// that has two rows the last counts. The caller then restores endpoints, routes and gates, all
 // of them, and calls Restored, before it makes new ones.
 func RestoreFabric(cfg FabricConfig, files []*os.File, incarnation uint32, buckets []BucketState) (_ *Fabric, err error) {
 	obj, err := loadObject()
@@ -135,6 +136,9 @@ func RestoreFabric(cfg FabricConfig, files []*os.File, incarnation uint32, bucke
 	for _, b := range buckets {
 		if err := f.buckets.rows.take(b.Row); err != nil {
 			return nil, fmt.Errorf("fabric: bucket of %s: %w", b.Name, err)
+		}
+		if before := f.buckets.byName[b.Name]; before != nil { // it was forgotten, and came again
+			f.buckets.drop(b.Name, before)
 		}
 		f.buckets.byName[b.Name] = &bucket{row: b.Row}
 		if ofKin(b.Name) {
