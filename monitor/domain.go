@@ -132,6 +132,8 @@ func (m *Monitor) start(ctx context.Context) error {
 // order is that in which domains are started. Where domains need each other in
 // a circle, one is first.
 func (m *Monitor) order() []*domain {
+	m.mu.Lock() // a monitor that takes over starts domains again beside this
+	defer m.mu.Unlock()
 	var order []*domain
 	seen := map[*domain]bool{}
 	var visit func(d *domain)
