@@ -31,19 +31,24 @@ func checkOwner(pidfd *os.File, uid uint32) error {
 	if strings.HasPrefix(pid, "-") {
 		return nil
 	}
-	of, err := procField("/proc/"+pid+"/status", "Uid:")
+	return checkStatus(pidfd, uid, "/proc/"+pid+"/status")
+}
+
+// checkStatus looks at who its process is by the file status of that in /proc.
+func checkStatus(pidfd *os.File, uid uint32, status string) error {
+	of, err := procField(status, "Uid:")
 	if errors.Is(err, fs.ErrNotExist) {
 		// It has ended; or it is not to be seen from here: another PID namespace, or
 		// /proc with hidepid and gid, and a creator without CAP_SYS_PTRACE.
 		return checkHidden(pidfd, uid)
 	}
+	if err == nil && of == strconv.FormatUint(uint64(uid), 10) || hasEnded(pidfd) { // meanwhile: then this says nothing of it
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if of != strconv.FormatUint(uint64(uid), 10) {
-		return fmt.Errorf("%w: process %s has user ID %s instead of %d", errStranger, pid, of, uid)
-	}
-	return nil
+	return fmt.Errorf("%w: by %s it has user ID %s instead of %d", errStranger, status, of, uid)
 }
 
 // checkHidden is checkOwner of a process that /proc does not show: the kernel
