@@ -129,21 +129,23 @@ type hearing struct {
 func (h HolderLink) hearAll() *hearing {
 	q := &hearing{}
 	q.more = sync.NewCond(&q.mu)
-	go func() {
-		for {
-			kind, text, files, err := h.Hear()
-			q.mu.Lock()
-			if q.over = err != nil; !q.over {
-				q.said = append(q.said, link.Message{Kind: kind, Text: text, Files: files})
-			}
-			q.more.Signal()
-			q.mu.Unlock()
-			if err != nil {
-				return
-			}
-		}
-	}()
+	go q.hear(h)
 	return q
+}
+
+func (q *hearing) hear(h HolderLink) {
+	for {
+		kind, text, files, err := h.Hear()
+		q.mu.Lock()
+		if q.over = err != nil; !q.over {
+			q.said = append(q.said, link.Message{Kind: kind, Text: text, Files: files})
+		}
+		q.more.Signal()
+		q.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
 }
 
 // next is what was said next; false: the holder has ended.

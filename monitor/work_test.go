@@ -337,7 +337,7 @@ func TestAfterRun(t *testing.T) {
 // TestBesideRun: what is done beside Run is counted. A goroutine that is not begun by
 // work.run waits for messages, and is counted from each on; it stands here.
 func TestBesideRun(t *testing.T) {
-	waits := []string{"m.listen", "m.watchCreator", "m.hearNotify", "m.awaitLeave", "l.serve", "q.send"}
+	waits := []string{"m.listen", "m.watchCreator", "m.hearNotify", "m.awaitLeave", "l.serve", "q.send", "q.hear"}
 	// Of those that answer root and users, what is done is counted (answerRequest).
 	within := map[string]int{"adminserver.go": 1, "operators.go": 1, "work.go": 1}
 	files, err := filepath.Glob("*.go")
