@@ -209,7 +209,7 @@ func (m *Monitor) startDomain(ctx context.Context, d *domain) error {
 	m.sendOutput(d)
 	m.mu.Unlock()
 	p, err := m.Creator.Start(ctx, d.id, theirs, write)
-	m.madeLate(d.id, err)
+	m.madeLate(d.id, err, spawnWait) // nothing is loaded meanwhile, if a change starts it
 	if err != nil {
 		m.mu.Lock()
 		defer m.mu.Unlock()

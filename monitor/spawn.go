@@ -424,7 +424,7 @@ func (m *Monitor) makeChild(spawner Spawner, d *domain, quota image.ChildQuota) 
 	ctx, cancel := context.WithTimeout(m.work.ctx, spawnWait)
 	defer cancel()
 	p, err = spawner.Spawn(ctx, Order{d.id, d.kin.Parent, d.kin.Template, d.def.Name, quota, d.kin.Adopted, d.kin.until}, theirs, write)
-	m.madeLate(d.id, err)
+	m.madeLate(d.id, err, 0)
 	return p, err
 }
 
