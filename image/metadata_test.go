@@ -18,16 +18,24 @@ func TestMetadataPaths(t *testing.T) {
 	if err := img.Check(); err != nil {
 		t.Fatal(err)
 	}
-	var types []Type
-	for _, f := range img.Section(&img.Routes[0]).Fields {
-		types = append(types, f.Type)
-	}
-	if want := []Type{String, Bytes, Bytes}; !slices.Equal(types, want) { // a.b is not looked at
-		t.Errorf("types %v, want %v", types, want)
-	}
+	wantTypes(t, img, String, Bytes, Bytes) // a.b is not looked at
+	// One that a reply's condition looks at is text in requests, too.
+	img.Routes[0].Methods[0].Reply.Forbid = []Rule{{When: has(1)}}
+	wantTypes(t, img, String, String, Bytes)
 	for name, path := range map[string][]uint32{"ward.metadata.a.b": MetadataPath(1), "ward.metadata": {MetadataField}, "ward.metadata.#9": {MetadataField, 9}, "#1": {1}} {
 		if got := img.PathName(nil, path); got != name {
 			t.Errorf("path %v is %q, want %q", path, got, name)
 		}
+	}
+}
+
+func wantTypes(t *testing.T, img *Image, want ...Type) {
+	t.Helper()
+	var types []Type
+	for _, f := range img.Section(&img.Routes[0]).Fields {
+		types = append(types, f.Type)
+	}
+	if !slices.Equal(types, want) {
+		t.Errorf("types %v, want %v", types, want)
 	}
 }
