@@ -128,6 +128,7 @@ func (c *creator) settle(m message, _ []*os.File) (bool, error) {
 		c.narrowAgain(id)
 	}
 	c.weighAgain()
+	c.stranger = false
 	return false, send(c.fd, message{op: opDone, seq: m.seq})
 }
 

@@ -20,6 +20,10 @@ type Config struct {
 	UIDBase uint32 // domain i gets user and group ID UIDBase+i
 	Cgroup  string // name of the system's cgroup directory; empty: ward-NAME.PID
 
+	// Again: another creator was there before, and what it made may run. Until Settle says that all of
+	// that is known, an error ends this one alone (leave.go).
+	Again bool
+
 	// Look is how often it is looked whether a domain stands at a limit of which the kernel
 	// tells nobody (look.go), whatever that costs; 0: as often as is cheap. Tests cannot wait that long.
 	Look time.Duration
@@ -41,6 +45,8 @@ type creator struct {
 	family  *image.Family // children that run
 	looks   looks
 	notices notices // told, and perhaps not acted on
+
+	stranger bool // what runs is another's, and not all of it is known
 }
 
 // running is a domain that has not been reaped.
@@ -71,13 +77,14 @@ var requests = map[op]request{
 // Serve is the creator process: it answers requests on conn until it is told
 // to stop or everybody has closed the other end, then kills what it started,
 // reaps it, and removes the cgroups. The image must have been checked. An
-// error other than of cleaning up means that the asking side broke the protocol.
+// error other than of cleaning up means that the asking side broke the protocol;
+// after ErrUnserved nothing was killed or removed.
 func Serve(conn *os.File, img *image.Image, cfg Config) error {
 	defer conn.Close()
 	if cfg.UIDBase == 0 || uint64(cfg.UIDBase)+uint64(len(img.Domains)) >= 1<<32 {
 		return fmt.Errorf("creator: user IDs from %d on do not fit %d domains", cfg.UIDBase, len(img.Domains))
 	}
-	c := &creator{fd: int(conn.Fd()), img: img, cfg: cfg, running: map[abi.DomainID]*running{}, family: image.NewFamily(img)}
+	c := &creator{fd: int(conn.Fd()), img: img, cfg: cfg, running: map[abi.DomainID]*running{}, family: image.NewFamily(img), stranger: cfg.Again}
 	name := cfg.Cgroup
 	if name == "" {
 		name = fmt.Sprintf("ward-%s.%d", img.Name, os.Getpid())
@@ -96,6 +103,9 @@ func Serve(conn *os.File, img *image.Image, cfg Config) error {
 		c.tree = tree
 	}
 	err = c.loop()
+	if left := c.unserved(err); left != nil {
+		return left
+	}
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
@@ -199,7 +209,7 @@ func (c *creator) start(m message, files []*os.File) (bool, error) {
 // tellStarted answers the request for a domain that has just started.
 func (c *creator) tellStarted(m message, r *running) (bool, error) {
 	id := r.domain
-	c.running[id] = r
+	c.running[id], c.stranger = r, false
 	c.narrowAgain(id) // by what those have that outlived a process of it before
 	if err := c.events.add(int(r.process.Pidfd.Fd()), int32(id)); err != nil {
 		return false, err

@@ -269,7 +269,7 @@ func (h *holder) ended(c *child.Child, status syscall.WaitStatus) {
 	case upgraded:
 		h.notice("upgraded: the %s is replaced; gates that are open go on and are checked", c.Name)
 	case c.Lost():
-		h.fail("the %s has ended %d times in a row (%s), each time within %v of its start, so the system stops", c.Name, c.Deaths(), how, child.Steady)
+		h.fail("the %s has ended %d times in a row (%s), each time within %v of its start or before it served, so the system stops", c.Name, c.Deaths(), how, child.Steady)
 		return
 	default:
 		h.notice("the %s has ended (%s): it is started again %s; gates that are open go on and are checked", c.Name, how, c.When())

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"cmp"
+	"errors"
 	"os"
 	"slices"
 	"syscall"
@@ -46,7 +47,7 @@ func (m *Monitor) Running() (all []Running, sealed *os.File, err error) {
 		}
 		f, err := dup(d.kept.pidfd)
 		if err != nil {
-			return all, nil, err
+			return nil, nil, errors.Join(err, closeRunning(all))
 		}
 		r := Running{Domain: d.id, PID: d.process.PID, Pidfd: f, Processes: d.hits.Processes, Memory: d.hits.Memory}
 		if k := d.kin; k != nil {
@@ -55,8 +56,18 @@ func (m *Monitor) Running() (all []Running, sealed *os.File, err error) {
 		all = append(all, r)
 	}
 	slices.SortStableFunc(all, func(a, b Running) int { return cmp.Compare(a.Generation(), b.Generation()) })
-	sealed, err = m.imageOfCreator()
-	return all, sealed, err
+	if sealed, err = m.imageOfCreator(); err != nil {
+		return nil, nil, errors.Join(err, closeRunning(all))
+	}
+	return all, sealed, nil
+}
+
+func closeRunning(all []Running) error {
+	var errs []error
+	for _, r := range all {
+		errs = append(errs, r.Pidfd.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Generation is 0 of a domain of the image, and one more of each child than of its parent.

@@ -7,14 +7,13 @@ import (
 	"os"
 
 	"ward/creator"
-	"ward/monitor"
 )
 
 // adopt makes the creator that is there know what a monitor that takes over
 // knows. If creator and monitor died together, that creator has the image of the
 // start and knows no domain: it would start domains with rights that a reload
 // took away, and could signal none of those that run. One that knows them says so.
-func (p *creatorPort) adopt(ctx context.Context, m *monitor.Monitor) {
+func (p *creatorPort) adopt(ctx context.Context, m runner) {
 	p.mu.Lock()
 	c := p.now
 	p.mu.Unlock()
@@ -27,7 +26,7 @@ func (p *creatorPort) adopt(ctx context.Context, m *monitor.Monitor) {
 	}
 	if err != nil && !errors.Is(err, creator.ErrGone) { // the next one is told all when it comes
 		fmt.Fprintf(os.Stderr, "wardd monitor: the creator of before: %v\n", err)
-		c.Close() // it must not start anything of an image that is not in force
+		c.Leave(ctx) // it must not start anything of an image that is not in force; an error: it has died
 	}
 	adoptAll(ctx, c, running) // an error: it knows the domain
 }

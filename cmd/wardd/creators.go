@@ -173,7 +173,10 @@ func (p *creatorPort) Heard(number uint64) {
 
 // renewed makes a new creator, at the other end of conn, know what runs, and
 // then the one that is asked.
-func (p *creatorPort) renewed(ctx context.Context, m *monitor.Monitor, conn *os.File) error {
+//
+// One that cannot be told all leaves, and all that runs goes on: the holder starts the
+// next one, and stops the system if none of many can be.
+func (p *creatorPort) renewed(ctx context.Context, m runner, conn *os.File) error {
 	c := creator.NewClient(conn)
 	p.mu.Lock()
 	p.renewing = true
@@ -182,6 +185,24 @@ func (p *creatorPort) renewed(ctx context.Context, m *monitor.Monitor, conn *os.
 	p.arriving.Wait()
 	<-told // what the one before told last counts
 	p.acting.Wait()
+	err := tellAll(ctx, m, c)
+	if err != nil {
+		c.Leave(ctx) // an error: it has died
+	}
+	p.install(c) // of one that has left, too: what it told is passed on, and what it is asked the next one is
+	if errors.Is(err, creator.ErrGone) {
+		return nil
+	}
+	return err
+}
+
+// A runner is what renewed needs of a monitor.
+type runner interface {
+	Running() ([]monitor.Running, *os.File, error)
+}
+
+// tellAll makes a new creator know the image in force and all that runs.
+func tellAll(ctx context.Context, m runner, c *creator.Client) error {
 	running, sealed, err := m.Running()
 	if err != nil {
 		return err
@@ -190,14 +211,8 @@ func (p *creatorPort) renewed(ctx context.Context, m *monitor.Monitor, conn *os.
 		err = c.Renew(ctx, sealed)
 		sealed.Close()
 	}
-	err = errors.Join(err, adoptAll(ctx, c, running))
-	if err == nil {
-		err = c.Settle(ctx)
-	}
-	if err != nil && !errors.Is(err, creator.ErrGone) {
-		c.Close() // it kills nothing that it does not know; the holder starts the next one
+	if err = errors.Join(err, adoptAll(ctx, c, running)); err != nil {
 		return err
 	}
-	p.install(c)
-	return nil
+	return c.Settle(ctx)
 }

@@ -15,6 +15,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -25,6 +26,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ward/abi"
+	"ward/creator"
+	"ward/holder/child"
 	"ward/holder/lifeline"
 	"ward/holder/link"
 )
@@ -151,9 +154,17 @@ func run(role string, o *options, flags, rest []string) int {
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "wardd %s: %v\n", role, err)
-		return exitFailed
+		return statusOf(err)
 	}
 	return 0
+}
+
+// statusOf is the exit status that tells the holder of an error.
+func statusOf(err error) int {
+	if errors.Is(err, creator.ErrUnserved) {
+		return child.Unserved
+	}
+	return exitFailed
 }
 
 // inherit makes a file of a descriptor that this process was started with, or

@@ -85,7 +85,7 @@ func runCreator(o *options) error {
 	if err := protect("creator", o, img); err != nil {
 		return err
 	}
-	return creator.Serve(conn, img, creator.Config{UIDBase: uint32(uidBase + uidSpan*o.slot), Cgroup: cgroupName(o)})
+	return creator.Serve(conn, img, creator.Config{UIDBase: uint32(uidBase + uidSpan*o.slot), Cgroup: cgroupName(o), Again: o.again > 0})
 }
 
 // cgroupName is that of the system's cgroup directory.
@@ -197,7 +197,10 @@ func monitorSystem(o *options, toHolder monitor.HolderLink, ran *bool) (status i
 		Audit: m.AuditRenewed,
 		Creator: func(conn *os.File) {
 			if err := creators.renewed(context.Background(), m, conn); err != nil {
-				fmt.Fprintf(os.Stderr, "wardd monitor: a new creator: %v\n", err)
+				e := event.New(event.Notice)
+				e.Text = fmt.Sprintf("a new creator cannot be told what runs, so it ends, nothing else does, and another one is tried: %v", err)
+				fmt.Fprintf(os.Stderr, "wardd monitor: %s\n", e.Text)
+				queue.Event(e)
 			}
 		},
 		Orphan:  func(e monitor.Ended) { m.Orphan(e.PID, e.Status) },

@@ -50,11 +50,14 @@ type Child struct {
 // outside, at whatever moment. It may also come from a kernel that is out of memory,
 // again and again, which is why there is an end of these, too.
 const (
-	Steady              = 500 * time.Millisecond // who lives that long has come back
-	Faults, Kills       = 20, 200                // in a row
-	spared, sparedKills = 3, 100                 // before the first delay
-	delayMax            = 250 * time.Millisecond
+	Steady, delayMax    = 500 * time.Millisecond, 250 * time.Millisecond // who lives that long has come back; the longest delay
+	Faults, Kills       = 20, 200                                        // in a row
+	spared, sparedKills = 3, 100                                         // before the first delay
 )
+
+// Unserved is the exit status of a process that could not be brought into service. However
+// long that took, it has not come back.
+const Unserved = 4
 
 // Spawn starts the program under the child's name: with files from link.FirstFD
 // on, and standard error as it is. A second start says --again=NUMBER.
@@ -113,7 +116,7 @@ func (c *Child) Replace() {
 // ended, if it did by itself.
 func (c *Child) Ended(status syscall.WaitStatus) (how string, replaced bool) {
 	c.PID, c.Status = 0, status
-	if c.replaced || time.Since(c.since) >= Steady {
+	if c.replaced || time.Since(c.since) >= Steady && status.ExitStatus() != Unserved {
 		c.faults, c.kills = 0, 0
 	}
 	if status.Signal() == syscall.SIGKILL && !c.failed {

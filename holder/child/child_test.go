@@ -108,3 +108,18 @@ func TestReplacedBeginsAnew(t *testing.T) {
 		t.Errorf("%q, replaced %v, %d deaths, %s", how, replaced, c.Deaths(), c.When())
 	}
 }
+
+// Who ends because it could not be brought into service has not come back, however
+// long it took; whoever else lives that long has, which is the control.
+func TestUnservedHasNotComeBack(t *testing.T) {
+	for status, lost := range map[syscall.WaitStatus]bool{Unserved << 8: true, failed: false} {
+		var c Child
+		for range Faults + 1 {
+			started(&c, 10*Steady)
+			c.Ended(status)
+		}
+		if c.Lost() != lost {
+			t.Errorf("exit status %d after a long time, again and again: lost %v", status.ExitStatus(), c.Lost())
+		}
+	}
+}

@@ -35,7 +35,7 @@ var suites = map[string]suite{
 	"held":    heldSuite,
 	"rings":   ringSuite,
 	"quota":   quotaSuite, "room": roomSuite, "share": shareSuite, "kinbuckets": kinBucketSuite, "halves": halvesSuite, "listen": listenSuite,
-	"work": workSuite, "notices": noticeSuite, "setting": settingSuite, "fallback": fallbackSuite, "known": knownSuite, "leave": leaveSuite,
+	"work": workSuite, "notices": noticeSuite, "setting": settingSuite, "fallback": fallbackSuite, "known": knownSuite, "leave": leaveSuite, "unserved": unservedSuite,
 	"eval": {
 		{"policy/eval", "^Test"},
 		{"policy", "^TestOracle$"},
@@ -54,7 +54,7 @@ const (
 	gateC    = "filter/bpf/gate.bpf.c"
 )
 
-var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations, secretMutations, opensMutations, heldMutations, ringMutations, familyMutations, onceMutations)
+var mutations = slices.Concat(statelessMutations, effectMutations, metadataMutations, handleMutations, memoryMutations, objectMutations, bookMutations, secretMutations, opensMutations, heldMutations, ringMutations, familyMutations, onceMutations, unservedMutations)
 
 var statelessMutations = []mutation{
 	// The decision, as instructions.
