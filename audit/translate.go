@@ -148,10 +148,11 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 	case event.Reloaded:
 		r.Event, r.System, r.Hash, r.UID = EventReload, t.img.Name, e.Text, &e.UID
 		r.Detail = fmt.Sprintf("%s swapped, %d closed", counted(int(e.Status), "gate", "gates"), e.Count)
+		r.Detail += inPart(e)
 	case event.Revoked:
-		r.Event, r.System, r.UID, r.Detail = EventRevoked, t.img.Name, &e.UID, e.Text
+		r.Event, r.System, r.UID, r.Detail = EventRevoked, t.img.Name, &e.UID, e.Text+inPart(e)
 	case event.Granted:
-		r.Event, r.System, r.UID, r.Detail = EventGranted, t.img.Name, &e.UID, e.Text
+		r.Event, r.System, r.UID, r.Detail = EventGranted, t.img.Name, &e.UID, e.Text+inPart(e)
 	case event.StateSet:
 		r.Event, r.UID, r.Detail = EventState, &e.UID, e.Text
 	case event.Closed:
@@ -162,6 +163,14 @@ func (t *translator) event(e *event.Event) (Record, bool) {
 		return Record{}, false
 	}
 	return r, true
+}
+
+// inPart says of a change of the policy whether it is in force everywhere.
+func inPart(e *event.Event) string {
+	if e.Reason == abi.ReasonClosed {
+		return "; it is not in force everywhere, and where it is not nothing passes"
+	}
+	return ""
 }
 
 // refusedServe is a refused publication, told before the name server hears of it.

@@ -141,8 +141,11 @@ func (m *Monitor) describe(id abi.DomainID, whole bool) (a admin.Domain, ok bool
 	if d.state == stateEnded {
 		a.Status = &d.status
 	}
-	if d.again {
+	switch {
+	case d.again:
 		a.State = admin.Waiting
+	case d.state == stateRunning && d.leaving != nil:
+		a.State = admin.Ending
 	}
 	a.Exit, a.Restarts, a.Says, a.Ready = d.reason, d.restarts, d.says, d.isReady
 	count := d.last

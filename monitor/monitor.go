@@ -92,13 +92,14 @@ type Monitor struct {
 	upgrades     upgrades
 	started      bool // all domains are
 	stopping     bool
-	keeper       Keeper   // nil: nothing is kept (keep.go)
-	restorer     Restorer // … then nil, too
-	restored     bool     // another monitor was before this one
-	begun        bool     // the system's state has its first values
-	serving      bool     // what comes of the creator and the holder is acted on
-	changedImage bool     // Sealed is not the image of the start
-	coming       *os.File // the image that the creator is given before it is in force; nil: none (renewing.go)
+	keeper       Keeper     // nil: nothing is kept (keep.go)
+	restorer     Restorer   // … then nil, too
+	restored     bool       // another monitor was before this one
+	begun        bool       // the system's state has its first values
+	serving      bool       // what comes of the creator and the holder is acted on
+	giving       givingBack // the creator the image in force; guarded by loader (renewing.go)
+	changedImage bool       // Sealed is not the image of the start
+	coming       *os.File   // the image that the creator is given before it is in force; nil: none (renewing.go)
 	routeKeys    map[Route]uint32
 	numbers      systemRecord
 	back         []*user          // restored

@@ -9,14 +9,17 @@ import (
 )
 
 // kill ends a domain at once.
-func (m *Monitor) kill(d *domain) {
-	ctx, cancel := context.WithTimeout(m.work.ctx, killWait)
+func (m *Monitor) kill(d *domain) { m.killWhile(m.work.ctx, d) }
+
+// killWhile does so unless that is over (wanted) before the creator can be asked.
+func (m *Monitor) killWhile(wanted context.Context, d *domain) {
+	ctx, cancel := context.WithTimeout(wanted, killWait)
 	defer cancel()
 	if err := m.Creator.Signal(ctx, d.id, syscall.SIGKILL); err != nil {
 		m.mu.Lock()
 		ended := d.state == stateEnded || hasEnded(d.kept.pidfd)
 		m.mu.Unlock()
-		if ended || m.work.drains() { // all are killed then (endDomains), and by the holder
+		if ended || wanted.Err() != nil || m.work.drains() { // all are killed then (endDomains), and by the holder
 			return
 		}
 		m.notice(d.id, "cannot be killed: %v", err)

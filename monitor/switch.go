@@ -239,11 +239,7 @@ func (c *switching) undo(ctx context.Context) error {
 		c.m.mu.Lock()
 		c.m.settled()
 		c.m.mu.Unlock()
-		again := c.m.Creator.Renew(ctx, c.m.Sealed)
-		if again == nil {
-			c.m.drop(keptRenewing)
-		}
-		err = errors.Join(err, again)
+		err = errors.Join(err, c.m.giveBack(ctx))
 	}
 	return err
 }
@@ -273,21 +269,20 @@ func (c *switching) commit(ctx context.Context) (*admin.Changed, error) {
 	var done event.Event
 	c.finish(func() {
 		c.takeAway()
-		if done = c.event(c.outcome()); err == nil {
-			m.changing(done)
-		}
+		done = c.event(c.outcome(), err)
+		m.changing(done)
 	})
 	c.stopDomains(ctx)
-	if err != nil {
-		// Nothing passes where the swap failed.
-		return nil, fmt.Errorf("the new policy is in force, but not everywhere: %w", err)
-	}
 	c.startDomains(ctx)
 	m.mu.Lock()
 	m.tellChanged(done)
 	m.mu.Unlock()
 	out := c.outcome()
 	m.checkDone()
+	if err != nil {
+		// Nothing passes where the swap failed.
+		return nil, fmt.Errorf("the new policy is in force, but not everywhere: %w", err)
+	}
 	return out, nil
 }
 
@@ -517,13 +512,16 @@ func (c *switching) outcome() *admin.Changed {
 	return o
 }
 
-// event is what is recorded of the change.
-func (c *switching) event(o *admin.Changed) event.Event {
+// event is what is recorded of the change, of which the swap returned err.
+func (c *switching) event(o *admin.Changed, err error) event.Event {
 	e := event.New(c.request.kind)
 	e.UID, e.Count, e.Status = c.request.uid, uint64(len(o.Closed)), int32(o.Gates)
 	e.Text = c.request.text
 	if e.Kind == event.Reloaded {
 		e.Text = o.Hash
+	}
+	if err != nil {
+		e.Reason = abi.ReasonClosed
 	}
 	return e
 }

@@ -23,7 +23,8 @@ type leave struct {
 	Until uint64 // when it is killed, as event.Now
 	Asked bool   // it was sent SIGTERM
 
-	over chan struct{} // closed when it has ended, or may stay
+	stays context.Context    // done when it has ended, or may stay
+	end   context.CancelFunc // of stays
 }
 
 // leaves notes that d is to end, or (nil) not any more: it has ended, or may stay.
@@ -31,10 +32,10 @@ type leave struct {
 // Preconditions: m.mu is held.
 func (d *domain) leaves(l *leave) {
 	if d.leaving != nil {
-		close(d.leaving.over)
+		d.leaving.end()
 	}
 	if d.leaving = l; l != nil {
-		l.over = make(chan struct{})
+		l.stays, l.end = context.WithCancel(context.Background())
 	}
 }
 
@@ -94,7 +95,7 @@ func (c *switching) stopDomains(ctx context.Context) {
 		}
 		late := time.NewTimer(time.Until(limits[i]))
 		select {
-		case <-l.over:
+		case <-l.stays.Done():
 		case <-late.C:
 			m.notice(c.leaving[i].id, "was taken away, and has not ended yet: %s", l.fate())
 		case <-m.stop:
@@ -123,32 +124,41 @@ func (l *leave) left() time.Duration {
 // seeOff asks a domain to end, waits until it has, and kills it when its time is over: again,
 // if a creator dies meanwhile. It returns also if the domain may stay, and when the system stops,
 // which ends it (endDomains).
+//
+// A signal goes to whoever has the domain's number, and may wait for a creator: so none is sent when
+// the domain has ended or may stay, for it may have been started again since.
 func (m *Monitor) seeOff(d *domain, l *leave) {
-	m.askToEnd(d, l)
+	ctx, cancel := context.WithCancel(l.stays)
+	defer cancel()
+	defer context.AfterFunc(m.work.ctx, cancel)()
+	m.askToEnd(ctx, d, l)
 	late := time.NewTimer(l.left())
 	defer late.Stop()
 	for {
 		select {
-		case <-l.over:
+		case <-l.stays.Done():
 			return
 		case <-m.stop:
 			return
 		case <-late.C:
 		}
-		m.kill(d)
+		if l.stays.Err() != nil { // that came, too
+			return
+		}
+		m.killWhile(ctx, d)
 		late.Reset(killWait)
 	}
 }
 
 // askToEnd sends SIGTERM, once for all monitors but for one that dies in that moment.
-func (m *Monitor) askToEnd(d *domain, l *leave) {
+func (m *Monitor) askToEnd(ctx context.Context, d *domain, l *leave) {
 	m.mu.Lock()
 	asked := l.Asked
 	m.mu.Unlock()
 	if asked {
 		return
 	}
-	ctx, cancel := context.WithTimeout(m.work.ctx, l.left()) // a creator that died is followed by another
+	ctx, cancel := context.WithTimeout(ctx, l.left()) // a creator that died is followed by another
 	defer cancel()
 	if m.Creator.Signal(ctx, d.id, syscall.SIGTERM) != nil { // it has just ended, or is killed when its time is over
 		return

@@ -252,7 +252,7 @@ func TestTakenAwayAgain(t *testing.T) {
 				t.Errorf("it may run again, and is to end: %+v", l)
 			}
 			select {
-			case <-first.over:
+			case <-first.stays.Done():
 			case <-time.After(wait):
 				t.Error("it may run again, and is waited for")
 			}

@@ -27,9 +27,9 @@ const (
 	Output                   // descriptor: what Domain writes to stdout and stderr; Endpoint: the number of its ring
 	Lost                     // Count events of the monitor were not sent
 	Image                    // descriptor: the sealed image that is in force from now on, with the numbers of the one before; Text: its hash
-	Reloaded                 // UID, Text (the new image's hash), Status: gates swapped, Count: gates closed
-	Revoked                  // UID, Text: what was taken away
-	Granted                  // UID, Text: what was given
+	Reloaded                 // UID, Text (the new image's hash), Status: gates swapped, Count: gates closed; Reason: abi.ReasonClosed if it is not in force everywhere
+	Revoked                  // UID, Text: what was taken away; Reason as above
+	Granted                  // UID, Text: what was given; Reason as above
 	Closed                   // From, To, Interface, Gate, Policy, Reason: a gate that the policy no longer allows; of a user as for Gate
 	Known                    // as Gate, of a user's gate that was opened before: for a writer that does not know it
 	StateSet                 // UID, Domain or None, Text: NAME=VALUE, Gate or None, Count: the word afterwards

@@ -19,7 +19,8 @@ func newPs() *cobra.Command {
 		Use:   "ps [DOMAIN]",
 		Short: "Show the domains of a running system, or one whole",
 		Long: `Show the domains of a running system: state, process, user ID, ring, gates, and
-how many messages were allowed and denied. Children stand under the domain that
+how many messages were allowed and denied. The state of one that a reload took away
+and that has not ended yet is ending. Children stand under the domain that
 made them, with their template, what is left of their life time, and what they may
 call at most. Of a mailbox a line says who writes, who reads and what waits. The last line says who checks messages: the level. With a name: all
 that this domain may do, and the policies that say so; of each quota what it uses
@@ -101,7 +102,7 @@ func ring(d admin.Domain) string {
 // livePID is the number of the process of a domain that runs; of one that has ended
 // it may be another's.
 func livePID(d admin.Domain) int {
-	if d.State != admin.Running {
+	if !d.Lives() {
 		return 0
 	}
 	return d.PID

@@ -61,7 +61,7 @@ type enforced struct {
 // withUse reads what a domain uses. A domain that ends meanwhile uses nothing.
 func withUse(d admin.Domain) described {
 	out := described{Domain: d}
-	if d.State != admin.Running || d.PID == 0 {
+	if !d.Lives() || d.PID == 0 {
 		return out
 	}
 	u := new(kernel.CgroupUse)

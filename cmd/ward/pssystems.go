@@ -84,7 +84,7 @@ func lookAt(ctx context.Context, name string) (s listed, there bool) {
 		}
 		s.Level = d.Level
 		s.Domains++
-		if d.State == admin.Running {
+		if d.Lives() {
 			s.Running++
 		}
 	}

@@ -10,7 +10,7 @@ var (
 	noticeSuite   = suite{{"creator", "^(TestToldAgain|TestToldByTheDead|TestToldByTheDying|TestToldTooMuch|TestNumbersGrow|TestHeardProtocol)$"}, {"monitor", "^(TestToldAgain|TestRecordedOnce)$"}}
 	settingSuite  = suite{{"monitor", "^(TestAscertained|TestSettingIsForgotten|TestRecordedOnce)$"}}
 	fallbackSuite = suite{{"monitor", "^(TestFallsBack.*|TestDiesFallingBack|TestCannotFallBack)$"}}
-	leaveSuite    = suite{{"monitor", "^(TestTakenAway.*|TestGraceOfTheTakenAway|TestGraceLeft|TestKilledUntilEnded|TestHolderHearsOfGrace)$"}, {"holder", "^TestLongerGrace$"}, {"image", "^TestAlignGrace$"}}
+	leaveSuite    = suite{{"monitor", "^(TestTakenAway.*|TestGraceOfTheTakenAway|TestGraceLeft|TestKilledUntilEnded|TestHolderHearsOfGrace|TestNotEverywhere|TestNotKilledAfterItsEnd|TestNotSignalledByTheNextCreator|TestGivesBack.*|TestEndingIsShown)$"}, {"audit", "^TestReloadNotEverywhere$"}, {"holder", "^TestLongerGrace$"}, {"image", "^TestAlignGrace$"}}
 	knownSuite    = suite{{"audit", "^(TestChildIsKnown.*|TestImageIsKnown.*|TestGuest.*|TestEventsComeBeforeRecords|TestFullBatchWaitsForEvents)$"}}
 )
 
@@ -21,6 +21,7 @@ const (
 	setStateGo   = "monitor/setstate.go"
 	fallbackGo   = "monitor/fallback.go"
 	takenAwayGo  = "monitor/takenaway.go"
+	renewingGo   = "monitor/renewing.go"
 	knownGo      = "audit/known.go"
 	placesGo     = "audit/places.go"
 	guestsGo     = "audit/guests.go"
@@ -92,7 +93,17 @@ var onceMutations = []mutation{
 	{what: "who has not ended is killed once", file: takenAwayGo, old: "		late.Reset(killWait)\n", new: "", tests: "leave"},
 	{what: "who is taken away has the time that the new policy states", file: takenAwayGo, old: "own := c.before.Domains[id].Grace", new: "own := c.img.Domains[id].Grace", tests: "leave"},
 	{what: "who may run again is killed all the same", file: "monitor/switch.go", old: "				d.leaves(nil)\n", new: "", tests: "leave"},
-	{what: "where the swap fails who may not run goes on", file: "monitor/switch.go", old: "	c.stopDomains(ctx)\n	if err != nil {\n", new: "	if err == nil {\n		c.stopDomains(ctx)\n	} else {\n", tests: "leave"},
+	{what: "where the swap fails who may not run goes on", file: "monitor/switch.go", old: "	c.stopDomains(ctx)\n	c.startDomains(ctx)\n", new: "	if err == nil {\n		c.stopDomains(ctx)\n	}\n	c.startDomains(ctx)\n", tests: "leave"},
+	{what: "where the swap fails what is new is not started", file: "monitor/switch.go", old: "	c.startDomains(ctx)\n	m.mu.Lock()\n", new: "	if err == nil {\n		c.startDomains(ctx)\n	}\n	m.mu.Lock()\n", tests: "leave"},
+	{what: "where the swap fails it is not recorded", file: "monitor/switch.go", old: "	m.tellChanged(done)\n", new: "	if err == nil {\n		m.tellChanged(done)\n	}\n", tests: "leave"},
+	{what: "where the swap fails it is recorded as in force everywhere", file: "monitor/switch.go", old: "		e.Reason = abi.ReasonClosed\n", new: "", tests: "leave"},
+	{what: "it is not said of a record that it is not in force everywhere", file: "audit/translate.go", old: "	if e.Reason == abi.ReasonClosed {\n		return \"; it is", new: "	if false {\n		return \"; it is", tests: "leave"},
+	{what: "who has ended is killed all the same", file: takenAwayGo, old: "		if l.stays.Err() != nil {", new: "		if false {", tests: "leave"},
+	{what: "the next creator signals who has ended", file: takenAwayGo, old: "ctx, cancel := context.WithCancel(l.stays)", new: "ctx, cancel := context.WithCancel(context.Background())", tests: "leave"},
+	{what: "who is to end is shown as one that runs", file: "monitor/adminserver.go", old: "d.state == stateRunning && d.leaving != nil:", new: "d.state == stateRunning && d.leaving != nil && d.again:", tests: "leave"},
+	{what: "the creator keeps the policy of a change that was given up", file: renewingGo, old: "	if ctx.Err() == nil {\n		return err\n	}\n", new: "	if ctx != nil {\n		return err\n	}\n", tests: "leave"},
+	{what: "the creator gets the policy before a change after that one", file: renewingGo, old: "	m.giving.stop() //", new: "	//", tests: "leave"},
+	{what: "a creator that has the policy in force again gets it once more", file: renewingGo, old: "		default:\n			m.drop(keptRenewing)\n", new: "", tests: "leave"},
 	{what: "the holder is not told how long domains may take", file: "monitor/switch.go", old: "	if err := c.tellGrace(); err != nil {\n", new: "	if err := error(nil); err != nil {\n", tests: "leave"},
 	{what: "the holder waits less for what it is told", file: "holder/holder.go", old: "max(h.cfg.Grace, link.GraceOf(m.Text))", new: "link.GraceOf(m.Text)", tests: "leave"},
 	{what: "the holder takes no note of how long domains may take", file: "holder/holder.go", old: "max(h.cfg.Grace, link.GraceOf(m.Text))", new: "max(h.cfg.Grace, 0)", tests: "leave"},

@@ -47,6 +47,7 @@ const (
 const (
 	Waiting = "waiting" // not started yet
 	Running = "running"
+	Ending  = "ending" // runs, until it ends or its time of grace is over: a change of the policy took it away
 	Ended   = "ended"
 	Refused = "refused" // the policy forbids its start
 	// Children are made of it; it is not started itself.
@@ -82,6 +83,9 @@ type Domain struct {
 	Mailbox    *Mailbox    `json:"mailbox,omitempty"` // nil: it is none
 	Descriptor *Descriptor `json:"descriptor,omitempty"`
 }
+
+// Lives reports whether it has a process.
+func (d *Domain) Lives() bool { return d.State == Running || d.State == Ending }
 
 // A Descriptor is all that a domain may do.
 type Descriptor struct {
