@@ -138,7 +138,7 @@ var others = []attack{
 		layers: []layer{{without: seccomp | landlock}}, control: control{without: seccomp | files}},
 	{name: "O_TRUNC for reading, by a descriptor from outside", class: "truncation", tries: "the same with one of its user's, in a directory of root's, of which somebody who connects to it gives it the host's own", stops: "seccomp: O_TRUNC only for writing where descriptors may come; else Landlock", order: []string{"gift", "{gift}", "0"}, host: true,
 		domain: listening, outside: give, effect: func(s *scene) bool { return empty(s.words["theirs"] + "/gift") },
-		layers: []layer{{without: files}, {without: seccomp}}, control: control{without: seccomp | landlock}},
+		layers: []layer{{without: files}, {without: seccomp, abi: 3}}, control: control{without: seccomp | landlock}},
 	{name: "chmod", class: "files", tries: "changes the mode of a file that it may only read", stops: "read-only mount", order: []string{"chmod", "{ro}/file"}, layers: []layer{{without: landlock}}, control: noFiles},
 	{name: "remove", class: "files", tries: "removes such a file", stops: "read-only mount; Landlock", order: []string{"unlink", "{ro}/file"}, layers: []layer{{without: landlock}}, control: noFiles},
 	{name: "hard link", class: "CWE-62", tries: "links such a file to where it may write", stops: "mounts of their own; Landlock: REFER", order: []string{"link", "{ro}/file", "{rw}/linked"}, layers: []layer{{without: landlock}}, control: noFiles},
