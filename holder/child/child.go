@@ -50,9 +50,9 @@ type Child struct {
 // outside, at whatever moment. It may also come from a kernel that is out of memory,
 // again and again, which is why there is an end of these, too.
 const (
-	Steady, delayMax    = 500 * time.Millisecond, 250 * time.Millisecond // who lives that long has come back; the longest delay
-	Faults, Kills       = 20, 200                                        // in a row
-	spared, sparedKills = 3, 100                                         // before the first delay
+	Steady                        = 500 * time.Millisecond         // who lives that long has come back
+	Faults, Kills                 = 20, 200                        // in a row
+	spared, sparedKills, delayMax = 3, 100, 250 * time.Millisecond // before the first delay; the longest delay
 )
 
 // Unserved is the exit status of a process that could not be brought into service. However
