@@ -13,17 +13,7 @@ import (
 // to read: were what the holder says not read while the monitor keeps something, as many
 // children of a creator that has died could stop both by ending at once.
 func TestManyOrphans(t *testing.T) {
-	ours, theirs, err := link.Pair("holder")
-	if err != nil {
-		t.Fatal(err)
-	}
-	holder, err := link.New(theirs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer holder.Close()
-	monitor := HolderLink{Conn: ours}
-	defer monitor.Close()
+	holder, monitor := linked(t)
 
 	const ends, each = 1000, 10 // far more than a channel has room for
 	heard, stopped := make(chan int, ends), make(chan struct{})
@@ -62,14 +52,7 @@ func TestManyOrphans(t *testing.T) {
 
 // TestHeardAfterItsEnd: what the holder said last is acted on, then it is taken to have ended.
 func TestHeardAfterItsEnd(t *testing.T) {
-	ours, theirs, err := link.Pair("holder")
-	if err != nil {
-		t.Fatal(err)
-	}
-	holder, err := link.New(theirs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	holder, monitor := linked(t)
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -84,10 +67,25 @@ func TestHeardAfterItsEnd(t *testing.T) {
 	}
 	holder.Close()
 	var all []string
-	monitor := HolderLink{Conn: ours}
-	defer monitor.Close()
 	monitor.Listen(Listener{Stop: func() { all = append(all, "stop") }, Orphan: func(e Ended) { all = append(all, fmt.Sprint(e.PID)) }})
 	if fmt.Sprint(all) != "[7 stop]" {
 		t.Errorf("heard: %v", all)
 	}
+}
+
+// linked are both ends of the channel of holder and monitor.
+func linked(t *testing.T) (holder *link.Conn, monitor HolderLink) {
+	t.Helper()
+	ours, theirs, err := link.Pair("holder")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if holder, err = link.New(theirs); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		holder.Close()
+		ours.Close()
+	})
+	return holder, HolderLink{Conn: ours}
 }
